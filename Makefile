@@ -1,0 +1,36 @@
+# Every task of the project. `make` or `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Python's user environment must not leak into the project's.
+export PYTHONNOUSERSITE := 1
+T ?= tests
+
+.PHONY: help
+help: ## List the tasks
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" deploy/setup.sh "$(VENV)"
+
+.PHONY: setup
+setup: $(VENV)/.ready ## Create .venv from the lock file (runs by itself when needed)
+
+.PHONY: check
+check: $(VENV)/.ready ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/lint-imports
+
+.PHONY: fix
+fix: $(VENV)/.ready ## Format and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: ## Resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --python-version 3.11 --no-emit-index-url --universal --generate-hashes --quiet \
+	  --all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
