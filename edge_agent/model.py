@@ -28,7 +28,8 @@ class Frame:
     """What one device said at one instant: one Modbus response, or one MQTT message.
 
     `points`, `values` and `qualities` have the same length. A value is an integer mantissa where the catalogue gives
-    the point a scale (value = mantissa × 10^-scale), a float elsewhere, and None unless the quality is good or uncertain.
+    the point a scale (value = mantissa × 10^-scale), a float elsewhere, and None
+    unless the quality is good or uncertain.
     """
 
     device: str
