@@ -1,0 +1,33 @@
+"""Exact money: half-up rounding to the cent, and shares that add up."""
+
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+CENT = Decimal("0.01")
+
+
+def round_half_up(amount: Decimal, quantum: Decimal = CENT) -> Decimal:
+    """Round half away from zero to `quantum`, as printed bills do (26.125 → 26.13); Decimal's default is half-even."""
+    return amount.quantize(quantum, rounding=ROUND_HALF_UP)
+
+
+def share_largest_remainder(total: int, weights: Sequence[int | Fraction | Decimal]) -> list[int]:
+    """Split `total` smallest units by `weights` so that the parts sum to the whole.
+
+    Each part is within one unit of its exact share. Units left over by rounding down go to the largest remainders; ties
+    go to the earlier position, so the caller orders by a stable key. A negative total is split by its absolute value.
+    Raises ValueError when no weight is positive.
+    """
+    exact_weights = [Fraction(w) for w in weights]
+    whole = sum(exact_weights)
+    if whole <= 0 or any(w < 0 for w in exact_weights):
+        raise ValueError("weights must not be negative and at least one must be positive")
+    if total < 0:
+        return [-part for part in share_largest_remainder(-total, weights)]
+    exact = [total * w / whole for w in exact_weights]
+    parts = [int(x) for x in exact]
+    neediest = sorted(range(len(exact)), key=lambda i: exact[i] - parts[i], reverse=True)
+    for i in neediest[: total - sum(parts)]:
+        parts[i] += 1
+    return parts

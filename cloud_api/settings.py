@@ -1,0 +1,43 @@
+"""Every environment variable of the cloud processes, typed. Nothing else reads the environment."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the API, the worker and the commands; each field is `CLOUD_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="CLOUD_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = Field(description="PostgreSQL address of the role wattlease_app (no BYPASSRLS).")
+    owner_database_url: SecretStr | None = Field(
+        default=None, description="Address of the role wattlease_owner; needed by `cloud-api migrate` only."
+    )
+    secret_key: SecretStr = Field(description="Signs sessions and links; at least 32 characters.", min_length=32)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = "http://127.0.0.1:8000"
+    data_dir: Path = Path(".run/cloud")
+    default_time_zone: str = "Asia/Shanghai"
+    default_currency: str = "CNY"
+    pool_size_max: int = 10
+
+    @field_validator("default_time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        ZoneInfo(value)
+        return value
+
+
+def load_settings() -> Settings:
+    """Read the environment once; a missing or wrong value stops the start with the whole list."""
+    try:
+        return Settings()  # pyright: ignore[reportCallIssue]  # The fields come from the environment.
+    except ValidationError as error:
+        lines = [
+            f"  CLOUD_{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors(include_url=False)
+        ]
+        raise SystemExit("The cloud's settings are incomplete:\n" + "\n".join(lines)) from error
