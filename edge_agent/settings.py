@@ -1,0 +1,280 @@
+"""What the agent is told: EDGE_ variables of its process, and the commissioned site file (YAML)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edge_agent.yaml_lines import FileError, LinedFile, Problem
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+PointName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+UnitId = Annotated[int, Field(ge=0, le=255)]  # 0 and 255 are ordinary unit ids on TCP.
+
+OFFLINE_PERIODS = 3  # A device that states no `timeout_s` is lost after so many of its poll periods…
+OFFLINE_S_MIN = 10.0  # …but not earlier than this.
+
+
+class AgentSettings(BaseSettings):
+    """The agent's own settings; the only place that reads the environment.
+
+    `EDGE_CREDENTIAL` is the gateway's secret for the cloud; the site file may name a file that holds it instead.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="EDGE_", frozen=True, extra="ignore")
+
+    credential: SecretStr | None = None
+    data_dir: Path = Path("edge-data")  # Outbox, learned register gaps, commissioning records, pulled configuration.
+    status_host: str = "127.0.0.1"
+    status_port: Annotated[int, Field(ge=0, le=65_535)] = 8017  # 0 turns the status page off.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class _Section(BaseModel):
+    """A part of the site file: unknown keys are mistakes, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cloud(_Section):
+    """Where observations go. Without this section the agent keeps everything in its outbox."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)]
+    credential_file: Path | None = None  # Instead of EDGE_CREDENTIAL; relative to the site file.
+    ca_file: Path | None = None  # A private certificate authority.
+    uplink: Literal["https", "mqtt"] = "https"
+
+
+class Outbox(_Section):
+    """The durable queue on disk; `bytes_max_mb` is how long the site may be offline (see the sizing table)."""
+
+    path: Path | None = None  # Default: outbox.sqlite3 in EDGE_DATA_DIR.
+    bytes_max_mb: Annotated[int, Field(ge=8, le=100_000)] = 512
+    age_max_days: Annotated[float, Field(gt=0, le=3650)] = 90
+
+
+class PointOverride(_Section):
+    """One point of one device, treated other than its profile says."""
+
+    poll_s: Seconds | None = None
+    enabled: bool = True
+
+
+class _Device(_Section):
+    """What every device has, whichever way it talks."""
+
+    name: Name
+    profile: Annotated[str, Field(min_length=1, max_length=100)]
+    label: Annotated[str, Field(max_length=200)] = ""
+    timeout_s: Seconds | None = None  # Without an answer for so long the device is offline.
+    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)  # Serial number, place, …
+    points: dict[PointName, PointOverride] = Field(default_factory=dict)
+
+
+class ModbusDevice(_Device):
+    """One unit id on a bus, read with a profile."""
+
+    unit: UnitId
+    poll_s: Seconds = 10.0
+    variant: str | None = None  # Where one model name covers several register maps.
+    parameters: dict[str, float | int | str] = Field(default_factory=dict)  # Such as ct_ratio: 60.
+    word_order: Literal["big", "little"] | None = None  # Only where the device was set other than its profile.
+    byte_order: Literal["big", "little"] | None = None
+    response_timeout_s: Annotated[float, Field(gt=0, le=60)] | None = None
+    request_delay_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    registers_max: Annotated[int, Field(ge=1, le=125)] | None = None
+    gap_max: Annotated[int, Field(ge=0, le=124)] | None = None
+
+    @property
+    def offline_after_s(self) -> float:
+        """How long the device may be silent before it is offline."""
+        return self.timeout_s or max(OFFLINE_PERIODS * self.poll_s, OFFLINE_S_MIN)
+
+
+class _Bus(_Section):
+    """One line or one gateway: one connection, one request at a time, shared by all its devices."""
+
+    name: Name
+    response_timeout_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    request_delay_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None  # Silence before each request.
+    connect_delay_ms: Annotated[float, Field(ge=0, le=60_000)] = 0  # Silence after connecting.
+    devices: Annotated[list[ModbusDevice], Field(min_length=1, max_length=2000)]
+
+
+class _SocketBus(_Bus):
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port, as people write them."""
+        return f"{self.host}:{getattr(self, 'port')}"  # noqa: B009  # Each transport has its own default port.
+
+
+class TcpBus(_SocketBus):
+    """Modbus TCP."""
+
+    transport: Literal["tcp"]
+    port: Port = 502
+    ignore_transaction_id: bool = False  # For gateways that answer with a constant transaction id.
+
+
+class RtuOverTcpBus(_SocketBus):
+    """RTU frames through a serial server in transparent mode."""
+
+    transport: Literal["rtu_over_tcp"]
+    port: Port
+    baud: Annotated[int, Field(ge=300, le=1_000_000)] = 9600  # Of the line behind it, for the bus-time budget.
+
+
+class TlsBus(_SocketBus):
+    """Modbus/TCP Security: TLS, optionally with a client certificate."""
+
+    transport: Literal["tls"]
+    port: Port = 802
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None  # The name in the device's certificate where it is not `host`.
+
+    @model_validator(mode="after")
+    def _certificate_has_key(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class RtuBus(_Bus):
+    """A serial line. All devices on it share its settings."""
+
+    transport: Literal["rtu"]
+    serial: Annotated[str, Field(min_length=1, max_length=500)]
+    baud: Annotated[int, Field(ge=300, le=1_000_000)] = 9600
+    parity: Literal["none", "even", "odd"] = "none"
+    data_bits: Literal[7, 8] = 8
+    stop_bits: Literal[1, 2] = 1
+
+    @property
+    def endpoint(self) -> str:
+        """The serial device."""
+        return self.serial
+
+
+Bus = Annotated[TcpBus | RtuOverTcpBus | TlsBus | RtuBus, Field(discriminator="transport")]
+
+
+class MqttDevice(_Device):
+    """One thing behind a broker; its profile says which topics and payloads belong to it."""
+
+    topic: Annotated[str, Field(min_length=1, max_length=500)]  # The device's own prefix, such as `shellies/em-3`.
+    parameters: dict[str, str | int | float] = Field(default_factory=dict)
+
+    @property
+    def offline_after_s(self) -> float | None:
+        """How long the device may be silent before it is offline; None where it only speaks on change."""
+        return self.timeout_s
+
+
+class MqttBroker(_Section):
+    """One connection to a broker as a source of observations and events."""
+
+    name: Name
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Port = 1883
+    tls: bool = False
+    ca_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None  # Relative to the site file.
+    client_id: str | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    devices: Annotated[list[MqttDevice], Field(min_length=1, max_length=5000)]
+
+
+class Site(_Section):
+    """A commissioned site: which devices hang on which bus of this gateway."""
+
+    gateway: Name
+    version: int | None = None  # Set by the cloud when it hands the configuration out.
+    cloud: Cloud | None = None
+    outbox: Outbox = Outbox()
+    buses: Annotated[list[Bus], Field(max_length=2000)] = Field(default_factory=list)
+    mqtt: Annotated[list[MqttBroker], Field(max_length=50)] = Field(default_factory=list)
+
+    @field_validator("buses", "mqtt", mode="before")
+    @classmethod
+    def _empty_key_is_empty_list(cls, value: Any) -> Any:
+        return [] if value is None else value
+
+    def modbus_devices(self) -> Iterator[tuple[Bus, ModbusDevice]]:
+        """Every Modbus device with its bus."""
+        for bus in self.buses:
+            for device in bus.devices:
+                yield bus, device
+
+
+def load_site(path: Path) -> Site:
+    """Read a site file; raises FileError with every mistake in it, each with line and remedy."""
+    file = LinedFile(path)
+    if not isinstance(file.data, dict):
+        raise FileError([file.problem((), "is not a site file", "begin with “gateway: NAME” and “buses:”")])
+    try:
+        site = Site.model_validate(file.data)
+    except ValidationError as error:
+        raise FileError(file.problems_of(error.errors(), _site_keys())) from error
+    problems = list(_collisions(site, file))
+    if problems:
+        raise FileError(problems)
+    return _with_absolute_paths(site, path.resolve().parent)
+
+
+def _collisions(site: Site, file: LinedFile) -> Iterator[Problem]:
+    """Names and addresses that must stand only once."""
+    seen: dict[tuple[str, str], int] = {}
+
+    def again(kind: str, value: str, location: tuple[str | int, ...], remedy: str) -> Iterator[Problem]:
+        first = seen.setdefault((kind, value), file.line(location))
+        if first != file.line(location):
+            yield file.problem(location, f"{kind} “{value}” is already used on line {first}", remedy)
+
+    for b, bus in enumerate(site.buses):
+        yield from again("bus", bus.name, ("buses", b, "name"), "give each bus a name of its own")
+        key = "serial" if isinstance(bus, RtuBus) else "host"
+        remedy = "put all devices of one gateway or line under one bus: they share one connection"
+        yield from again("endpoint", bus.endpoint, ("buses", b, key), remedy)
+        units: dict[tuple[int, str], int] = {}
+        for d, device in enumerate(bus.devices):
+            where = ("buses", b, "devices", d)
+            yield from again("device", device.name, (*where, "name"), "device names are unique on a gateway")
+            line = file.line((*where, "unit"))
+            first = units.setdefault((device.unit, device.profile), line)
+            if first != line:
+                what = f"unit {device.unit} is already read with {device.profile} on line {first}"
+                yield file.problem((*where, "unit"), what, "give the device its own unit id")
+    for b, broker in enumerate(site.mqtt):
+        yield from again("bus", broker.name, ("mqtt", b, "name"), "give each broker a name of its own")
+        for d, device in enumerate(broker.devices):
+            where = ("mqtt", b, "devices", d, "name")
+            yield from again("device", device.name, where, "device names are unique on a gateway")
+
+
+def _site_keys() -> set[str]:
+    """All keys a site file may hold."""
+    models = (Site, Cloud, Outbox, PointOverride, ModbusDevice, MqttDevice, MqttBroker, TcpBus, RtuOverTcpBus, TlsBus)
+    return {key for model in (*models, RtuBus) for key in model.model_fields}
+
+
+def _with_absolute_paths(model: Any, folder: Path) -> Any:
+    """Paths in the file are relative to the file, not to where the agent was started."""
+    changed: dict[str, Any] = {}
+    for key in type(model).model_fields:
+        value = getattr(model, key)
+        if isinstance(value, Path):
+            changed[key] = folder / value
+        elif isinstance(value, BaseModel):
+            changed[key] = _with_absolute_paths(value, folder)
+        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+            changed[key] = [_with_absolute_paths(item, folder) for item in value]
+    return model.model_copy(update=changed)
