@@ -1,0 +1,60 @@
+"""`cloud-api`: serve · worker · migrate, and the commands of each package."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from cloud_api.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The cloud side of Wattlease.")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; CLOUD_HOST if not given.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; CLOUD_PORT if not given.")] = None,
+) -> None:
+    """Run the API and the pages."""
+    import uvicorn
+
+    from cloud_api.main import create_app
+
+    settings = load_settings()
+    uvicorn.run(
+        create_app(settings),
+        host=host or settings.host,
+        port=port or settings.port,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+@app.command()
+def worker() -> None:
+    """Run the job queue, the schedule and the background services."""
+    from cloud_api.kit.clock import Clock
+    from cloud_api.worker.run import run_worker
+
+    asyncio.run(run_worker(load_settings(), Clock()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the current schema; safe to run from several machines at once."""
+    from cloud_api.db.migrate import MigrationError
+    from cloud_api.db.migrate import migrate as apply
+
+    settings = load_settings()
+    if settings.owner_database_url is None:
+        raise SystemExit("CLOUD_OWNER_DATABASE_URL is missing: migrations run as the role wattlease_owner")
+    try:
+        applied = apply(settings.owner_database_url.get_secret_value())
+    except MigrationError as error:
+        raise SystemExit(str(error)) from error
+    print("\n".join(applied) if applied else "nothing to do")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

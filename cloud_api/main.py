@@ -1,0 +1,83 @@
+"""Builds the ASGI application: settings, pool, routers, error answers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+
+from cloud_api.db.pool import make_pool
+from cloud_api.db.request import SystemTx
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError
+from cloud_api.settings import Settings
+
+log = structlog.get_logger()
+health = APIRouter(tags=["health"])
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+    """Return the application; its pool opens and closes with the server."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pool = make_pool(settings.database_url.get_secret_value(), size_max=settings.pool_size_max)
+        async with pool:
+            app.state.pool = pool
+            yield
+
+    app = FastAPI(title="Wattlease", version="0.1.0", lifespan=lifespan)
+    app.state.settings = settings
+    app.state.clock = clock or Clock()
+    app.include_router(health)
+    _answer_errors(app)
+    return app
+
+
+@health.get("/healthz")
+async def alive() -> dict[str, str]:
+    """Answer whether the process runs."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz")
+async def ready(conn: SystemTx) -> dict[str, str]:
+    """Answer whether the database can be reached."""
+    await conn.execute("SELECT 1")
+    return {"status": "ok"}
+
+
+def _answer_errors(app: FastAPI) -> None:
+    @app.exception_handler(DomainError)
+    async def refused(_: Request, error: DomainError) -> JSONResponse:
+        return _problem(error.status, error.problem())
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        places = [{"place": ".".join(str(p) for p in e["loc"]), "reason": e["msg"]} for e in error.errors()[:50]]
+        detail = "; ".join(f"{p['place']}: {p['reason']}" for p in places[:3])
+        return _problem(422, {"code": "malformed", "detail": detail, "errors": places})
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        answer = _problem(error.status_code, {"code": f"http_{error.status_code}", "detail": str(error.detail)})
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
+    async def database_away(_: Request, error: Exception) -> JSONResponse:
+        log.warning("database_away", error=str(error))
+        answer = _problem(503, {"code": "database_away", "detail": "The database cannot be reached; try again."})
+        answer.headers["Retry-After"] = "2"
+        return answer
+
+
+def _problem(status: int, members: dict[str, object]) -> JSONResponse:
+    body = {"type": "about:blank", "status": status} | members
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
