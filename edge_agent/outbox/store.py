@@ -1,0 +1,175 @@
+"""One SQLite file with one connection: opening, locking, transactions, and telling kinds of failure apart."""
+
+import fcntl
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from edge_agent.outbox.model import Layout
+from edge_agent.outbox.queries import queries
+
+LAYOUTS_MAX = 10_000  # Beyond it a frame carries its layout in the chunk: bigger, still correct.
+WAL_BYTES_KEPT = 8 * 1024**2  # Kept allocated, so that a full disk still lets a transaction free pages.
+
+
+class OutboxError(RuntimeError):
+    """The outbox cannot be opened; the message says what to do."""
+
+
+class Store:
+    """The file of the outbox. Not thread-safe: `Outbox` serialises the calls."""
+
+    def __init__(self, path: Path, *, bytes_max: int) -> None:
+        self.path = path
+        self._bytes_max = bytes_max
+        self.layouts: dict[int, Layout] = {}
+        self._layout_ids: dict[tuple[str, tuple[str, ...], tuple[int | None, ...]], int] = {}
+        self.stream = ""
+        self.next_seq = 1
+        self._db = self._connect()
+        try:
+            self._db.executescript(queries.schema)
+            self._load()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            # FULL: a commit is on the disk before it is acknowledged. NORMAL could forget the last transactions in a
+            # power cut, and sequence numbers that the cloud has seen would be given to other data.
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA wal_autocheckpoint = 1000")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+            # A second wall behind the eviction by `Outbox`.
+            page_size = db.execute("PRAGMA page_size").fetchone()[0]
+            db.execute(f"PRAGMA max_page_count = {int(self._bytes_max * 1.1) // page_size + 64}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _load(self) -> None:
+        with self.transaction():
+            self._db.execute(queries.drop_layouts_when_empty)
+            self.reload_layouts()
+            inode = self._inode()
+            newest = self._db.execute(queries.newest_stream).fetchone()
+            # A copied or restored file would give numbers away that the cloud has already seen: start a new stream.
+            if newest is None or newest[2] != inode:
+                newest = (str(uuid.uuid4()), 1, inode)
+                self._db.execute(queries.insert_stream, {"uuid": newest[0], "inode": inode})
+            self.stream, self.next_seq = newest[0], newest[1]
+
+    def _inode(self) -> str:
+        return str(self.path.stat().st_ino)
+
+    def _remember(self, layout_id: int, layout: Layout) -> None:
+        self.layouts[layout_id] = layout
+        self._layout_ids[layout.device, layout.points, layout.scales] = layout_id
+
+    def layout_id(self, device: str, points: tuple[str, ...], scales: tuple[int | None, ...]) -> int | list[Any]:
+        """Return the number of a layout, storing it first if it is new; or the layout itself when the table is full."""
+        known = self._layout_ids.get((device, points, scales))
+        if known is not None:
+            return known
+        if len(self.layouts) >= LAYOUTS_MAX:
+            return [device, points, scales]
+        row = self.one(
+            queries.insert_layout,
+            device=device,
+            points=orjson.dumps(points).decode(),
+            scales=orjson.dumps(scales).decode(),
+        )
+        self._remember(row[0], Layout(device=device, points=points, scales=scales))
+        return row[0]
+
+    def reload_layouts(self) -> None:
+        """Read the layouts from the file: at the start, and when a transaction that stored new ones was rolled back."""
+        self.layouts.clear()
+        self._layout_ids.clear()
+        for layout_id, device, points, scales in self._db.execute(queries.layouts):
+            layout = Layout(device=device, points=tuple(orjson.loads(points)), scales=tuple(orjson.loads(scales)))
+            self._remember(layout_id, layout)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit on success, roll back on any error."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            # SQLite rolls back by itself on a full disk; a second ROLLBACK would hide the cause.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def one(self, sql: str, **parameters: object) -> Any:
+        """Return the first row."""
+        return self._db.execute(sql, parameters).fetchone()
+
+    def rows(self, sql: str, **parameters: object) -> sqlite3.Cursor:
+        """Return a cursor over the rows."""
+        return self._db.execute(sql, parameters)
+
+    def used_bytes(self) -> int:
+        """Return the bytes in use; the file may be larger, but its free pages are used again first."""
+        page_size = self._db.execute("PRAGMA page_size").fetchone()[0]
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        return (pages - free) * page_size
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file, so that its space can be used again."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the connection; SQLite folds the write-ahead log into the file."""
+        self._db.close()
+
+
+class Lock:
+    """One agent per outbox; the kernel gives the lock back even after kill -9."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.with_name(path.name + ".lock").open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise OutboxError(
+                f"{path}: another agent uses this outbox; stop it, or give this one its own file"
+            ) from error
+
+    def release(self) -> None:
+        """Let another agent open the outbox."""
+        self._file.close()
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether the disk, or the size this file may have, is used up."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Tell whether the file itself is damaged, so that only a repair can help."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the creation or renaming of a file in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
