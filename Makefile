@@ -34,3 +34,31 @@ fix: $(VENV)/.ready ## Format and mend what can be mended by itself
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --python-version 3.11 --no-emit-index-url --universal --generate-hashes --quiet \
 	  --all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+.PHONY: demo demo-reset demo-fault
+PORT ?= 8000
+DAYS ?= 45
+demo: $(VENV)/.ready assets ## A living building on this machine, nothing to install by hand (PORT=8000, DAYS=45)
+	@$(BIN)/python -m deploy.demo up --port $(PORT) --days $(DAYS)
+
+demo-reset: $(VENV)/.ready ## Delete the demo's data and start over
+	@$(BIN)/python -m deploy.demo reset
+
+demo-fault: $(VENV)/.ready ## Silence a simulated device: DEVICE=meter-t201; bring it back: DEVICE=meter-t201 CLEAR=1
+	@$(BIN)/python -m deploy.demo fault $(if $(CLEAR),clear) $(DEVICE)
+
+.PHONY: assets
+assets: $(VENV)/.ready ## Front-end libraries and fonts, from npm by the lock file
+	@if [ -f cloud_api/web/package-lock.json ]; then deploy/assets.sh; fi
+
+.PHONY: services
+services: $(VENV)/.ready ## What the tests need from Debian: Chromium, mosquitto, libmodbus, a TimescaleDB root
+	@tests/services/install.sh
+
+.PHONY: test
+test: $(VENV)/.ready assets services ## Set up and run every test: embedded PostgreSQL, then real TimescaleDB
+	@deploy/test.sh $(T)
+
+.PHONY: schema dashboards porcelain
+porcelain: $(VENV)/.ready ## Generate everything anew and fail on a difference
+	@deploy/porcelain.sh

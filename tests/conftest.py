@@ -76,3 +76,11 @@ def shared_data() -> Path:
             pytest.fail(f"{folder} is missing; set WATTLEASE_SHARED to the folder that holds data/")
         pytest.skip(f"{folder} is missing; set WATTLEASE_SHARED to the folder that holds data/")
     return folder
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI a skipped test is a failure: something that should be proved was not."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and exitstatus == 0 and reporter is not None and reporter.stats.get("skipped"):
+        reporter.write_line("Tests were skipped, which CI does not accept.", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

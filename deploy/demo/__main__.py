@@ -1,0 +1,42 @@
+"""`python -m deploy.demo up|reset|fault`: the whole product on one machine, with nothing to install by hand."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from deploy.demo.state import DemoError, Home
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / ".run" / "demo"
+
+
+def main() -> None:
+    """Entry point of `make demo`, `make demo-reset` and `make demo-fault`."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start the demo, or continue with the data kept")
+    up.add_argument("--port", type=int, default=8000, help="port of the web page (default 8000)")
+    up.add_argument("--days", type=int, default=45, help="days of history (default 45)")
+    commands.add_parser("reset", help="delete the demo's data and start over")
+    fault = commands.add_parser("fault", help="silence a simulated device, bring it back, or damage the building")
+    fault.add_argument("arguments", nargs="*", help="DEVICE, or clear DEVICE; nothing lists what is silent")
+    options = parser.parse_args()
+    home = Home(HOME)
+    try:
+        if options.command == "up":
+            from deploy.demo.up import Demo
+
+            Demo(ROOT, home, web_port=options.port, history_days=options.days).run()
+        elif options.command == "reset":
+            home.reset()
+            print("The demo's data are deleted; `make demo` starts over.")
+        else:
+            from deploy.demo.fault import run_fault
+
+            run_fault(home, options.arguments)
+    except DemoError as error:
+        sys.exit(f"demo: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What the demo keeps between two starts: ports, secrets, and which steps are done."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the text says why and what to do."""
+
+
+@dataclass(kw_only=True)
+class State:
+    """Saved as JSON, readable by its owner only, because it holds the demo's passwords."""
+
+    web_port: int
+    ports: dict[str, int] = field(default_factory=dict)
+    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+    control_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    logins: dict[str, str] = field(default_factory=dict)  # Login name to password.
+    done: list[str] = field(default_factory=list)
+
+
+class Home:
+    """The demo's folder: one demo at a time, and never half a file in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._lock: IO[str] | None = None
+
+    def open(self, web_port: int) -> State:
+        """Take the lock and read the state, or begin anew."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / "lock").open("a+")
+        except OSError as error:
+            raise DemoError(
+                f"cannot write to {self.folder}: {error.strerror}. Clone the project into a folder of your own"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError("the demo runs already in this folder; press Ctrl-C in its window first") from error
+        (self.folder / "log").mkdir(exist_ok=True)
+        state = self._read() or State(web_port=web_port)
+        state.web_port = web_port
+        require_free("the web page", web_port)
+        for name in ("database", "broker", "control", "status"):
+            if not is_free(state.ports.get(name, 0)):
+                state.ports[name] = free_port()
+        self.save(state)
+        return state
+
+    def save(self, state: State) -> None:
+        """Write the state in one step."""
+        new = self.folder / "state.json.new"
+        new.touch(mode=0o600)
+        new.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+        new.replace(self.folder / "state.json")
+
+    def mark(self, state: State, step: str) -> None:
+        """Remember that a step is done."""
+        if step not in state.done:
+            state.done.append(step)
+            self.save(state)
+
+    def peek(self) -> State:
+        """Read the state without the lock, while a demo runs."""
+        return self._read() or State(web_port=0)
+
+    def reset(self) -> None:
+        """Delete everything the demo has kept."""
+        if not self.folder.exists():
+            return
+        self.open_lock_only()
+        shutil.rmtree(self.folder)
+
+    def open_lock_only(self) -> None:
+        """Refuse to go on while a demo runs here."""
+        with (self.folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DemoError("the demo still runs; press Ctrl-C in its window, then reset") from error
+
+    def _read(self) -> State | None:
+        file = self.folder / "state.json"
+        if not file.exists():
+            return None
+        try:
+            return State(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DemoError(f"{file} cannot be read ({error}); start over with `make demo-reset`") from error
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server may listen on the port of 127.0.0.1."""
+    if port <= 0:
+        return False
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def require_free(what: str, port: int) -> None:
+    """Raise DemoError when another program listens there."""
+    if not is_free(port):
+        raise DemoError(
+            f"port {port} for {what} is taken by another program. Choose another one: make demo PORT={port + 1}"
+        )
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a secret that only its owner may read."""
+    path.touch(mode=0o600)
+    os.chmod(path, 0o600)  # noqa: PTH101  # The file may have existed with other rights.
+    path.write_text(text, encoding="utf-8")
