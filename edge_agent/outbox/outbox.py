@@ -215,6 +215,11 @@ class Outbox:
         with self._db_lock:
             self._picker.end(batch, refused=[span.id for span in batch.chunks] if refused else ())
 
+    def release_all(self) -> None:
+        """Give back every batch: an uplink that was stopped in the middle left them behind."""
+        with self._db_lock:
+            self._picker.release_all()
+
     def offer_refused(self) -> None:
         """Offer what was refused at once: what stood in the way has changed (the catalogue was sent)."""
         with self._db_lock:

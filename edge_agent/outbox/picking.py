@@ -140,6 +140,11 @@ class Picker:
                 self._refused.pop(chunk_id, None)
         self._backlog_after = min(self._backlog_after, batch.chunks[0].id - 1)
 
+    def release_all(self) -> None:
+        """Give back every lease."""
+        for batch in tuple(self._batches):
+            self.end(batch, refused=())
+
     def forget_refusals(self) -> None:
         """Offer refused chunks at once: what stood in their way has changed (a catalogue was sent)."""
         self._refused.clear()
