@@ -1,0 +1,488 @@
+"""Turn a validated file into the frozen values of `model`, and find what a schema alone cannot see."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Any
+
+from device_profiles import model, schema
+from device_profiles.lined_yaml import Location
+from device_profiles.vocabulary import CONVERSIONS, QUANTITIES, PointKind, Quantity, conversion, quantity_of
+
+DEFAULT_RATES: Mapping[str, int] = {"fast": 5, "normal": 10, "slow": 60, "setup": 3600}
+FLOAT_DECIMALS = 3
+DECIMALS_MAX = 9
+
+_QUALIFIERS = {
+    "total": ("total", "合计"),
+    "average": ("average", "平均"),
+    "maximum": ("maximum", "最大"),
+    "sum": ("sum", "合计"),
+    "n": ("neutral", "中性线"),
+    "partial": ("partial", "可清零"),
+}
+
+
+@dataclass(slots=True)
+class Findings:
+    """Mistakes found while building, each at a location of the merged document."""
+
+    found: list[tuple[Location, str, str]] = field(default_factory=list)
+
+    def add(self, location: Location, what: str, remedy: str) -> None:
+        """Note one mistake."""
+        self.found.append((location, what, remedy))
+
+
+Instances = Mapping[str, Sequence[int]]
+
+
+def build(
+    file: schema.ModbusFile | schema.MqttFile, revision: str, instances: Instances, to: Findings
+) -> model.Profile:
+    """Return the profile a file describes; mistakes go to `to`, and the result is then not to be used."""
+    if isinstance(file, schema.ModbusFile):
+        return _modbus(file, revision, instances, to)
+    return _mqtt(file, revision, to)
+
+
+def _head(file: schema.HeadFile, revision: str) -> dict[str, Any]:
+    return {
+        "name": file.profile,
+        "revision": revision,
+        "category": file.category,
+        "label_en": file.label.en,
+        "label_zh": file.label.zh,
+        "products": tuple(f"{product.brand} {product.model}" for product in file.products),
+        "source": file.source,
+        "confidence": file.confidence,
+        "notes": file.notes.strip(),
+        "rates": {**DEFAULT_RATES, **file.rates},
+    }
+
+
+def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Findings) -> model.ModbusProfile:
+    points = [_modbus_point(entry, file, ("points", index), to) for index, entry in enumerate(file.points)]
+    for index, block in enumerate(file.blocks):
+        points += _block_points(block, file, ("blocks", index), instances.get(block.name), to)
+    if not points:
+        to.add(("points",), "no points", "add at least one point")
+    _check_names(points, to)
+    _check_references(points, to)
+    _check_overlaps([point for point in points if point.name in {entry.name for entry in file.points}], to)
+    names = {point.name for point in points}
+    for index, identity in enumerate(file.identity):
+        if identity.point not in names:
+            to.add(("identity", index, "point"), f"there is no point “{identity.point}”", "name a point of this file")
+    limits = file.limits
+    for index, point in enumerate(file.points):
+        if points[index].count > limits.registers_per_read:
+            to.add(("points", index), f"{point.name} is longer than one read", "raise limits.registers_per_read")
+    return model.ModbusProfile(
+        **_head(file, revision),
+        points=tuple(points),
+        limits=model.Limits(**{**limits.model_dump(), "holes": tuple(limits.holes)}),
+        serial=model.Serial(**file.serial.model_dump()),
+        identity=tuple(
+            model.Identity(point=entry.point, matches=entry.matches, one_of=tuple(entry.one_of))
+            for entry in file.identity
+        ),
+        events=tuple(
+            _modbus_event(entry, file, ("events", index), names, to) for index, entry in enumerate(file.events)
+        ),
+    )
+
+
+def _modbus_event(
+    entry: schema.ModbusEventFile, file: schema.ModbusFile, location: Location, names: set[str], to: Findings
+) -> model.EventRule:
+    for key, name in {**entry.fields, "sequence": entry.sequence}.items():
+        if name not in names:
+            to.add((*location, "fields", key), f"there is no point “{name}”", "name a point of this file")
+    return model.EventRule(
+        kind=entry.kind,
+        fields=dict(entry.fields),
+        constants=dict(entry.constants),
+        sequence=entry.sequence,
+        clear=_modbus_point(entry.clear, file, (*location, "clear"), to) if entry.clear else None,
+    )
+
+
+def _block_points(
+    block: schema.BlockFile, file: schema.ModbusFile, location: Location, wanted: Sequence[int] | None, to: Findings
+) -> list[model.ModbusPoint]:
+    last = block.first + block.count - 1
+    numbers = range(block.first, block.first + block.default) if wanted is None else wanted
+    local = {entry.name for entry in block.points}
+    points: list[model.ModbusPoint] = []
+    for number in numbers:
+        if not block.first <= number <= last:
+            to.add(location, f"there is no {block.name} {number}", f"use {block.first} to {last}")
+            continue
+        for index, entry in enumerate(block.points):
+            function = entry.function or file.defaults.function
+            stride = block.stride if isinstance(block.stride, int) else block.stride.get(function, 0)
+            moved = _moved(entry, f"{block.name}_{number}_", stride * (number - block.first), block, local)
+            points.append(_modbus_point(moved, file, (*location, "points", index), to, base_name=entry.name))
+    return points
+
+
+def _moved(
+    entry: schema.ModbusPointFile, prefix: str, by: int, block: schema.BlockFile, local: set[str]
+) -> schema.ModbusPointFile:
+    def renamed(name: str) -> str:
+        return prefix + name if name in local else name
+
+    write = entry.write
+    if write is not None:
+        write_stride = by
+        if write.function is not None and isinstance(block.stride, dict):
+            own = block.stride.get(entry.function or write.function, 0)
+            write_stride = by // own * block.stride.get(write.function, 0) if own else by
+        write = write.model_copy(
+            update={
+                "address": None if write.address is None else write.address + write_stride,
+                "read_back": write.read_back and renamed(write.read_back),
+            }
+        )
+    return entry.model_copy(
+        update={
+            "name": prefix + entry.name,
+            "address": entry.address + by,
+            "multiply_by": [renamed(name) for name in entry.multiply_by],
+            "exponent": entry.exponent and renamed(entry.exponent),
+            "unit_code": entry.unit_code and renamed(entry.unit_code),
+            "write": write,
+        }
+    )
+
+
+def _common(
+    entry: schema.PointFile, location: Location, to: Findings, base_name: str, *, is_float: bool
+) -> dict[str, Any]:
+    quantity = _quantity(entry, location, to, base_name)
+    factor = Fraction(1)
+    if entry.device_unit is not None:
+        found = conversion(entry.device_unit, quantity.unit)
+        if found is None:
+            known = [source for source, target in CONVERSIONS if target == quantity.unit]
+            what = f"cannot convert {entry.device_unit} to {quantity.unit or 'a plain number'}"
+            to.add((*location, "device_unit"), what, f"use one of: {', '.join([quantity.unit, *known])}")
+        factor = found or factor
+    multiplier = entry.scale * factor
+    exact = quantity.is_billing if entry.exact is None else entry.exact
+    en, zh = _labels(entry, quantity, base_name)
+    low, high = entry.range or (quantity.low, quantity.high)
+    return {
+        "name": entry.name,
+        "quantity": quantity.name,
+        "unit": quantity.unit,
+        "brick": entry.brick or quantity.brick,
+        "kind": entry.kind or quantity.kind,
+        "label_en": en,
+        "label_zh": zh,
+        "rate": entry.rate or quantity.rate,
+        "is_cumulative": quantity.is_cumulative,
+        "exact": exact,
+        "scale": _decimals(entry, multiplier, entry.offset * factor, is_float=is_float) if exact else None,
+        "multiplier": multiplier,
+        "offset": entry.offset * factor,
+        "low": None if low is None else float(low),
+        "high": None if high is None else float(high),
+        "is_optional": entry.optional,
+    }
+
+
+def _quantity(entry: schema.PointFile, location: Location, to: Findings, base_name: str) -> Quantity:
+    wanted = entry.quantity or base_name
+    found = QUANTITIES.get(wanted) if entry.quantity else quantity_of(base_name)
+    if found is None:
+        near = get_close_matches(wanted, QUANTITIES, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see device_profiles/vocabulary.py"
+        key = "quantity" if entry.quantity else "name"
+        to.add((*location, key), f"“{wanted}” is not a known quantity", f"give `quantity:`; {hint}")
+        return QUANTITIES["status_code"]
+    return found
+
+
+def _decimals(entry: schema.PointFile, multiplier: Fraction, offset: Fraction, *, is_float: bool) -> int:
+    if entry.decimals is not None:
+        return entry.decimals
+    floats = is_float or getattr(entry, "exponent", None) or getattr(entry, "unit_code", None)
+    if not floats:
+        for decimals in range(DECIMALS_MAX + 1):
+            if all((number * 10**decimals).denominator == 1 for number in (multiplier, offset)):
+                return decimals
+    return FLOAT_DECIMALS
+
+
+def _labels(entry: schema.PointFile, quantity: Quantity, base_name: str) -> tuple[str, str]:
+    if entry.label is not None:
+        return entry.label.en, entry.label.zh
+    prefix = re.match(r"^(.*?_\d+_)", entry.name.removesuffix(base_name)) if entry.name != base_name else None
+    copy = prefix.group(1).replace("_", " ") if prefix else ""
+    rest = base_name.removeprefix(quantity.name).strip("_")
+    words = [_QUALIFIERS.get(word, (word.upper() if len(word) <= 3 else word,) * 2) for word in rest.split("_") if word]
+    en = " ".join([f"{copy}{quantity.en}", *(word[0] for word in words)])
+    return en, "".join([f"{copy}{quantity.zh}", *(f" {word[1]}" for word in words)])
+
+
+def _modbus_point(
+    entry: schema.ModbusPointFile, file: schema.ModbusFile, location: Location, to: Findings, base_name: str = ""
+) -> model.ModbusPoint:
+    defaults = file.defaults
+    function = entry.function or defaults.function
+    count = _count(entry, function, location, to)
+    common = _common(entry, location, to, base_name or entry.name, is_float=entry.type.is_float)
+    if entry.type.is_text:
+        common["kind"] = PointKind.ATTRIBUTE
+    elif common["kind"] is PointKind.ATTRIBUTE:
+        to.add((*location, "type"), "a text quantity needs a string type", "use string, or give another quantity")
+    if entry.address + count > 65536:
+        to.add((*location, "address"), "the value would end after address 65535", "correct address or count")
+    mask, shift = _mask(entry, location, to)
+    states, codes = _states(entry.states, QUANTITIES[common["quantity"]], location, to)
+    write = _write(entry, function, states, location, to) if entry.write else None
+    return model.ModbusPoint(
+        **common,
+        states=states,
+        write=write,
+        function=function,
+        address=entry.address,
+        count=count,
+        type=entry.type,
+        doc_address=None if entry.doc_address is None else str(entry.doc_address),
+        also=entry.also or (defaults.also if entry.function is None else None),
+        word_order=entry.word_order or defaults.word_order,
+        byte_order=entry.byte_order or defaults.byte_order,
+        sentinels=_sentinels(entry, defaults, count, location, to),
+        mask=mask,
+        shift=shift,
+        codes=codes,
+        multiply_by=tuple(entry.multiply_by),
+        exponent=entry.exponent,
+        unit_code=entry.unit_code,
+        overlaps=entry.overlaps,
+    )
+
+
+def _count(entry: schema.ModbusPointFile, function: model.Function, location: Location, to: Findings) -> int:
+    fixed = entry.type.word_count
+    if function.is_bits and entry.type is not model.DataType.BOOL:
+        to.add((*location, "type"), f"a {function} holds one bit, not {entry.type}", "use type: bool")
+    if fixed is None:
+        if entry.count is None:
+            to.add((*location, "count"), f"{entry.type} needs the number of registers", "add `count:`")
+        elif entry.type is model.DataType.MANTISSA_EXPONENT and entry.count not in {2, 3, 5}:
+            to.add((*location, "count"), "must be 2, 3 or 5 registers", "mantissa of 1, 2 or 4 and one exponent")
+        return entry.count or 1
+    if entry.count is not None and entry.count != fixed:
+        to.add((*location, "count"), f"{entry.type} always takes {fixed}", "remove `count:`")
+    return fixed
+
+
+def _mask(entry: schema.ModbusPointFile, location: Location, to: Findings) -> tuple[int | None, int]:
+    if entry.bit is not None and (entry.mask is not None or entry.shift is not None):
+        to.add((*location, "bit"), "a bit and a mask exclude each other", "keep one of them")
+    integers = {"bool", "uint8_high", "uint8_low", "uint16", "uint32", "uint64"}
+    if (entry.bit is not None or entry.mask is not None) and entry.type not in integers:
+        to.add((*location, "type"), f"{entry.type} has no bits to pick", "use an unsigned type or bool")
+    width = 16 * (entry.type.word_count or 1)
+    if (entry.bit or 0) >= width or (entry.mask or 0) >= 1 << width:
+        to.add((*location, "bit" if entry.bit is not None else "mask"), f"outside the {width} bits", "correct it")
+    if entry.bit is not None:
+        return 1 << entry.bit, entry.bit
+    return entry.mask, entry.shift or 0
+
+
+def _states(
+    given: Mapping[Any, str] | None, quantity: Quantity, location: Location, to: Findings
+) -> tuple[dict[int, str], dict[Any, int]]:
+    """Return published code → word, and raw → published code."""
+    if given is None:
+        return dict(quantity.states), {code: code for code in quantity.states}
+    if not quantity.states:
+        if all(isinstance(raw, int) for raw in given):
+            return dict(given), {raw: raw for raw in given}
+        numbered = {word: number for number, word in enumerate(dict.fromkeys(given.values()))}
+        return {number: word for word, number in numbered.items()}, {raw: numbered[word] for raw, word in given.items()}
+    numbers = {word: code for code, word in quantity.states.items()}
+    codes: dict[Any, int] = {}
+    for raw, word in given.items():
+        if word in numbers:
+            codes[raw] = numbers[word]
+        else:
+            known = ", ".join(numbers)
+            to.add((*location, "states", raw), f"“{word}” is not a state of {quantity.name}", f"use one of: {known}")
+    return {code: word for code, word in quantity.states.items() if code in codes.values()}, codes
+
+
+def _sentinels(
+    entry: schema.ModbusPointFile, defaults: schema.ModbusDefaults, count: int, location: Location, to: Findings
+) -> tuple[tuple[int, ...], ...]:
+    patterns = defaults.sentinels.get(entry.type, []) if entry.sentinels is None else entry.sentinels
+    for index, pattern in enumerate(patterns):
+        if len(pattern) != 4 * count:
+            where = (*location, "sentinels", index)
+            to.add(where, f"{pattern} has {len(pattern) // 4} words, the value {count}", "give all words of the value")
+    return tuple(tuple(int(text[i : i + 4], 16) for i in range(0, len(text), 4)) for text in patterns)
+
+
+def _write(
+    entry: schema.ModbusPointFile, function: model.Function, states: Mapping[int, str], location: Location, to: Findings
+) -> model.Write | None:
+    given = entry.write
+    if given is None:
+        return None
+    at = (*location, "write")
+    if given.range is not None:
+        low, high = given.range
+    elif states:
+        low, high = Fraction(min(states)), Fraction(max(states))
+    elif entry.type is model.DataType.BOOL:
+        low, high = Fraction(0), Fraction(1)
+    else:
+        to.add((*at, "range"), "is missing", "add the allowed range, such as range: [16, 30]")
+        low = high = Fraction(0)
+    if low > high:
+        to.add((*at, "range"), "lowest is above highest", "swap them")
+    target = given.function or function
+    if target not in {model.Function.COIL, model.Function.HOLDING}:
+        to.add((*at, "function"), f"a {target} cannot be written", "give function: coil or holding, and the address")
+    if target is not function and given.address is None:
+        to.add((*at, "address"), "is missing", "say where to write, because another table is written than read")
+    return model.Write(
+        low=low,
+        high=high,
+        step=given.step,
+        function=target,
+        address=entry.address if given.address is None else given.address,
+        read_back=given.read_back or entry.name,
+        min_on_s=given.min_on_s,
+        min_off_s=given.min_off_s,
+        min_interval_s=given.min_interval_s,
+        release_after_s=given.release_after_s,
+        release_value=given.release_value,
+    )
+
+
+def _check_names(points: Iterable[model.Point], to: Findings) -> None:
+    seen: set[str] = set()
+    for index, point in enumerate(points):
+        if point.name in seen:
+            to.add(("points", index, "name"), f"“{point.name}” is used twice", "give every point its own name")
+        seen.add(point.name)
+
+
+def _check_references(points: Sequence[model.ModbusPoint], to: Findings) -> None:
+    types = {point.name: point for point in points}
+    for index, point in enumerate(points):
+        for name in point.factor_names:
+            target = types.get(name)
+            if target is None:
+                to.add(("points", index), f"{point.name} refers to “{name}”, which is no point", "correct the name")
+            elif target.factor_names:
+                to.add(("points", index), f"{name} itself depends on other points", "refer to a plain point")
+        if point.unit_code and point.unit_code in types:
+            target = types[point.unit_code]
+            if target.type is not model.DataType.MBUS_UNIT:
+                to.add(("points", index, "unit_code"), f"{target.name} is not of type mbus_unit", "change its type")
+        back = point.write.read_back if point.write else None
+        if back and back not in types:
+            to.add(("points", index, "write", "read_back"), f"there is no point “{back}”", "correct the name")
+
+
+def _check_overlaps(points: Sequence[model.ModbusPoint], to: Findings) -> None:
+    owners: dict[tuple[model.Function, int], model.ModbusPoint] = {}
+    for index, point in enumerate(points):
+        for address in range(point.address, point.end):
+            other = owners.setdefault((point.function, address), point)
+            if other is not point and not _may_share(point, other):
+                what = f"{point.name} shares {point.function} {address} with {other.name}"
+                to.add(("points", index, "address"), what, "correct an address, or say overlaps: true on both")
+                break
+
+
+def _may_share(one: model.ModbusPoint, other: model.ModbusPoint) -> bool:
+    if one.overlaps and other.overlaps:
+        return True
+    if one.mask is not None and other.mask is not None:
+        return one.address == other.address and one.mask & other.mask == 0
+    halves = {one.type, other.type}
+    return len(halves) == 2 and all(half.endswith(("_high", "_low")) for half in halves)
+
+
+def _mqtt(file: schema.MqttFile, revision: str, to: Findings) -> model.MqttProfile:
+    messages = tuple(_message(entry, index, to) for index, entry in enumerate(file.messages))
+    points = [point for message in messages for point in message.points]
+    _check_names(points, to)
+    availability = file.availability
+    topics = [entry.topic for entry in file.messages] + ([availability.topic] if availability else [])
+    return model.MqttProfile(
+        **_head(file, revision),
+        messages=messages,
+        parameters=tuple(sorted({name for topic in topics for name in re.findall(r"\{(\w+)\}", topic)})),
+        availability=availability
+        and model.Availability(
+            topic=availability.topic,
+            path=schema.parse_path(availability.path),
+            online=tuple(availability.online),
+            offline=tuple(availability.offline),
+        ),
+    )
+
+
+def _message(entry: schema.MessageFile, index: int, to: Findings) -> model.Message:
+    location = ("messages", index)
+    if entry.payload == "text" and len(entry.points) > 1:
+        to.add((*location, "points"), "a text payload is one value", "keep one point")
+    return model.Message(
+        topic=entry.topic,
+        text=entry.payload == "text",
+        qos=entry.qos,
+        retained=entry.retained,
+        time=entry.time
+        and model.PayloadTime(path=schema.parse_path(entry.time.path), format=entry.time.format, zone=entry.time.zone),
+        sequence=schema.parse_path(entry.sequence) if entry.sequence else None,
+        points=tuple(
+            _mqtt_point(point, index, (*location, "points", number), entry, to)
+            for number, point in enumerate(entry.points)
+        ),
+        events=tuple(
+            model.EventRule(
+                kind=event.kind,
+                fields={key: schema.parse_path(path) for key, path in event.fields.items()},
+                values={key: dict(words) for key, words in event.values.items()},
+                constants=dict(event.constants),
+                where={
+                    schema.parse_path(path): tuple(str(value) for value in values)
+                    for path, values in event.where.items()
+                },
+                sequence="sequence" if "sequence" in event.fields else None,
+            )
+            for event in entry.events
+        ),
+        example=entry.example,
+    )
+
+
+def _mqtt_point(
+    entry: schema.MqttPointFile, message: int, location: Location, parent: schema.MessageFile, to: Findings
+) -> model.MqttPoint:
+    if entry.path is None and parent.payload == "json":
+        to.add((*location, "path"), "is missing", "say where the value stands: path: $.temperature")
+    common = _common(entry, location, to, entry.name, is_float=True)
+    given = entry.states
+    quantity = QUANTITIES[common["quantity"]]
+    states, codes = _states(given, quantity, location, to) if given else (dict(quantity.states), {})
+    return model.MqttPoint(
+        **common,
+        states=states,
+        message=message,
+        path=schema.parse_path(entry.path) if entry.path else (),
+        codes=codes,
+        sentinels=tuple(str(value) for value in entry.sentinels),
+        missing=entry.missing,
+    )
