@@ -185,7 +185,7 @@ def _pack_mantissa(point: ModbusPoint, raw: float) -> bytes:
 
 
 def mbus_worth(vif: int, unit: str) -> Fraction | None:
-    """Return what one count is worth in `unit`, by the M-Bus unit code (EN 13757-3); None when it measures something else."""
+    """Return what one count is worth in `unit` by an M-Bus unit code (EN 13757-3); None for another quantity."""
     for first, codes, source, exponent in _MBUS_UNITS:
         if first <= vif & 0x7F < first + codes:
             factor = conversion(source, unit) or _JOULES.get((source, unit))

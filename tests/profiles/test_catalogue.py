@@ -1,0 +1,65 @@
+"""Rules that hold for every profile of the package; a failure lists all offenders."""
+
+import re
+
+import pytest
+
+from device_profiles.catalog import load_profile, profile_files
+from device_profiles.model import ModbusProfile, Profile
+from device_profiles.vocabulary import QUANTITIES
+
+PROFILES: list[Profile] = [load_profile(name) for name in profile_files()]
+POINTS = [(profile, point) for profile in PROFILES for point in profile.points]
+
+
+def test_names_of_profiles_and_points_are_snake_case_and_used_once():
+    names = [profile.name for profile in PROFILES]
+    assert sorted(set(names)) == sorted(names)
+    assert [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*", name)] == []
+    assert [(p.name, point.name) for p, point in POINTS if not re.fullmatch(r"[a-z][a-z0-9_]*", point.name)] == []
+    for profile in PROFILES:
+        points = [point.name for point in profile.points]
+        assert sorted(set(points)) == sorted(points), profile.name
+
+
+def test_every_point_has_a_brick_class_a_unit_of_the_dictionary_and_both_labels():
+    wrong = [
+        (profile.name, point.name)
+        for profile, point in POINTS
+        if not point.brick
+        or point.unit != QUANTITIES[point.quantity].unit
+        or not (point.label_en.strip() and point.label_zh.strip())
+    ]
+    assert wrong == []
+
+
+def test_registers_that_bills_are_made_from_are_exact():
+    wrong = [
+        (profile.name, point.name)
+        for profile, point in POINTS
+        if QUANTITIES[point.quantity].is_billing and not (point.exact and point.scale is not None and point.is_billing)
+    ]
+    assert wrong == []
+
+
+def test_every_writable_point_has_a_range_and_a_writable_table():
+    wrong = [
+        (profile.name, point.name)
+        for profile, point in POINTS
+        if point.write is not None
+        and (point.write.low >= point.write.high or point.write.function not in {"coil", "holding"})
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("profile", [p for p in PROFILES if isinstance(p, ModbusProfile)], ids=lambda p: p.name)
+def test_every_value_lies_inside_the_address_space_and_fits_one_read(profile):
+    for point in profile.points:
+        assert point.end <= 65536, point.name
+        assert point.count <= profile.limits.registers_per_read, point.name
+
+
+def test_every_profile_names_an_honest_source():
+    assert [
+        p.name for p in PROFILES if len(p.source) < 20 or p.confidence not in {"documented", "captured", "certified"}
+    ] == []
