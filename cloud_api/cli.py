@@ -40,6 +40,35 @@ def worker() -> None:
 
 
 @app.command()
+def bootstrap() -> None:
+    """Create the roles and the database named in the addresses; needs CLOUD_SUPERUSER_DATABASE_URL."""
+    from urllib.parse import unquote, urlsplit
+
+    from cloud_api.db.migrate import bootstrap as create
+
+    settings = load_settings()
+    superuser, owner, grafana = (
+        settings.superuser_database_url,
+        settings.owner_database_url,
+        settings.grafana_database_password,
+    )
+    if superuser is None or owner is None or grafana is None:
+        raise SystemExit(
+            "bootstrap needs CLOUD_SUPERUSER_DATABASE_URL, CLOUD_OWNER_DATABASE_URL and CLOUD_GRAFANA_DATABASE_PASSWORD"
+        )
+    passwords = {"wattlease_grafana": grafana.get_secret_value()}
+    for url in (owner, settings.database_url):
+        parts = urlsplit(url.get_secret_value())
+        passwords[parts.username or ""] = unquote(parts.password or "")
+    database = urlsplit(settings.database_url.get_secret_value()).path.lstrip("/")
+    try:
+        create(superuser.get_secret_value(), database, passwords)
+    except KeyError as error:
+        raise SystemExit(f"the addresses must name the role {error.args[0]}, with its password") from error
+    print(f"roles and database {database} are there")
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to the current schema; safe to run from several machines at once."""
     from cloud_api.db.migrate import MigrationError

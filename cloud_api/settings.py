@@ -16,6 +16,12 @@ class Settings(BaseSettings):
     owner_database_url: SecretStr | None = Field(
         default=None, description="Address of the role wattlease_owner; needed by `cloud-api migrate` only."
     )
+    superuser_database_url: SecretStr | None = Field(
+        default=None, description="Address of a superuser, for `cloud-api bootstrap` only."
+    )
+    grafana_database_password: SecretStr | None = Field(
+        default=None, description="Password of the role wattlease_grafana, for `cloud-api bootstrap` only."
+    )
     secret_key: SecretStr = Field(description="Signs sessions and links; at least 32 characters.", min_length=32)
     host: str = "127.0.0.1"
     port: int = 8000

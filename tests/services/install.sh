@@ -15,6 +15,7 @@ wanted=(
   libmodbus-dev:/usr/include/modbus/modbus.h
   poppler-utils:/usr/bin/pdftotext
   debootstrap:/usr/sbin/debootstrap
+  docker-compose:/usr/bin/docker-compose
 )
 missing=()
 for entry in "${wanted[@]}"; do
