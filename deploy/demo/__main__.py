@@ -13,15 +13,16 @@ HOME = ROOT / ".run" / "demo"
 def main() -> None:
     """Entry point of `make demo`, `make demo-reset` and `make demo-fault`."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--home", type=Path, default=HOME, help="folder for the demo's data (default .run/demo)")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the demo, or continue with the data kept")
     up.add_argument("--port", type=int, default=8000, help="port of the web page (default 8000)")
-    up.add_argument("--days", type=int, default=45, help="days of history (default 45)")
+    up.add_argument("--days", type=int, default=45, help="days of history at least (default 45)")
     commands.add_parser("reset", help="delete the demo's data and start over")
     fault = commands.add_parser("fault", help="silence a simulated device, bring it back, or damage the building")
     fault.add_argument("arguments", nargs="*", help="DEVICE, or clear DEVICE; nothing lists what is silent")
     options = parser.parse_args()
-    home = Home(HOME)
+    home = Home(options.home)
     try:
         if options.command == "up":
             from deploy.demo.up import Demo

@@ -37,7 +37,7 @@ class Demo:
         self.files = root / "deploy" / "demo"
         self.state: State = home.open(web_port)
         self.url = f"http://127.0.0.1:{web_port}"
-        self.history_days = history_days
+        self.history_days = max(history_days, _days_since_previous_month_began())
         self.console = Console(highlight=False)
         self.supervisor = Supervisor(say=lambda text: self.console.print(f"  [yellow]![/] {text}"))
         self.server = EmbeddedServer(home.folder / "postgres", port=self.state.ports["database"])
@@ -257,3 +257,9 @@ class Demo:
             with self.console.status(label):
                 yield
         self.console.print(f"[green]✓[/] {label}  [dim]{time.monotonic() - started:.1f} s[/]")
+
+
+def _days_since_previous_month_began() -> int:
+    """Return how far back the history must reach so that the last full month can be billed."""
+    now = datetime.now(UTC)
+    return (now - previous_month(now, SHANGHAI).start).days + 2
