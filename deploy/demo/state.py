@@ -36,17 +36,7 @@ class Home:
 
     def open(self, web_port: int) -> State:
         """Take the lock and read the state, or begin anew."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / "lock").open("a+")
-        except OSError as error:
-            raise DemoError(
-                f"cannot write to {self.folder}: {error.strerror}. Clone the project into a folder of your own"
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DemoError("the demo runs already in this folder; press Ctrl-C in its window first") from error
+        self.open_lock()
         (self.folder / "log").mkdir(exist_ok=True)
         state = self._read() or State(web_port=web_port)
         state.web_port = web_port
@@ -78,16 +68,30 @@ class Home:
         """Delete everything the demo has kept."""
         if not self.folder.exists():
             return
-        self.open_lock_only()
+        self.open_lock()
         shutil.rmtree(self.folder)
+        self.close()
 
-    def open_lock_only(self) -> None:
-        """Refuse to go on while a demo runs here."""
-        with (self.folder / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DemoError("the demo still runs; press Ctrl-C in its window, then reset") from error
+    def open_lock(self) -> None:
+        """Hold the folder until this process ends; refuse while another demo holds it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / "lock").open("a+")
+        except OSError as error:
+            raise DemoError(
+                f"cannot write to {self.folder}: {error.strerror}. Clone the project into a folder of your own"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise DemoError("the demo runs already in this folder; press Ctrl-C in its window first") from error
+
+    def close(self) -> None:
+        """Let another demo have the folder."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
 
     def _read(self) -> State | None:
         file = self.folder / "state.json"

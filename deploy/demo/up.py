@@ -173,6 +173,7 @@ class Demo:
         self.console.print("\nStopping …")
         self.supervisor.stop()
         self.server.stop()
+        self.home.close()
         self.console.print("Everything has ended. The data are kept; `make demo` continues, `make demo-reset` deletes.")
 
     # Helpers ----------------------------------------------------------------------------------------------------
