@@ -1,0 +1,148 @@
+"""Communication loss of gateways, buses and devices: verdicts from what was heard last. Pure.
+
+A gateway is lost when its heartbeat stays away; a bus when every one of its devices is silent; a device when its
+gateway says so, or when no observation of it arrives although its gateway lives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cloud_api.alarms.states import Policy
+from cloud_api.faults.model import Verdict
+
+GATEWAY_LOST = "gateway_lost"
+BUS_SILENT = "bus_silent"
+DEVICE_SILENT = "device_silent"
+DEVICE_STALE = "device_stale"
+RULES = (GATEWAY_LOST, BUS_SILENT, DEVICE_SILENT, DEVICE_STALE)
+SEVERITIES = {GATEWAY_LOST: 2, BUS_SILENT: 2, DEVICE_SILENT: 3, DEVICE_STALE: 3}
+EVALUATION_PERIOD = timedelta(seconds=1)
+# Three heartbeats of 10 s.
+GATEWAY_TIMEOUT = timedelta(seconds=30)
+# After the evaluator itself was away, a gateway gets this long to be heard before its silence counts.
+START_GRACE = timedelta(seconds=15)
+STALE_AT_LEAST = timedelta(minutes=5)
+DEVICES_OF_A_BUS_MIN = 2
+
+_DEFAULT_POLL_S = 10.0
+_REOPEN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayFacts:
+    """What is known of a gateway."""
+
+    id: int
+    organisation_id: int
+    site_id: int
+    name: str
+    last_seen_at: datetime | None
+    backlog_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """What is known of a device; `state` is what its gateway said last, `observed_at` the newest observation."""
+
+    id: int
+    organisation_id: int
+    site_id: int
+    gateway_id: int
+    name: str
+    bus: str
+    address: str
+    poll_s: float | None
+    timeout_s: float | None
+    state: str
+    state_since: datetime | None
+    last_error: str
+    observed_at: datetime | None
+
+
+Said = tuple[Verdict, datetime]
+
+
+def gateway_verdict(facts: GatewayFacts, now: datetime, started_at: datetime) -> Said | None:
+    """Judge a gateway; None when it was never heard. Event time is when the silence became too long."""
+    if facts.last_seen_at is None:
+        return None
+    lost_at = max(facts.last_seen_at + GATEWAY_TIMEOUT, started_at + START_GRACE)
+    return (Verdict.FAULT, lost_at) if now >= lost_at else (Verdict.OK, facts.last_seen_at)
+
+
+def device_verdict(facts: DeviceFacts, *, gateway_is_lost: bool, now: datetime) -> Said | None:
+    """Judge a device by its gateway's word. With the gateway lost nothing can be said: NO_EVAL."""
+    if facts.state_since is None:
+        return None
+    if gateway_is_lost:
+        return Verdict.NO_EVAL, now
+    match facts.state:
+        case "offline":
+            return Verdict.FAULT, facts.state_since
+        case "online":
+            return Verdict.OK, facts.state_since
+        case _:
+            return Verdict.NO_EVAL, facts.state_since
+
+
+def stale_verdict(facts: DeviceFacts, gateway: GatewayFacts, *, gateway_is_lost: bool, now: datetime) -> Said | None:
+    """Judge whether observations of a polled device still arrive.
+
+    While the gateway is lost, or still sends what it had stored, an old observation proves nothing.
+    """
+    if facts.poll_s is None or facts.observed_at is None:
+        return None
+    if gateway_is_lost or gateway.backlog_count > 0 or facts.state == "offline":
+        return Verdict.NO_EVAL, now
+    stale_at = facts.observed_at + max(timedelta(seconds=3 * facts.poll_s), STALE_AT_LEAST)
+    return (Verdict.FAULT, stale_at) if now >= stale_at else (Verdict.OK, facts.observed_at)
+
+
+def bus_verdict(devices: Sequence[DeviceFacts], *, gateway_is_lost: bool, now: datetime) -> Said | None:
+    """Judge a shared bus: silent when all of its devices are; None for a bus with a single device."""
+    known = [d for d in devices if d.state_since is not None]
+    if len(known) < DEVICES_OF_A_BUS_MIN:
+        return None
+    if gateway_is_lost:
+        return Verdict.NO_EVAL, now
+    newest = max(d.state_since for d in known if d.state_since)
+    return (Verdict.FAULT if all(d.state == "offline" for d in known) else Verdict.OK), newest
+
+
+def hold_back(child: DeviceFacts, siblings: Sequence[DeviceFacts]) -> timedelta:
+    """How long a device's alarm waits for its gateway and its bus: H >= T_parent + E + P_child - T_child.
+
+    The gateway spoke when it called the device silent, so its own loss is known a gateway timeout later at most. A bus
+    is known to be silent when its slowest device is: T_parent is then the longest timeout + period on the bus.
+    """
+    hold = GATEWAY_TIMEOUT + EVALUATION_PERIOD
+    if len(siblings) >= DEVICES_OF_A_BUS_MIN:
+        slowest = max(detection_time(d) for d in siblings)
+        hold = max(hold, slowest + EVALUATION_PERIOD + _poll(child) - _timeout(child))
+    return hold
+
+
+def detection_time(device: DeviceFacts) -> timedelta:
+    """Return the longest time from a device's silence to its being noticed."""
+    return _timeout(device) + _poll(device)
+
+
+def linger(device: DeviceFacts) -> timedelta:
+    """How long a parent goes on explaining a device after its own return: the device's detection time, twice."""
+    return 2 * detection_time(device) + EVALUATION_PERIOD
+
+
+def policy(rule: str, hold: timedelta = timedelta(0)) -> Policy:
+    """How communication losses alarm: at once, acknowledged by the return, a short relapse is the same case."""
+    return Policy(
+        hold_back=hold, reopen_within=timedelta(0) if rule == GATEWAY_LOST else _REOPEN, acknowledged_by_return=True
+    )
+
+
+def _poll(device: DeviceFacts) -> timedelta:
+    return timedelta(seconds=device.poll_s or _DEFAULT_POLL_S)
+
+
+def _timeout(device: DeviceFacts) -> timedelta:
+    return timedelta(seconds=device.timeout_s or 3 * (device.poll_s or _DEFAULT_POLL_S))

@@ -1,0 +1,111 @@
+-- name: gateway_facts
+-- Enabled gateways, what was heard of them and whether they still send what they had stored.
+SELECT id, organisation_id, site_id, name, last_seen_at,
+       CASE WHEN jsonb_typeof(health -> 'outbox_count') = 'number' THEN (health ->> 'outbox_count')::numeric::bigint ELSE 0
+       END AS backlog_count
+  FROM gateway WHERE is_enabled;
+
+-- name: device_facts
+-- Devices in use with the word of their gateway and the instant of their newest observation.
+SELECT d.id, d.organisation_id, g.site_id, d.gateway_id, d.name, d.bus, d.address, d.poll_s, d.timeout_s, d.state,
+       d.state_since, d.last_error, newest.observed_at
+  FROM device d
+  JOIN gateway g ON g.id = d.gateway_id AND g.is_enabled
+  LEFT JOIN LATERAL (SELECT max(v.observed_at) AS observed_at FROM point p JOIN latest_value v ON v.point_id = p.id
+                      WHERE p.device_id = d.id) newest ON true
+ WHERE d.retired_at IS NULL;
+
+-- name: alarms_by_rules
+-- All conditions of some rules, locked: the evaluator and a person's click take turns.
+SELECT * FROM alarm WHERE rule = ANY(%(rules)s) ORDER BY id FOR UPDATE;
+
+-- name: alarms_by_keys
+-- The conditions named by (site, subject, rule), locked in one order.
+SELECT a.* FROM alarm a
+  JOIN unnest(%(sites)s::bigint[], %(subjects)s::text[], %(rules)s::text[]) AS k (site_id, subject, rule)
+       ON a.site_id = k.site_id AND a.subject = k.subject AND a.rule = k.rule
+ ORDER BY a.id FOR UPDATE OF a;
+
+-- name: alarms_with_timer_due
+-- Conditions whose next timer has ended, locked; bounded, the rest follows in the next turn.
+SELECT * FROM alarm WHERE next_timer_at <= %(now)s ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED;
+
+-- name: alarm_for_change
+-- One condition, locked for a person's action.
+SELECT * FROM alarm WHERE id = %(id)s FOR UPDATE;
+
+-- name: alarm_by_id
+-- One condition, to be shown.
+SELECT a.*, s.time_zone FROM alarm a JOIN site s ON s.id = a.site_id WHERE a.id = %(id)s;
+
+-- name: insert_alarm
+-- A condition appears with its first fault; a second writer gets the same row.
+INSERT INTO alarm (organisation_id, site_id, subject, rule, severity, params)
+VALUES (%(organisation_id)s, %(site_id)s, %(subject)s, %(rule)s, %(severity)s, %(params)s)
+ON CONFLICT (site_id, subject, rule) DO UPDATE SET severity = EXCLUDED.severity
+RETURNING *;
+
+-- name: store_state
+-- The whole state of a condition; its row is locked by the caller.
+UPDATE alarm SET params = %(params)s, severity = %(severity)s, verdict = %(verdict)s, fault_since = %(fault_since)s,
+       ok_since = %(ok_since)s, active = %(active)s, acknowledged = %(acknowledged)s, latched = %(latched)s,
+       suppression = %(suppression)s, suppressed_until = %(suppressed_until)s,
+       suppression_reason = %(suppression_reason)s, occurrence = %(occurrence)s, opened_at = %(opened_at)s,
+       cleared_at = %(cleared_at)s, annunciate_at = %(annunciate_at)s, is_annunciated = %(is_annunciated)s,
+       acknowledged_at = %(acknowledged_at)s, next_timer_at = %(next_timer_at)s
+ WHERE id = %(id)s;
+
+-- name: insert_journal
+-- Append one line.
+INSERT INTO alarm_journal (organisation_id, alarm_id, occurrence, kind, at, recorded_at, actor, reason, detail)
+VALUES (%(organisation_id)s, %(alarm_id)s, %(occurrence)s, %(kind)s, %(at)s, %(recorded_at)s, %(actor)s, %(reason)s,
+        %(detail)s);
+
+-- name: open_occurrence
+-- A new occurrence below its condition.
+INSERT INTO alarm_occurrence (organisation_id, alarm_id, occurrence, opened_at, detected_at, params)
+VALUES (%(organisation_id)s, %(alarm_id)s, %(occurrence)s, %(at)s, %(recorded_at)s, %(params)s)
+ON CONFLICT (alarm_id, occurrence) DO NOTHING;
+
+-- name: mark_occurrence
+-- Keep the instants of an occurrence; what is not named stays.
+UPDATE alarm_occurrence SET
+       annunciated_at = CASE WHEN %(kind)s IN ('annunciated', 'realarmed')
+                             THEN coalesce(annunciated_at, %(at)s) ELSE annunciated_at END,
+       acknowledged_at = CASE WHEN %(kind)s = 'acknowledged' THEN %(at)s ELSE acknowledged_at END,
+       acknowledged_by = CASE WHEN %(kind)s = 'acknowledged' THEN %(actor)s ELSE acknowledged_by END,
+       cleared_at = CASE %(kind)s WHEN 'cleared' THEN %(at)s WHEN 'reopened' THEN NULL ELSE cleared_at END,
+       reopened_count = reopened_count + (%(kind)s = 'reopened')::int
+ WHERE alarm_id = %(alarm_id)s AND occurrence = %(occurrence)s;
+
+-- name: notify_live
+-- Tell the pages that an alarm changed.
+SELECT pg_notify('live', %(payload)s);
+
+-- name: open_alarms
+-- What someone still has to look at, worst and newest first; suppressed ones only on request.
+SELECT a.*, s.time_zone FROM alarm a JOIN site s ON s.id = a.site_id
+ WHERE (a.active OR a.latched OR NOT a.acknowledged)
+   AND (%(with_suppressed)s OR a.suppression = 'none')
+   AND (%(site_id)s::bigint IS NULL OR a.site_id = %(site_id)s)
+ ORDER BY a.active DESC, a.severity, a.opened_at DESC, a.id LIMIT %(limit)s;
+
+-- name: open_counts
+-- How many are open by severity, suppressed ones apart.
+SELECT severity, count(*) FILTER (WHERE suppression = 'none') AS shown,
+       count(*) FILTER (WHERE suppression <> 'none') AS suppressed
+  FROM alarm WHERE active OR latched OR NOT acknowledged GROUP BY severity ORDER BY severity;
+
+-- name: journal_of_alarm
+-- The newest lines of one alarm's journal.
+SELECT id, alarm_id, occurrence, kind, at, recorded_at, actor, reason, detail FROM alarm_journal
+ WHERE alarm_id = %(alarm_id)s ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: occurrences_of_alarm
+-- The newest occurrences of one alarm.
+SELECT occurrence, opened_at, detected_at, annunciated_at, acknowledged_at, acknowledged_by, cleared_at, reopened_count
+  FROM alarm_occurrence WHERE alarm_id = %(alarm_id)s ORDER BY occurrence DESC LIMIT %(limit)s;
+
+-- name: become_sole_evaluator
+-- One evaluator per database; a second one waits for this session to end.
+SELECT pg_try_advisory_lock(7206144300) AS is_mine;

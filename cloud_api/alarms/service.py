@@ -1,0 +1,244 @@
+"""Use cases of alarms: take verdicts, acknowledge, shelve, show. The transaction decides whose rows are seen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from cloud_api.alarms import communication, repository, states, wording
+from cloud_api.alarms.model import Alarm, AlarmId, JournalEntry, OpenAlarm, Report
+from cloud_api.alarms.states import Policy, State, Suppression, Transition
+from cloud_api.faults.model import Verdict
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError, Invalid, NotFound
+
+SHELF_MAX = timedelta(days=30)
+OPEN_MAX = 500
+JOURNAL_MAX = 200
+
+# A fault rule's own persistence delays its verdict; here it only needs time to come back.
+_FAULT_POLICY = Policy(
+    off_delay=timedelta(minutes=5), hold_back=timedelta(minutes=2), reopen_within=timedelta(minutes=30)
+)
+
+
+class AlarmNotFound(NotFound):
+    """There is no such alarm, or it is not yours to see."""
+
+    code = "alarm_not_found"
+
+
+class AlarmActionRefused(DomainError):
+    """The alarm's state does not allow the action."""
+
+    code = "alarm_action_refused"
+
+
+def policy_of(rule: str) -> Policy:
+    """Return how a rule alarms."""
+    return communication.policy(rule) if rule in communication.RULES else _FAULT_POLICY
+
+
+async def report(
+    conn: AsyncConnection, reports: Sequence[Report], now: datetime, holds: Mapping[str, timedelta] | None = None
+) -> list[AlarmId]:
+    """Take verdicts (each holds from its event time on) and return the alarms that changed.
+
+    A condition row appears with its first fault. Applying the same reports again changes nothing. `holds` gives the
+    hold-back by subject where it differs from the rule's own.
+    """
+    known = await _known(conn, reports)
+    changed: list[AlarmId] = []
+    for said in sorted(reports, key=lambda r: r.at):
+        key = (said.site_id, said.subject, said.rule)
+        alarm = known.get(key)
+        if alarm is None:
+            if said.verdict is not Verdict.FAULT:
+                continue
+            alarm = known[key] = await repository.insert_alarm(conn, said)
+        policy = policy_of(said.rule)
+        if holds and said.subject in holds:
+            policy = replace(policy, hold_back=holds[said.subject])
+        state, transitions = states.observe(alarm.state, policy, said.verdict, said.at)
+        state, more = states.advance(state, policy, now)
+        if state == alarm.state:
+            continue
+        params = said.params if said.verdict is Verdict.FAULT else alarm.params
+        known[key] = alarm = replace(alarm, state=state, params=params, severity=said.severity)
+        await _store(conn, alarm, policy, (*transitions, *more), now)
+        changed.append(alarm.id)
+    return changed
+
+
+async def run_timers(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
+    """Fire the timers that have ended: delays, shelves, hold-backs, repeated annunciation."""
+    changed = []
+    for alarm in await repository.alarms_with_timer_due(conn, now):
+        policy = policy_of(alarm.rule)
+        state, transitions = states.advance(alarm.state, policy, now)
+        await _store(conn, _with_state(alarm, state), policy, transitions, now)
+        changed.append(alarm.id)
+    return changed
+
+
+async def set_explained(conn: AsyncConnection, alarm: Alarm, now: datetime, *, is_explained: bool) -> bool:
+    """Suppress an alarm by design, or release it; returns whether anything changed."""
+    policy = policy_of(alarm.rule)
+    if is_explained:
+        state, transitions = states.suppress_by_design(alarm.state, now)
+    else:
+        state, transitions = states.unsuppress(alarm.state, now, only=Suppression.BY_DESIGN)
+        state, more = states.advance(state, policy, now)
+        transitions += more
+    if state == alarm.state:
+        return False
+    await _store(conn, _with_state(alarm, state), policy, transitions, now)
+    return True
+
+
+async def open_alarms(
+    conn: AsyncConnection, *, site_id: int | None = None, with_suppressed: bool = False, limit: int = 100
+) -> list[OpenAlarm]:
+    """Return what someone still has to look at, worst and newest first (at most 500)."""
+    values = {"site_id": site_id, "with_suppressed": with_suppressed, "limit": min(limit, OPEN_MAX)}
+    return [_shown(row) for row in await repository.rows(conn, repository.queries.open_alarms, values)]
+
+
+async def open_counts(conn: AsyncConnection) -> dict[int, int]:
+    """Return how many alarms are shown as open, by severity 1 to 4."""
+    counted = {r["severity"]: r["shown"] for r in await repository.rows(conn, repository.queries.open_counts, {})}
+    return {severity: counted.get(severity, 0) for severity in (1, 2, 3, 4)}
+
+
+async def alarm(conn: AsyncConnection, alarm_id: AlarmId) -> OpenAlarm:
+    """Return one alarm, open or not; raises AlarmNotFound."""
+    found = await repository.rows(conn, repository.queries.alarm_by_id, {"id": alarm_id})
+    if not found:
+        raise AlarmNotFound
+    return _shown(found[0])
+
+
+async def journal(conn: AsyncConnection, alarm_id: AlarmId) -> list[JournalEntry]:
+    """Return the newest 200 lines of an alarm's journal, newest first."""
+    return await repository.journal(conn, alarm_id, JOURNAL_MAX)
+
+
+async def occurrences(conn: AsyncConnection, alarm_id: AlarmId) -> list[dict[str, Any]]:
+    """Return the newest 50 occurrences of an alarm."""
+    values = {"alarm_id": alarm_id, "limit": 50}
+    return await repository.rows(conn, repository.queries.occurrences_of_alarm, values)
+
+
+async def acknowledge(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, actor: str) -> None:
+    """Record that `actor` has seen the alarm. A second acknowledgement is refused, saying so."""
+    now = clock.now()
+    await _act(conn, now, alarm_id, actor, "", lambda state, _policy: states.acknowledge(state, now))
+
+
+async def reset(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, actor: str) -> None:
+    """Release the latch of an alarm whose cause has gone."""
+    now = clock.now()
+    await _act(conn, now, alarm_id, actor, "", lambda state, _policy: states.reset(state, now))
+
+
+async def shelve(
+    conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, until: datetime, reason: str, actor: str
+) -> None:
+    """Put an alarm aside until `until` with a reason; at most 30 days."""
+    now = clock.now()
+    if not reason.strip():
+        raise Invalid("a shelf needs a reason: say why the alarm is put aside")
+    if until.tzinfo is None or not now < until <= now + SHELF_MAX:
+        raise Invalid(f"a shelf must end in the future, within {SHELF_MAX.days} days")
+    await _act(conn, now, alarm_id, actor, reason.strip(), lambda state, _policy: states.shelve(state, now, until))
+
+
+async def unshelve(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, actor: str) -> None:
+    """End a shelf before its time; with the condition still true the alarm sounds again."""
+    now = clock.now()
+    await _act(
+        conn,
+        now,
+        alarm_id,
+        actor,
+        "",
+        lambda state, _policy: states.unsuppress(state, now, only=Suppression.SHELVED),
+    )
+
+
+async def _act(conn: AsyncConnection, now: datetime, alarm_id: AlarmId, actor: str, reason: str, action: Any) -> None:
+    alarm = await repository.alarm_for_change(conn, alarm_id)
+    if alarm is None:
+        raise AlarmNotFound
+    policy = policy_of(alarm.rule)
+    state, before = states.advance(alarm.state, policy, now)
+    try:
+        state, transitions = action(state, policy)
+    except states.NotAllowed as error:
+        raise AlarmActionRefused(str(error)) from error
+    alarm = replace(_with_state(alarm, state), suppression_reason=reason or alarm.suppression_reason)
+    await _store(conn, alarm, policy, (*before, *transitions), now, actor=actor, reason=reason)
+    await repository.notify_live(conn, [alarm.id])
+
+
+async def _known(conn: AsyncConnection, reports: Sequence[Report]) -> dict[tuple[int, str, str], Alarm]:
+    keys = sorted({(r.site_id, r.subject, r.rule) for r in reports})
+    found = await repository.alarms_by_keys(conn, keys) if keys else []
+    return {(a.site_id, a.subject, a.rule): a for a in found}
+
+
+async def _store(
+    conn: AsyncConnection,
+    alarm: Alarm,
+    policy: Policy,
+    transitions: Sequence[Transition],
+    now: datetime,
+    *,
+    actor: str = "system",
+    reason: str = "",
+) -> None:
+    await repository.store(
+        conn,
+        alarm,
+        transitions,
+        next_timer_at=states.next_timer_at(alarm.state, policy),
+        recorded_at=now,
+        actor=actor,
+        reason=reason,
+    )
+
+
+def _with_state(alarm: Alarm, state: State) -> Alarm:
+    reason = alarm.suppression_reason if state.suppression is not Suppression.NONE else ""
+    return replace(alarm, state=state, suppression_reason=reason)
+
+
+def _shown(row: Mapping[str, Any]) -> OpenAlarm:
+    alarm = repository.alarm_from_row(row)
+    state = alarm.state
+    opened_at = state.opened_at or state.fault_since
+    if opened_at is None:
+        raise AlarmNotFound
+    zh, en = wording.sentences(alarm.rule, alarm.params, opened_at, ZoneInfo(row["time_zone"]))
+    return OpenAlarm(
+        id=alarm.id,
+        site_id=alarm.site_id,
+        subject=alarm.subject,
+        rule=alarm.rule,
+        severity=alarm.severity,
+        isa_state=state.isa_state,
+        active=state.active,
+        acknowledged=state.acknowledged,
+        suppression=state.suppression.value,
+        suppressed_until=state.suppressed_until,
+        suppression_reason=alarm.suppression_reason,
+        opened_at=opened_at,
+        cleared_at=state.cleared_at,
+        sentence_zh=zh,
+        sentence_en=en,
+        occurrence=state.occurrence,
+        params=alarm.params,
+    )

@@ -1,0 +1,39 @@
+"""The evaluator as a background service of the worker: a turn every second, sooner when something is heard."""
+
+import asyncio
+
+import psycopg
+import structlog
+
+from cloud_api.alarms import repository, service
+from cloud_api.alarms.evaluator import evaluate_communication
+from cloud_api.db.queue import Worker
+from cloud_api.db.queue import service as background
+
+log = structlog.get_logger()
+TURN_SECONDS = 0.5
+
+
+@background("alarms:evaluate")
+async def evaluate(worker: Worker) -> None:
+    """Evaluate until cancelled. Only one evaluator works per database; others stand by for the lock."""
+    async with await psycopg.AsyncConnection.connect(worker.database_url, autocommit=True) as guard:
+        await _become_sole(guard)
+        started_at = worker.clock.now()
+        log.info("evaluator_started")
+        while True:
+            async with worker.transaction() as conn:
+                now = worker.clock.now()
+                changed = await evaluate_communication(conn, now, started_at)
+                changed += await service.run_timers(conn, now)
+                await repository.notify_live(conn, list(dict.fromkeys(changed)))
+            await guard.execute("SELECT 1")  # Losing this session is losing the lock: stop before another works.
+            await asyncio.sleep(TURN_SECONDS)
+
+
+async def _become_sole(guard: psycopg.AsyncConnection) -> None:
+    while True:
+        row = await (await guard.execute(repository.queries.become_sole_evaluator)).fetchone()
+        if row and row[0]:
+            return
+        await asyncio.sleep(TURN_SECONDS * 4)
