@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from cloud_api.devices.cli import app as gateway
 from cloud_api.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The cloud side of Wattlease.")
+app.add_typer(gateway, name="gateway")
 
 
 @app.command()
