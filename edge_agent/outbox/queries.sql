@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS damaged (
   reason    TEXT NOT NULL,
   payload   BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS cursor (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS note (at INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 
@@ -112,6 +113,12 @@ SELECT stream, first_seq, count, :reason, payload FROM chunk WHERE id = :id;
 
 -- name: trim_damaged
 DELETE FROM damaged WHERE rowid <= (SELECT max(rowid) FROM damaged) - :keep;
+
+-- name: set_cursor
+INSERT INTO cursor (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: cursor
+SELECT value FROM cursor WHERE name = :name;
 
 -- name: add_counter
 INSERT INTO counter (name, value) VALUES (:name, :by) ON CONFLICT (name) DO UPDATE SET value = value + :by;

@@ -313,6 +313,18 @@ def test_refused_data_are_offered_at_once_when_the_obstacle_is_gone(open_outbox)
     assert numbers(outbox.begin_batch(10)) == {1: 1.0}
 
 
+def test_a_cursor_becomes_durable_together_with_its_data(open_outbox):
+    outbox = open_outbox()
+    outbox.append([frame(1.0)], cursors={"door-1": "7"})
+    assert outbox.cursor("door-1") is None
+    outbox.flush()
+    outbox.append([], cursors={"door-1": "8"})
+    outbox.close()
+    again = open_outbox()
+    assert again.cursor("door-1") == "8"
+    assert everything(again) == {1: 1.0}
+
+
 def test_two_agents_cannot_share_an_outbox(open_outbox):
     open_outbox()
     with pytest.raises(OutboxError, match="another agent"):
@@ -413,7 +425,7 @@ def test_a_refused_write_keeps_the_data_in_memory_and_in_order(open_outbox, monk
     outbox = open_outbox()
     real = outbox._write
 
-    def full(frames, events):
+    def full(taken):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(outbox, "_write", full)
