@@ -13,7 +13,7 @@ import structlog
 from edge_agent.model import Event, Frame
 from edge_agent.outbox import eviction, opening, settlement
 from edge_agent.outbox.buffer import Buffer, Taken
-from edge_agent.outbox.codec import encode_events, encode_frames
+from edge_agent.outbox.codec import encode_events, encode_frames, label_of
 from edge_agent.outbox.model import Batch, ChunkClass, Lane, Limits, Rejection, Retry, SeqRange, Stats
 from edge_agent.outbox.picking import Picker
 from edge_agent.outbox.queries import queries
@@ -58,8 +58,17 @@ class Outbox:
         self._buffer = Buffer(self.limits, self.stats)
         self._db_lock = threading.RLock()
         self._lock, self._store = opening.open_store(path, self.limits, self.stats, now_ms())
-        self._picker = Picker(self._store, self.stats, uptime_s)
-        self._guard = eviction.Guard(self._store, self.limits, self.stats, now_ms, uptime_s)
+        try:
+            self._use_store()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self._failed(error)
+
+    def _use_store(self) -> None:
+        self._layout_cache.clear()
+        self._picker = Picker(self._store, self.stats, self._uptime_s)
+        self._guard = eviction.Guard(self._store, self.limits, self.stats, self._now_ms, self._uptime_s)
 
     @property
     def stream(self) -> str:
@@ -130,7 +139,7 @@ class Outbox:
         try:
             with store.transaction() as db:
                 for kind, items in _chunks(taken):
-                    payload, count, invalid = self._encode(kind, items)
+                    payload, count, invalid = self._encode(kind, items, label_of(store.stream, next_seq))
                     bad += invalid
                     db.execute(
                         queries.insert_chunk,
@@ -157,10 +166,10 @@ class Outbox:
         self._picker.added(totals)
         return stored
 
-    def _encode(self, kind: ChunkClass, items: Sequence[Any]) -> tuple[bytes, int, int]:
+    def _encode(self, kind: ChunkClass, items: Sequence[Any], label: str) -> tuple[bytes, int, int]:
         if kind is ChunkClass.EVENT:
-            return encode_events(items), len(items), 0
-        payload, invalid = encode_frames(items, self._layout_of)
+            return encode_events(label, items), len(items), 0
+        payload, invalid = encode_frames(label, items, self._layout_of)
         return payload, sum(len(frame.values) for frame in items), invalid
 
     def _layout_of(self, frame: Frame) -> int | list[Any]:
@@ -243,14 +252,19 @@ class Outbox:
     def report(self) -> dict[str, Any]:
         """Return what the heartbeat and the status page say about the outbox."""
         with self._db_lock:
+            try:
+                used_bytes, oldest = self._store.used_bytes(), self._picker.oldest_stored_at()
+            except sqlite3.Error as error:
+                self._failed(error)
+                used_bytes, oldest = self._store.used_bytes(), self._picker.oldest_stored_at()
             waiting = {kind.name.lower(): count for kind, count in self._picker.waiting.items()}
             return {
                 "stream": self._store.stream,
                 "waiting": waiting,
                 "buffered": len(self._buffer),
-                "used_bytes": self._store.used_bytes(),
+                "used_bytes": used_bytes,
                 "bytes_max": self.limits.bytes_max,
-                "oldest_stored_at_ms": self._picker.oldest_stored_at(),
+                "oldest_stored_at_ms": oldest,
                 "appended": self.stats.appended,
                 "settled": self.stats.settled,
                 "rejected": self.stats.rejected,
@@ -289,12 +303,11 @@ class Outbox:
 
     def _failed(self, error: sqlite3.Error) -> None:
         self.stats.last_error = str(error)
-        if is_corrupt(error):
-            self._store.close()
-            self._store = opening.repair(self._path, self.limits, self.stats, self._now_ms(), cause=str(error))
-            self._layout_cache.clear()
-            self._picker = Picker(self._store, self.stats, self._uptime_s)
-            self._guard = eviction.Guard(self._store, self.limits, self.stats, self._now_ms, self._uptime_s)
+        if not is_corrupt(error):
+            return
+        self._store.close()
+        self._store = opening.repair(self._path, self.limits, self.stats, self._now_ms(), cause=str(error))
+        self._use_store()
 
     def close(self) -> None:
         """Commit and close; raises `sqlite3.Error` when the last commit is refused."""
