@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import reduce
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
@@ -113,7 +112,7 @@ def physical(point: ModbusPoint, raw: float) -> Fraction:
 
 
 def read_raw(point: ModbusPoint, words: Sequence[int]) -> Any:
-    """Return the raw number or text of one value: no scale, no states; raises ValueError when there is none."""
+    """Return the raw number or text of one value: no scale, no states; None when the words cannot be read."""
     return raws.interpret(point, _unpacker((point,), point.address)(words)[0])
 
 
@@ -205,7 +204,7 @@ def _convert_and_judge(
     def finish(raw: Any) -> tuple[Value, Quality]:
         try:
             value = convert(raw)
-        except (ValueError, OverflowError):  # Not a digit, or not finite: no number in these words.
+        except (ValueError, OverflowError, TypeError):  # Not a digit, not finite, or None: no number in these words.
             return _NOTHING
         if low <= value <= high:
             return value, _GOOD
@@ -227,17 +226,11 @@ def _scaled_bound(bound: float, ten: int) -> float:
 
 def _converter(point: ModbusPoint) -> Callable[[Any], float | int] | None:
     """Raw item → published number; None when they are the same."""
-    steps: list[Callable[[Any], Any]] = []
-    if raws.needs_interpreting(point):
-        steps.append(lambda item: raws.interpret(point, item))
+    interpret = (lambda raw: raws.interpret(point, raw)) if raws.needs_interpreting(point) else None
     scale = _scaler(point)
-    if scale is not None:
-        steps.append(scale)
-    if point.type in raws.EXACT_TYPES and not point.exact:
-        steps.append(float)
-    if len(steps) < 2:
-        return steps[0] if steps else None
-    return lambda item: reduce(lambda number, step: step(number), steps, item)
+    if interpret is None or scale is None:
+        return interpret or scale
+    return lambda raw: scale(interpret(raw))
 
 
 def _scaler(point: ModbusPoint) -> Callable[[Any], float | int] | None:
@@ -289,10 +282,10 @@ def _with_factors(
     done: Sequence[tuple[Value, Quality]],
     factors: Factors,
 ) -> tuple[Value, Quality]:
-    try:
-        value = physical(point, raws.interpret(point, raw))
-    except (ValueError, OverflowError):
+    number = raws.interpret(point, raw) if raws.needs_interpreting(point) else raw
+    if number is None or not math.isfinite(number):
         return _NOTHING
+    value = physical(point, number)
     for name in point.factor_names:
         factor = factor_of(points[index[name]], done[index[name]][0]) if name in index else factors.get(name)
         if factor is None:

@@ -1,1 +1,0 @@
-"""Sources that speak MQTT: doors, counters, sensors, other systems."""
