@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 
 from cloud_api.db.pool import make_pool
 from cloud_api.db.request import SystemTx
+from cloud_api.ingest.http import router as ingest
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
 from cloud_api.settings import Settings
-from cloud_api.web import install as install_pages
 
 log = structlog.get_logger()
 health = APIRouter(tags=["health"])
@@ -36,8 +36,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.clock = clock or Clock()
     app.include_router(health)
+    app.include_router(ingest)
     _answer_errors(app)
-    install_pages(app)
     return app
 
 
@@ -57,7 +57,10 @@ async def ready(conn: SystemTx) -> dict[str, str]:
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(DomainError)
     async def refused(_: Request, error: DomainError) -> JSONResponse:
-        return _problem(error.status, error.problem())
+        answer = _problem(error.status, error.problem())
+        if "retry_after_s" in error.extra:
+            answer.headers["Retry-After"] = str(error.extra["retry_after_s"])
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
+from edge_agent.commands import profiles, simulate
+from edge_agent.commands.decode import decode
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+app.command()(decode)
+app.add_typer(profiles.app, name="profiles")
+app.add_typer(simulate.app, name="simulate")
 
 SitePath = Annotated[Path, typer.Argument(help="The site file (YAML).", metavar="SITE")]
 

@@ -1,11 +1,20 @@
 """What was appended and is not yet on the disk: bounded, and shed in the same order as the file."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from edge_agent.model import Event, Frame
 from edge_agent.outbox.codec import is_well_formed
 from edge_agent.outbox.model import Limits, Stats
+
+
+class Taken(NamedTuple):
+    """What one transaction makes durable: all of it or nothing."""
+
+    frames: list[Frame]
+    events: list[Event]
+    cursors: dict[str, str]
 
 
 class Buffer:
@@ -17,31 +26,34 @@ class Buffer:
         self._guard = threading.Lock()
         self._frames: list[Frame] = []
         self._events: list[Event] = []
+        self._cursors: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return len(self._frames) + len(self._events)
+        return len(self._frames) + len(self._events) + len(self._cursors)
 
-    def add(self, frames: Sequence[Frame], events: Sequence[Event]) -> None:
+    def add(self, frames: Sequence[Frame], events: Sequence[Event], cursors: Mapping[str, str]) -> None:
         """Take what is well formed; count the rest."""
         good = [frame for frame in frames if is_well_formed(frame)]
         with self._guard:
             self._stats.malformed += len(frames) - len(good)
             self._frames += good
             self._events += events
+            self._cursors.update(cursors)
             self._shed()
 
-    def take(self) -> tuple[list[Frame], list[Event]]:
+    def take(self) -> Taken:
         """Hand over everything, to be written or put back."""
         with self._guard:
-            taken = self._frames, self._events
-            self._frames, self._events = [], []
+            taken = Taken(self._frames, self._events, self._cursors)
+            self._frames, self._events, self._cursors = [], [], {}
             return taken
 
-    def put_back(self, frames: list[Frame], events: list[Event]) -> None:
+    def put_back(self, taken: Taken) -> None:
         """Return what could not be written, before what came in since."""
         with self._guard:
-            self._frames = frames + self._frames
-            self._events = events + self._events
+            self._frames = taken.frames + self._frames
+            self._events = taken.events + self._events
+            self._cursors = taken.cursors | self._cursors
             self._shed()
 
     def _shed(self) -> None:

@@ -1,7 +1,9 @@
 """How frames and events become the payload of a chunk, and back. Pure.
 
-A chunk of observations is a JSON list of `[layout, at_ms, values]` or `[layout, at_ms, values, qualities]`, compressed
-with a checksum. JSON keeps a double exactly (shortest form) and an integer exactly; the work per value is done in C.
+A chunk is JSON, `[label, rows]`, compressed with a checksum. The label repeats stream and first number, so that a
+damaged row of the table cannot give its payload other numbers. A row of observations is `[layout, at_ms, values]` or
+`[layout, at_ms, values, qualities]`. JSON keeps a double exactly (shortest form) and an integer exactly; the work per
+value is done in C.
 """
 
 import math
@@ -33,7 +35,12 @@ def is_well_formed(frame: Frame) -> bool:
     return len(frame.points) == len(frame.values) == len(frame.qualities) > 0
 
 
-def encode_frames(frames: Sequence[Frame], layout_of: Callable[[Frame], LayoutRef]) -> tuple[bytes, int]:
+def label_of(stream: str, first_seq: int) -> str:
+    """Return what ties a payload to its numbers."""
+    return f"{stream[:8]}/{first_seq}"
+
+
+def encode_frames(label: str, frames: Sequence[Frame], layout_of: Callable[[Frame], LayoutRef]) -> tuple[bytes, int]:
     """Return the payload and the number of values that were not finite numbers and became invalid."""
     rows: list[tuple[Any, ...]] = [
         (layout_of(f), f.observed_at_ms, f.values, tuple(map(int, f.qualities)))
@@ -51,7 +58,7 @@ def encode_frames(frames: Sequence[Frame], layout_of: Callable[[Frame], LayoutRe
     if not is_plain:
         rows, bad = _only_numbers(rows)
         raw = orjson.dumps(rows)
-    return _compressor.compress(raw), bad
+    return _compressor.compress(b'["%b",%b]' % (label.encode(), raw)), bad
 
 
 def _only_numbers(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], int]:
@@ -77,20 +84,25 @@ def _number(value: object) -> float | int | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def encode_events(events: Sequence[Event]) -> bytes:
+def encode_events(label: str, events: Sequence[Event]) -> bytes:
     """Return the payload of a chunk of events; what JSON cannot carry becomes its text."""
     rows = [(e.kind, e.device, e.at_ms, e.received_at_ms, dict(e.data)) for e in events]
-    return _compressor.compress(orjson.dumps(rows, default=str, option=orjson.OPT_NON_STR_KEYS))
+    return _compressor.compress(orjson.dumps((label, rows), default=str, option=orjson.OPT_NON_STR_KEYS))
 
 
 def decode_frames(
-    payload: bytes, first_seq: int, count: int, layouts: Mapping[int, Layout], wanted: Sequence[Range] | None = None
+    payload: bytes,
+    label: str,
+    first_seq: int,
+    count: int,
+    layouts: Mapping[int, Layout],
+    wanted: Sequence[Range] | None = None,
 ) -> list[StoredFrame]:
     """Return the frames of a chunk, cut to the `wanted` sequence numbers (all when None)."""
     frames: list[StoredFrame] = []
     seq = first_seq
     try:
-        for ref, at_ms, values, *rest in _load(payload):
+        for ref, at_ms, values, *rest in _load(payload, label):
             layout = layouts[ref] if isinstance(ref, int) else inline_layout(ref)
             frames.append(StoredFrame(seq, layout, at_ms, values, rest[0] if rest else None))
             seq += len(values)
@@ -104,11 +116,11 @@ def decode_frames(
 
 
 def decode_events(
-    payload: bytes, first_seq: int, count: int, wanted: Sequence[Range] | None = None
+    payload: bytes, label: str, first_seq: int, count: int, wanted: Sequence[Range] | None = None
 ) -> list[StoredEvent]:
     """Return the events of a chunk, cut to the `wanted` sequence numbers (all when None)."""
     try:
-        events = [StoredEvent(first_seq + index, *row) for index, row in enumerate(_load(payload))]
+        events = [StoredEvent(first_seq + index, *row) for index, row in enumerate(_load(payload, label))]
     except TypeError as error:
         raise DamagedChunkError(f"chunk at sequence {first_seq}: {error!r}") from error
     if len(events) != count:
@@ -124,14 +136,14 @@ def inline_layout(ref: Sequence[Any]) -> Layout:
     return Layout(device=device, points=tuple(points), scales=tuple(scales))
 
 
-def _load(payload: bytes) -> list[Any]:
+def _load(payload: bytes, label: str) -> list[Any]:
     try:
         raw = _decompressor.decompress(payload, max_output_size=PAYLOAD_BYTES_MAX)
-        rows = orjson.loads(raw)
-    except (zstandard.ZstdError, orjson.JSONDecodeError) as error:
+        found, rows = orjson.loads(raw)
+    except (zstandard.ZstdError, ValueError, TypeError) as error:
         raise DamagedChunkError(str(error)) from error
-    if not isinstance(rows, list):
-        raise DamagedChunkError("payload is not a list")
+    if found != label or not isinstance(rows, list):
+        raise DamagedChunkError(f"payload of {found!r} where {label} belongs")
     return rows
 
 

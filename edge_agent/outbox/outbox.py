@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, time_ns
 from typing import Any
@@ -12,8 +12,8 @@ import structlog
 
 from edge_agent.model import Event, Frame
 from edge_agent.outbox import eviction, opening, settlement
-from edge_agent.outbox.buffer import Buffer
-from edge_agent.outbox.codec import encode_events, encode_frames
+from edge_agent.outbox.buffer import Buffer, Taken
+from edge_agent.outbox.codec import encode_events, encode_frames, label_of
 from edge_agent.outbox.model import Batch, ChunkClass, Lane, Limits, Rejection, Retry, SeqRange, Stats
 from edge_agent.outbox.picking import Picker
 from edge_agent.outbox.queries import queries
@@ -58,8 +58,17 @@ class Outbox:
         self._buffer = Buffer(self.limits, self.stats)
         self._db_lock = threading.RLock()
         self._lock, self._store = opening.open_store(path, self.limits, self.stats, now_ms())
-        self._picker = Picker(self._store, self.stats, uptime_s)
-        self._guard = eviction.Guard(self._store, self.limits, self.stats, now_ms, uptime_s)
+        try:
+            self._use_store()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self._failed(error)
+
+    def _use_store(self) -> None:
+        self._layout_cache.clear()
+        self._picker = Picker(self._store, self.stats, self._uptime_s)
+        self._guard = eviction.Guard(self._store, self.limits, self.stats, self._now_ms, self._uptime_s)
 
     @property
     def stream(self) -> str:
@@ -73,9 +82,21 @@ class Outbox:
             self._scales = dict(scales)
             self._layout_cache.clear()
 
-    def append(self, frames: Sequence[Frame], events: Sequence[Event] = ()) -> None:
-        """Take frames and events; never blocks on the disk and never fails."""
-        self._buffer.add(frames, events)
+    def append(
+        self, frames: Sequence[Frame], events: Sequence[Event] = (), *, cursors: Mapping[str, str] | None = None
+    ) -> None:
+        """Take frames and events; never blocks on the disk and never fails.
+
+        `cursors` say how far a source has been read (a last sequence number); they become durable together with what
+        was read, so that after a crash the source goes on exactly there.
+        """
+        self._buffer.add(frames, events, cursors or {})
+
+    def cursor(self, name: str) -> str | None:
+        """Return what a source stored with the data that are durable."""
+        with self._db_lock:
+            row = self._store.one(queries.cursor, name=name)
+            return row[0] if row else None
 
     def flush(self) -> int:
         """Make everything appended so far durable and return how many observations and events that was.
@@ -83,27 +104,27 @@ class Outbox:
         Raises `sqlite3.Error` when the disk refuses; nothing is lost then, the next flush tries again.
         """
         with self._db_lock:
-            frames, events = self._buffer.take()
-            if not frames and not events:
+            taken = self._buffer.take()
+            if not any(taken):
                 return 0
             try:
-                stored = self._write_making_room(frames, events)
+                stored = self._write_making_room(taken)
             except sqlite3.Error as error:
-                self._buffer.put_back(frames, events)
+                self._buffer.put_back(taken)
                 self._failed(error)
                 raise
             self.stats.last_error = None
             self.stats.appended += stored
             return stored
 
-    def _write_making_room(self, frames: Sequence[Frame], events: Sequence[Event]) -> int:
+    def _write_making_room(self, taken: Taken) -> int:
         try:
-            return self._write(frames, events)
+            return self._write(taken)
         except sqlite3.OperationalError as error:
-            is_pressed = len(frames) + len(events) > self.limits.buffer_frames_max // 2
+            is_pressed = len(taken.frames) > self.limits.buffer_frames_max // 2
             if not is_full(error) or not self._guard.make_room(self._picker, is_pressed=is_pressed):
                 raise
-        return self._write(frames, events)
+        return self._write(taken)
 
     def _flush_or_keep(self) -> None:
         try:
@@ -111,28 +132,30 @@ class Outbox:
         except sqlite3.Error as error:
             log.warning("outbox_not_written", path=str(self._path), error=str(error), kept_in_memory=len(self._buffer))
 
-    def _write(self, frames: Sequence[Frame], events: Sequence[Event]) -> int:
-        telemetry = [frame for frame in frames if not frame.is_billing]
-        billing = [frame for frame in frames if frame.is_billing]
-        store, now_ms = self._store, self._now_ms()
+    def _write(self, taken: Taken) -> int:
+        store, stored_at = self._store, self._now_ms()
         next_seq, bad = store.next_seq, 0
         totals = dict.fromkeys(ChunkClass, 0)
         try:
             with store.transaction() as db:
-                for kind, group in ((ChunkClass.TELEMETRY, telemetry), (ChunkClass.BILLING, billing)):
-                    for part in _parts(group):
-                        payload, invalid = encode_frames(part, self._layout_of)
-                        bad += invalid
-                        count = sum(len(frame.values) for frame in part)
-                        self._insert(db, kind, next_seq, count, now_ms, payload)
-                        next_seq += count
-                        totals[kind] += count
-                for start in range(0, len(events), CHUNK_EVENTS):
-                    part = events[start : start + CHUNK_EVENTS]
-                    self._insert(db, ChunkClass.EVENT, next_seq, len(part), now_ms, encode_events(part))
-                    next_seq += len(part)
-                    totals[ChunkClass.EVENT] += len(part)
+                for kind, items in _chunks(taken):
+                    payload, count, invalid = self._encode(kind, items, label_of(store.stream, next_seq))
+                    bad += invalid
+                    db.execute(
+                        queries.insert_chunk,
+                        {
+                            "stream": store.stream,
+                            "first_seq": next_seq,
+                            "count": count,
+                            "class": int(kind),
+                            "stored_at": stored_at,
+                            "payload": payload,
+                        },
+                    )
+                    next_seq += count
+                    totals[kind] += count
                 db.execute(queries.set_next_seq, {"uuid": store.stream, "next_seq": next_seq})
+                db.executemany(queries.set_cursor, [{"name": n, "value": v} for n, v in taken.cursors.items()])
         except BaseException:
             self._layout_cache.clear()
             store.reload_layouts()
@@ -143,20 +166,11 @@ class Outbox:
         self._picker.added(totals)
         return stored
 
-    def _insert(
-        self, db: sqlite3.Connection, kind: ChunkClass, first_seq: int, count: int, now_ms: int, payload: bytes
-    ) -> None:
-        db.execute(
-            queries.insert_chunk,
-            {
-                "stream": self._store.stream,
-                "first_seq": first_seq,
-                "count": count,
-                "class": int(kind),
-                "stored_at": now_ms,
-                "payload": payload,
-            },
-        )
+    def _encode(self, kind: ChunkClass, items: Sequence[Any], label: str) -> tuple[bytes, int, int]:
+        if kind is ChunkClass.EVENT:
+            return encode_events(label, items), len(items), 0
+        payload, invalid = encode_frames(label, items, self._layout_of)
+        return payload, sum(len(frame.values) for frame in items), invalid
 
     def _layout_of(self, frame: Frame) -> int | list[Any]:
         key = (frame.device, frame.points)
@@ -238,14 +252,19 @@ class Outbox:
     def report(self) -> dict[str, Any]:
         """Return what the heartbeat and the status page say about the outbox."""
         with self._db_lock:
+            try:
+                used_bytes, oldest = self._store.used_bytes(), self._picker.oldest_stored_at()
+            except sqlite3.Error as error:
+                self._failed(error)
+                used_bytes, oldest = self._store.used_bytes(), self._picker.oldest_stored_at()
             waiting = {kind.name.lower(): count for kind, count in self._picker.waiting.items()}
             return {
                 "stream": self._store.stream,
                 "waiting": waiting,
                 "buffered": len(self._buffer),
-                "used_bytes": self._store.used_bytes(),
+                "used_bytes": used_bytes,
                 "bytes_max": self.limits.bytes_max,
-                "oldest_stored_at_ms": self._picker.oldest_stored_at(),
+                "oldest_stored_at_ms": oldest,
                 "appended": self.stats.appended,
                 "settled": self.stats.settled,
                 "rejected": self.stats.rejected,
@@ -284,12 +303,11 @@ class Outbox:
 
     def _failed(self, error: sqlite3.Error) -> None:
         self.stats.last_error = str(error)
-        if is_corrupt(error):
-            self._store.close()
-            self._store = opening.repair(self._path, self.limits, self.stats, self._now_ms(), cause=str(error))
-            self._layout_cache.clear()
-            self._picker = Picker(self._store, self.stats, self._uptime_s)
-            self._guard = eviction.Guard(self._store, self.limits, self.stats, self._now_ms, self._uptime_s)
+        if not is_corrupt(error):
+            return
+        self._store.close()
+        self._store = opening.repair(self._path, self.limits, self.stats, self._now_ms(), cause=str(error))
+        self._use_store()
 
     def close(self) -> None:
         """Commit and close; raises `sqlite3.Error` when the last commit is refused."""
@@ -299,6 +317,14 @@ class Outbox:
             finally:
                 self._store.close()
                 self._lock.release()
+
+
+def _chunks(taken: Taken) -> Iterator[tuple[ChunkClass, Sequence[Frame] | Sequence[Event]]]:
+    """Sort into classes and cut into chunks."""
+    yield from ((ChunkClass.TELEMETRY, part) for part in _parts([f for f in taken.frames if not f.is_billing]))
+    yield from ((ChunkClass.BILLING, part) for part in _parts([f for f in taken.frames if f.is_billing]))
+    for start in range(0, len(taken.events), CHUNK_EVENTS):
+        yield ChunkClass.EVENT, taken.events[start : start + CHUNK_EVENTS]
 
 
 def _parts(frames: Sequence[Frame]) -> list[Sequence[Frame]]:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import structlog
 
-from edge_agent.outbox.codec import DamagedChunkError, decode_events, decode_frames
+from edge_agent.outbox.codec import DamagedChunkError, decode_events, decode_frames, label_of
 from edge_agent.outbox.model import Batch, ChunkClass, ChunkSpan, Lane, Stats, StoredEvent, StoredFrame
 from edge_agent.outbox.queries import queries
 from edge_agent.outbox.ranges import count as count_of
@@ -66,15 +66,16 @@ class Picker:
         frames: list[StoredFrame] = []
         events: list[StoredEvent] = []
         chunks: list[ChunkSpan] = []
-        for chunk_id, _, first_seq, count, kind, done_json, payload in rows:
+        for chunk_id, stream, first_seq, count, kind, done_json, payload in rows:
             done = [(first, last) for first, last in orjson.loads(done_json)] if done_json else []
             span = ChunkSpan(chunk_id, first_seq, first_seq + count - 1, ChunkClass(kind), done)
+            label = label_of(stream, first_seq)
             wanted = missing(done, span.first, span.last) if done else None
             try:
                 if span.kind is ChunkClass.EVENT:
-                    events += decode_events(payload, first_seq, count, wanted)
+                    events += decode_events(payload, label, first_seq, count, wanted)
                 else:
-                    frames += decode_frames(payload, first_seq, count, self._store.layouts, wanted)
+                    frames += decode_frames(payload, label, first_seq, count, self._store.layouts, wanted)
             except DamagedChunkError as error:
                 self._set_aside(span, str(error))
                 continue

@@ -10,7 +10,16 @@ CREATE TABLE IF NOT EXISTS layout (
   device TEXT NOT NULL,
   points TEXT NOT NULL,
   scales TEXT NOT NULL,
+  crc    INTEGER NOT NULL,
   UNIQUE (device, points, scales)
+) STRICT;
+-- Without its layout a chunk is worth nothing: the second copy lies on other pages of the file.
+CREATE TABLE IF NOT EXISTS layout_copy (
+  id     INTEGER PRIMARY KEY,
+  device TEXT NOT NULL,
+  points TEXT NOT NULL,
+  scales TEXT NOT NULL,
+  crc    INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS chunk (
   id        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -40,6 +49,7 @@ CREATE TABLE IF NOT EXISTS damaged (
   reason    TEXT NOT NULL,
   payload   BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS cursor (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS note (at INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 
@@ -53,15 +63,25 @@ SELECT uuid, next_seq, inode FROM stream ORDER BY rowid DESC LIMIT 1;
 UPDATE stream SET next_seq = :next_seq WHERE uuid = :uuid;
 
 -- name: insert_layout
-INSERT INTO layout (device, points, scales) VALUES (:device, :points, :scales)
+INSERT INTO layout (device, points, scales, crc) VALUES (:device, :points, :scales, :crc)
     ON CONFLICT (device, points, scales) DO UPDATE SET device = excluded.device RETURNING id;
 
+-- name: copy_layout
+INSERT OR REPLACE INTO layout_copy SELECT id, device, points, scales, crc FROM layout WHERE id = :id;
+
 -- name: layouts
-SELECT id, device, points, scales FROM layout;
+-- As bytes: a damaged text must not end the reading of the others.
+SELECT id, CAST(device AS BLOB), CAST(points AS BLOB), CAST(scales AS BLOB), crc FROM layout;
+
+-- name: layout_copies
+SELECT id, CAST(device AS BLOB), CAST(points AS BLOB), CAST(scales AS BLOB), crc FROM layout_copy;
 
 -- name: drop_layouts_when_empty
 -- A layout is referred to by chunks only: with no chunk left the table can start anew.
 DELETE FROM layout WHERE NOT EXISTS (SELECT 1 FROM chunk);
+
+-- name: drop_layout_copies_when_empty
+DELETE FROM layout_copy WHERE NOT EXISTS (SELECT 1 FROM chunk);
 
 -- name: insert_chunk
 INSERT INTO chunk (stream, first_seq, count, class, stored_at, payload)
@@ -112,6 +132,12 @@ SELECT stream, first_seq, count, :reason, payload FROM chunk WHERE id = :id;
 
 -- name: trim_damaged
 DELETE FROM damaged WHERE rowid <= (SELECT max(rowid) FROM damaged) - :keep;
+
+-- name: set_cursor
+INSERT INTO cursor (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: cursor
+SELECT value FROM cursor WHERE name = :name;
 
 -- name: add_counter
 INSERT INTO counter (name, value) VALUES (:name, :by) ON CONFLICT (name) DO UPDATE SET value = value + :by;

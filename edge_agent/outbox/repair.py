@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_agent.outbox.queries import queries
-from edge_agent.outbox.store import Store, sync_folder
+from edge_agent.outbox.store import Store, layout_crc, readable_layouts, sync_folder
 
 DAMAGED_FILES_KEPT = 2
 PROBES_MAX = 20_000  # How many ids are tried one by one where pages cannot be read.
@@ -15,6 +14,7 @@ PROBES_MAX = 20_000  # How many ids are tried one by one where pages cannot be r
 Row = tuple[Any, ...]
 NUMBERS_RESERVED = 1_000_000
 SALVAGE_SQL = "SELECT id, stream, first_seq, count, class, stored_at, done, payload FROM chunk WHERE id "
+LAYOUT_SQL = "INSERT OR IGNORE INTO layout (id, device, points, scales, crc) VALUES (?, ?, ?, ?, ?)"
 INSERT_SQL = (
     "INSERT INTO chunk (stream, first_seq, count, class, stored_at, done, payload) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -62,14 +62,14 @@ def salvage(aside: Path, store: Store) -> int:
 
 def _copy_layouts(old: sqlite3.Connection, store: Store) -> None:
     """Keep the layouts under their old numbers, since the chunks refer to them."""
-    rows: list[Row] = []
-    with contextlib.suppress(sqlite3.Error):  # Rows read before the damaged page are kept.
-        rows.extend(old.execute(queries.layouts))
+    rows = readable_layouts(old)
     with store.transaction() as db:
-        db.executemany("INSERT OR IGNORE INTO layout (id, device, points, scales) VALUES (?, ?, ?, ?)", rows)
+        for layout_id, device, points, scales, crc in rows:
+            db.execute(LAYOUT_SQL, (layout_id, device.decode(), points.decode(), scales.decode(), crc))
         # A chunk may refer to a layout that could not be read. Its number must not be given to another layout.
         reserved = max((row[0] for row in rows), default=0) + NUMBERS_RESERVED
-        db.execute("INSERT INTO layout (id, device, points, scales) VALUES (?, '', '[]', '[]')", (reserved,))
+        db.execute(LAYOUT_SQL, (reserved, "", "[]", "[]", layout_crc(b"", b"[]", b"[]")))
+        db.execute("INSERT OR REPLACE INTO layout_copy SELECT id, device, points, scales, crc FROM layout")
     store.reload_layouts()
 
 

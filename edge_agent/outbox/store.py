@@ -1,9 +1,11 @@
 """One SQLite file with one connection: opening, locking, transactions, and telling kinds of failure apart."""
 
+import contextlib
 import fcntl
 import os
 import sqlite3
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +62,7 @@ class Store:
     def _load(self) -> None:
         with self.transaction():
             self._db.execute(queries.drop_layouts_when_empty)
+            self._db.execute(queries.drop_layout_copies_when_empty)
             self.reload_layouts()
             inode = self._inode()
             newest = self._db.execute(queries.newest_stream).fetchone()
@@ -83,12 +86,15 @@ class Store:
             return known
         if len(self.layouts) >= LAYOUTS_MAX:
             return [device, points, scales]
+        points_json, scales_json = orjson.dumps(points), orjson.dumps(scales)
         row = self.one(
             queries.insert_layout,
             device=device,
-            points=orjson.dumps(points).decode(),
-            scales=orjson.dumps(scales).decode(),
+            points=points_json.decode(),
+            scales=scales_json.decode(),
+            crc=layout_crc(device.encode(), points_json, scales_json),
         )
+        self._db.execute(queries.copy_layout, {"id": row[0]})
         self._remember(row[0], Layout(device=device, points=points, scales=scales))
         return row[0]
 
@@ -96,8 +102,10 @@ class Store:
         """Read the layouts from the file: at the start, and when a transaction that stored new ones was rolled back."""
         self.layouts.clear()
         self._layout_ids.clear()
-        for layout_id, device, points, scales in self._db.execute(queries.layouts):
-            layout = Layout(device=device, points=tuple(orjson.loads(points)), scales=tuple(orjson.loads(scales)))
+        for layout_id, device, points, scales, _ in readable_layouts(self._db):
+            layout = Layout(
+                device=device.decode(), points=tuple(orjson.loads(points)), scales=tuple(orjson.loads(scales))
+            )
             self._remember(layout_id, layout)
 
     @contextmanager
@@ -163,7 +171,25 @@ def is_full(error: BaseException) -> bool:
 def is_corrupt(error: BaseException) -> bool:
     """Tell whether the file itself is damaged, so that only a repair can help."""
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and (code & 0xFF) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    if code is None:  # Raised by Python's module itself: a text column that is no UTF-8.
+        return isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
+    return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def readable_layouts(db: sqlite3.Connection) -> list[tuple[int, bytes, bytes, bytes, int]]:
+    """Return every layout that one of its two copies still holds undamaged."""
+    found: dict[int, tuple[int, bytes, bytes, bytes, int]] = {}
+    for statement in (queries.layout_copies, queries.layouts):
+        with contextlib.suppress(sqlite3.DatabaseError):  # Rows before a damaged page are kept.
+            for row in db.execute(statement):
+                if layout_crc(row[1], row[2], row[3]) == row[4]:
+                    found[row[0]] = row
+    return list(found.values())
+
+
+def layout_crc(device: bytes, points: bytes, scales: bytes) -> int:
+    """Return the checksum of a layout: a damaged one must not give values other names."""
+    return zlib.crc32(b"\n".join((device, points, scales)))
 
 
 def sync_folder(folder: Path) -> None:

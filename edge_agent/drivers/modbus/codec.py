@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import reduce
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
@@ -112,7 +113,7 @@ def physical(point: ModbusPoint, raw: float) -> Fraction:
 
 
 def read_raw(point: ModbusPoint, words: Sequence[int]) -> Any:
-    """Return the raw number or text of one value: no scale, no states; None when the words cannot be read."""
+    """Return the raw number or text of one value: no scale, no states; raises ValueError when there is none."""
     return raws.interpret(point, _unpacker((point,), point.address)(words)[0])
 
 
@@ -204,7 +205,7 @@ def _convert_and_judge(
     def finish(raw: Any) -> tuple[Value, Quality]:
         try:
             value = convert(raw)
-        except (ValueError, OverflowError, TypeError):  # Not a digit, not finite, or None: no number in these words.
+        except (ValueError, OverflowError):  # Not a digit, or not finite: no number in these words.
             return _NOTHING
         if low <= value <= high:
             return value, _GOOD
@@ -226,11 +227,17 @@ def _scaled_bound(bound: float, ten: int) -> float:
 
 def _converter(point: ModbusPoint) -> Callable[[Any], float | int] | None:
     """Raw item → published number; None when they are the same."""
-    interpret = (lambda raw: raws.interpret(point, raw)) if raws.needs_interpreting(point) else None
+    steps: list[Callable[[Any], Any]] = []
+    if raws.needs_interpreting(point):
+        steps.append(lambda item: raws.interpret(point, item))
     scale = _scaler(point)
-    if interpret is None or scale is None:
-        return interpret or scale
-    return lambda raw: scale(interpret(raw))
+    if scale is not None:
+        steps.append(scale)
+    if point.type in raws.EXACT_TYPES and not point.exact:
+        steps.append(float)
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    return lambda item: reduce(lambda number, step: step(number), steps, item)
 
 
 def _scaler(point: ModbusPoint) -> Callable[[Any], float | int] | None:
@@ -282,10 +289,10 @@ def _with_factors(
     done: Sequence[tuple[Value, Quality]],
     factors: Factors,
 ) -> tuple[Value, Quality]:
-    number = raws.interpret(point, raw) if raws.needs_interpreting(point) else raw
-    if number is None or not math.isfinite(number):
+    try:
+        value = physical(point, raws.interpret(point, raw))
+    except (ValueError, OverflowError):
         return _NOTHING
-    value = physical(point, number)
     for name in point.factor_names:
         factor = factor_of(points[index[name]], done[index[name]][0]) if name in index else factors.get(name)
         if factor is None:

@@ -35,6 +35,8 @@ _CODES: Mapping[DataType, str] = {
     DataType.BCD64: "Q",
     DataType.MBUS_UNIT: "H",
 }
+# Types whose raw number is a Fraction.
+EXACT_TYPES = frozenset({DataType.MANTISSA_EXPONENT, DataType.INTEGER_FRACTION})
 _HALVES = {
     DataType.UINT8_HIGH: 0xFF00,
     DataType.INT8_HIGH: 0xFF00,
@@ -88,7 +90,7 @@ def needs_interpreting(point: ModbusPoint) -> bool:
 
 
 def interpret(point: ModbusPoint, item: Any) -> Any:
-    """Return the raw number (or text) in an unpacked item; None when the words hold none."""
+    """Return the raw number (or text) in an unpacked item; raises ValueError when the words hold none."""
     if point.type.is_text:
         return text_of(point, item)
     if point.mask is not None:
@@ -106,21 +108,22 @@ def _sign_magnitude(point: ModbusPoint, item: int) -> int:
     return -(item & ~sign) if item & sign else item
 
 
-def _bcd(_point: ModbusPoint, item: int) -> int | None:
-    digits = f"{item:x}"
-    return int(digits) if digits.isdecimal() else None
+def _bcd(_point: ModbusPoint, item: int) -> int:
+    return int(f"{item:x}")  # A digit above nine is a letter here, and int() refuses it.
 
 
-def _mantissa_exponent(_point: ModbusPoint, item: bytes) -> Fraction | None:
+def _mantissa_exponent(_point: ModbusPoint, item: bytes) -> Fraction:
     exponent = int.from_bytes(item[-2:], "big", signed=True)
     if abs(exponent) > EXPONENT_MAX:
-        return None
+        raise ValueError(f"an exponent of {exponent} is no measurement")
     return int.from_bytes(item[:-2], "big", signed=True) * Fraction(10) ** exponent
 
 
-def _integer_fraction(_point: ModbusPoint, item: bytes) -> Fraction | None:
+def _integer_fraction(_point: ModbusPoint, item: bytes) -> Fraction:
     whole, part = struct.unpack(">if", item)
-    return whole + Fraction(part) if math.isfinite(part) else None
+    if not math.isfinite(part):
+        raise ValueError(f"a fraction of {part} is no measurement")
+    return whole + Fraction(part)
 
 
 _SPECIAL = {

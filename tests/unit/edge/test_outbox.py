@@ -313,6 +313,18 @@ def test_refused_data_are_offered_at_once_when_the_obstacle_is_gone(open_outbox)
     assert numbers(outbox.begin_batch(10)) == {1: 1.0}
 
 
+def test_a_cursor_becomes_durable_together_with_its_data(open_outbox):
+    outbox = open_outbox()
+    outbox.append([frame(1.0)], cursors={"door-1": "7"})
+    assert outbox.cursor("door-1") is None
+    outbox.flush()
+    outbox.append([], cursors={"door-1": "8"})
+    outbox.close()
+    again = open_outbox()
+    assert again.cursor("door-1") == "8"
+    assert everything(again) == {1: 1.0}
+
+
 def test_two_agents_cannot_share_an_outbox(open_outbox):
     open_outbox()
     with pytest.raises(OutboxError, match="another agent"):
@@ -359,7 +371,7 @@ def test_billing_is_dropped_only_when_nothing_else_is_left(open_outbox):
 
 def test_an_outbox_that_is_nearly_full_says_so_once_and_says_when_it_is_well_again(open_outbox):
     outbox = open_outbox(bytes_max=512 * 1024)
-    fill(outbox, 440)
+    fill(outbox, 420)
     outbox.maintain()
     outbox.maintain()
     outbox.flush()
@@ -413,7 +425,7 @@ def test_a_refused_write_keeps_the_data_in_memory_and_in_order(open_outbox, monk
     outbox = open_outbox()
     real = outbox._write
 
-    def full(frames, events):
+    def full(taken):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(outbox, "_write", full)
@@ -458,7 +470,7 @@ def damage(path: Path, *, at_share: float, size: int = 8192) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("at_share", [0.0, 0.15, 0.5, 0.9])
+@pytest.mark.parametrize("at_share", [0.0, 0.03, 0.08, 0.15, 0.3, 0.5, 0.7, 0.9])
 def test_a_damaged_file_is_set_aside_and_what_is_readable_is_saved(open_outbox, path, at_share):
     outbox = open_outbox()
     fill(outbox, 400)
@@ -479,7 +491,8 @@ def test_a_damaged_file_is_set_aside_and_what_is_readable_is_saved(open_outbox, 
     if at_share > 0:
         assert len(old_stream) > len(before) * 0.3
     report = outbox.report()
-    assert report["repair"] or report["damaged_chunks"]
+    if len(old_stream) < len(before):
+        assert report["repair"] or report["damaged_chunks"]
     if report["repair"]:
         assert list(path.parent.glob("outbox.db.damaged-*"))
 

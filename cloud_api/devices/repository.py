@@ -1,0 +1,222 @@
+"""Rows of gateways, devices and points; decides nothing and never commits."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from cloud_api.db.queries import load_queries
+from cloud_api.devices.model import Catalogue, CatalogueDevice, CataloguePoint, Heartbeat
+from cloud_api.kit.ids import DeviceId, GatewayId, OrganisationId, PointId
+
+queries = load_queries(__file__)
+
+
+async def credential(conn: AsyncConnection, key_id: str) -> dict[str, Any] | None:
+    """Return the gateway and the hash behind a key that is not revoked."""
+    return await _one(conn, queries.credential, {"key_id": key_id})
+
+
+async def sites_by_code(conn: AsyncConnection, code: str) -> list[dict[str, Any]]:
+    """Return the sites of all organisations with this code."""
+    return await _all(conn, queries.sites_by_code, {"code": code})
+
+
+async def add_gateway(
+    conn: AsyncConnection, *, organisation_id: int, site_id: int, name: str, label: str
+) -> GatewayId | None:
+    """Return the new gateway's id, or None when the name is taken."""
+    row = await _one(
+        conn,
+        queries.add_gateway,
+        {"organisation_id": organisation_id, "site_id": site_id, "name": name, "label": label},
+    )
+    return GatewayId(row["id"]) if row else None
+
+
+async def gateway_by_name(conn: AsyncConnection, name: str) -> dict[str, Any] | None:
+    """Return id, organisation_id and site_id of a gateway, or None."""
+    return await _one(conn, queries.gateway_by_name, {"name": name})
+
+
+async def add_credential(
+    conn: AsyncConnection, *, gateway_id: int, key_id: str, secret_sha256: bytes, now: datetime
+) -> None:
+    """Store one more credential of a gateway; older ones stay valid until they are revoked."""
+    await conn.execute(
+        queries.add_credential,
+        {"gateway_id": gateway_id, "key_id": key_id, "secret_sha256": secret_sha256, "now": now},
+    )
+
+
+async def revoke_credentials(conn: AsyncConnection, gateway_id: int, now: datetime) -> int:
+    """Revoke every credential of a gateway and return how many there were."""
+    cursor = await conn.execute(queries.revoke_credentials, {"gateway_id": gateway_id, "now": now})
+    return cursor.rowcount
+
+
+async def add_audit_entry(
+    conn: AsyncConnection, *, organisation_id: int, now: datetime, actor: str, action: str, subject: str, reason: str
+) -> None:
+    """Record who did what to which gateway."""
+    await conn.execute(
+        queries.add_audit_entry,
+        {
+            "organisation_id": organisation_id,
+            "now": now,
+            "actor": actor,
+            "action": action,
+            "subject": subject,
+            "reason": reason,
+        },
+    )
+
+
+async def lock_gateway(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, Any]:
+    """Return organisation_id, catalogue_revision and catalogue_version; holds the row until the commit."""
+    row = await _one(conn, queries.lock_gateway, {"gateway_id": gateway_id})
+    assert row is not None, "the credential names an existing gateway"
+    return row
+
+
+async def put_devices(
+    conn: AsyncConnection,
+    *,
+    organisation_id: OrganisationId,
+    gateway_id: GatewayId,
+    devices: Sequence[CatalogueDevice],
+    now: datetime,
+) -> dict[str, DeviceId]:
+    """Add or change devices, retire the rest, and return the ids by name."""
+    columns = {
+        name: [getattr(device, name) for device in devices]
+        for name in ("name", "label", "profile", "profile_revision", "bus", "address", "poll_s", "timeout_s")
+    }
+    rows = await _all(
+        conn,
+        queries.put_devices,
+        columns
+        | {
+            "organisation_id": organisation_id,
+            "gateway_id": gateway_id,
+            "attributes": [Jsonb(device.attributes) for device in devices],
+        },
+    )
+    await conn.execute(queries.retire_devices, {"gateway_id": gateway_id, "name": columns["name"], "now": now})
+    return {row["name"]: DeviceId(row["id"]) for row in rows}
+
+
+async def put_points(
+    conn: AsyncConnection,
+    *,
+    organisation_id: OrganisationId,
+    gateway_id: GatewayId,
+    points: Sequence[tuple[DeviceId, CataloguePoint]],
+    now: datetime,
+) -> None:
+    """Add or change points and retire the rest."""
+    rows = await _all(
+        conn,
+        queries.put_points,
+        {
+            "organisation_id": organisation_id,
+            "device_id": [device_id for device_id, _ in points],
+            "name": [point.name for _, point in points],
+            "kind": [point.kind for _, point in points],
+            "quantity": [point.quantity for _, point in points],
+            "unit": [point.unit for _, point in points],
+            "brick_class": [point.brick or "" for _, point in points],
+            "scale": [point.scale for _, point in points],
+            "is_cumulative": [point.cumulative for _, point in points],
+            "labels": [Jsonb(point.labels) for _, point in points],
+        },
+    )
+    ids = [row["id"] for row in rows]
+    await conn.execute(queries.retire_points, {"gateway_id": gateway_id, "id": ids, "now": now})
+
+
+async def finish_catalogue(
+    conn: AsyncConnection, gateway_id: GatewayId, catalogue: Catalogue, now: datetime, *, changed: bool
+) -> None:
+    """Remember the revision, and tell other processes when the points may have changed."""
+    statement = queries.finish_catalogue if changed else queries.touch_catalogue
+    await conn.execute(
+        statement,
+        {
+            "gateway_id": gateway_id,
+            "revision": catalogue.revision,
+            "agent": Jsonb(catalogue.agent),
+            "now": now,
+        },
+    )
+
+
+async def point_addresses(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, PointId]:
+    """Return every point of a gateway by `device/point`."""
+    rows = await _all(conn, queries.point_addresses, {"gateway_id": gateway_id})
+    return {row["address"]: PointId(row["id"]) for row in rows}
+
+
+async def device_names(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, DeviceId]:
+    """Return every device of a gateway by name."""
+    rows = await _all(conn, queries.device_names, {"gateway_id": gateway_id})
+    return {row["name"]: DeviceId(row["id"]) for row in rows}
+
+
+async def record_heartbeat(conn: AsyncConnection, gateway_id: GatewayId, heartbeat: Heartbeat, now: datetime) -> None:
+    """Keep what the agent says of itself."""
+    health = heartbeat.model_dump(exclude={"v", "devices"}, mode="json")
+    await conn.execute(
+        queries.record_heartbeat,
+        {
+            "gateway_id": gateway_id,
+            "clock_offset_ms": heartbeat.clock_offset_ms,
+            "health": Jsonb(health),
+            "now": now,
+        },
+    )
+
+
+async def set_device_states(
+    conn: AsyncConnection, states: Mapping[DeviceId, tuple[str, datetime, str]]
+) -> list[DeviceId]:
+    """Take (state, since, last error) of devices where newer; return the devices that changed."""
+    if not states:
+        return []
+    ordered = sorted(states)
+    rows = await _all(
+        conn,
+        queries.set_device_states,
+        {
+            "device_id": ordered,
+            "state": [states[d][0] for d in ordered],
+            "since": [states[d][1].astimezone(UTC) for d in ordered],
+            "last_error": [states[d][2] for d in ordered],
+        },
+    )
+    return [DeviceId(row["id"]) for row in rows]
+
+
+async def gateways(conn: AsyncConnection) -> list[dict[str, Any]]:
+    """Return the gateways that the transaction's scope may see."""
+    return await _all(conn, queries.gateways, {})
+
+
+async def devices(conn: AsyncConnection, gateway_id: GatewayId | None) -> list[dict[str, Any]]:
+    """Return devices that the transaction's scope may see."""
+    return await _all(conn, queries.devices, {"gateway_id": gateway_id})
+
+
+async def _one(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, arguments)
+        return await cursor.fetchone()
+
+
+async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, arguments)
+        return await cursor.fetchall()

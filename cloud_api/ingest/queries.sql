@@ -1,0 +1,49 @@
+-- name: lock_stream
+-- One batch of a stream at a time; batches of other streams go on. Also tells whether the known points are still right.
+SELECT s.id, s.settled, g.catalogue_version
+  FROM ingest_stream s
+  JOIN gateway g ON g.id = s.gateway_id
+ WHERE s.gateway_id = %(gateway_id)s AND s.stream = %(stream)s
+   FOR NO KEY UPDATE OF s;
+
+-- name: add_stream
+-- The first batch of an outbox; another process may add it at the same moment.
+INSERT INTO ingest_stream (gateway_id, stream) VALUES (%(gateway_id)s, %(stream)s)
+ON CONFLICT (gateway_id, stream) DO NOTHING;
+
+-- name: settle
+-- Accepted and rejected numbers are settled: sent again, they change nothing.
+UPDATE ingest_stream
+   SET settled = settled + %(settled)s::int8multirange, accepted_count = accepted_count + %(accepted_count)s,
+       rejected_count = rejected_count + %(rejected_count)s, last_batch_at = %(now)s
+ WHERE id = %(stream_id)s;
+
+-- name: add_rejections
+-- Kept for inspection; a number is rejected once.
+INSERT INTO ingest_rejection (stream_id, seq, code, reason, content, rejected_at)
+SELECT %(stream_id)s, t.*, %(now)s
+  FROM unnest(%(seq)s::bigint[], %(code)s::text[], %(reason)s::text[], %(content)s::jsonb[]) t
+ON CONFLICT DO NOTHING;
+
+-- name: forget_rejections
+-- Only the newest stay; the count of the stream keeps the whole number.
+DELETE FROM ingest_rejection
+ WHERE stream_id = %(stream_id)s
+   AND seq IN (SELECT seq FROM ingest_rejection WHERE stream_id = %(stream_id)s
+                ORDER BY rejected_at DESC, seq DESC OFFSET %(keep)s);
+
+-- name: known_rejections
+-- A number that was rejected before gets the same answer again.
+SELECT seq, code, reason
+  FROM ingest_rejection
+ WHERE stream_id = %(stream_id)s AND seq BETWEEN %(first)s AND %(last)s
+ ORDER BY seq;
+
+-- name: rejections
+-- For the page that shows what a gateway sent in vain.
+SELECT g.name AS gateway, r.seq, r.code, r.reason, r.content, r.rejected_at
+  FROM ingest_rejection r
+  JOIN ingest_stream s ON s.id = r.stream_id
+  JOIN gateway g ON g.id = s.gateway_id
+ ORDER BY r.rejected_at DESC, r.seq DESC
+ LIMIT %(limit)s;

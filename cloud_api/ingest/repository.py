@@ -1,0 +1,93 @@
+"""Rows of streams and rejections; decides nothing and never commits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg.types.multirange import Int8Multirange
+from psycopg.types.range import Int8Range
+
+from cloud_api.db.queries import load_queries
+from cloud_api.ingest.verdicts import Range, Rejection
+from cloud_api.kit.ids import GatewayId
+
+queries = load_queries(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One outbox of a gateway, locked until the commit."""
+
+    id: int
+    settled: list[Range]
+    catalogue_version: int
+
+
+async def lock_stream(conn: AsyncConnection, gateway_id: GatewayId, stream: UUID) -> Stream:
+    """Return the stream, created if it is new, and hold it until the commit."""
+    arguments = {"gateway_id": gateway_id, "stream": stream}
+    row = await (await conn.execute(queries.lock_stream, arguments)).fetchone()
+    if row is None:
+        await conn.execute(queries.add_stream, arguments)
+        row = await (await conn.execute(queries.lock_stream, arguments)).fetchone()
+    assert row is not None, "the stream was just added"
+    return Stream(id=row[0], settled=[(r.lower, r.upper) for r in row[1]], catalogue_version=row[2])
+
+
+async def settle(
+    conn: AsyncConnection,
+    stream_id: int,
+    *,
+    settled: Sequence[Range],
+    accepted_count: int,
+    rejected_count: int,
+    now: datetime,
+) -> None:
+    """Add the numbers that now have their verdict."""
+    await conn.execute(
+        queries.settle,
+        {
+            "stream_id": stream_id,
+            "settled": Int8Multirange([Int8Range(first, end) for first, end in settled]),
+            "accepted_count": accepted_count,
+            "rejected_count": rejected_count,
+            "now": now,
+        },
+    )
+
+
+async def add_rejections(
+    conn: AsyncConnection, stream_id: int, rejections: Sequence[Rejection], *, keep: int, now: datetime
+) -> None:
+    """Keep the rejections for inspection, at most `keep` per stream."""
+    kept = rejections[:keep]
+    await conn.execute(
+        queries.add_rejections,
+        {
+            "stream_id": stream_id,
+            "seq": [r.seq for r in kept],
+            "code": [r.code for r in kept],
+            "reason": [r.reason for r in kept],
+            "content": [Jsonb(dict(r.content)) for r in kept],
+            "now": now,
+        },
+    )
+    await conn.execute(queries.forget_rejections, {"stream_id": stream_id, "keep": keep})
+
+
+async def known_rejections(conn: AsyncConnection, stream_id: int, first: int, last: int) -> dict[int, tuple[str, str]]:
+    """Return code and reason of the numbers from `first` to `last` that were rejected before."""
+    cursor = await conn.execute(queries.known_rejections, {"stream_id": stream_id, "first": first, "last": last})
+    return {seq: (code, reason) for seq, code, reason in await cursor.fetchall()}
+
+
+async def rejections(conn: AsyncConnection, limit: int) -> list[dict[str, Any]]:
+    """Return the newest rejections of all gateways that the viewer may see."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(queries.rejections, {"limit": limit})
+        return await cursor.fetchall()

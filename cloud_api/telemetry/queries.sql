@@ -1,0 +1,59 @@
+-- name: copy_observations
+-- The columns of telemetry/columns.py, in that order.
+COPY observation (point_id, observed_at, value, mantissa, quality, scale) FROM STDIN (FORMAT BINARY);
+
+-- name: ensure_partitions
+-- Returns how many months were new; in a transaction of its own, before the rows that need them.
+SELECT app.ensure_observation_partitions(%(first)s, %(last)s);
+
+-- name: upsert_latest
+-- Newer wins; of two values of one instant the one received last. Returns the points whose latest value changed.
+INSERT INTO latest_value AS l (point_id, observed_at, value, exact, quality, received_at)
+SELECT t.point_id, t.observed_at, t.value, t.mantissa * power(10::numeric, -t.scale), t.quality, %(received_at)s
+  FROM unnest(%(point_id)s::bigint[], %(observed_at)s::timestamptz[], %(value)s::float8[], %(mantissa)s::bigint[],
+              %(scale)s::smallint[], %(quality)s::smallint[])
+       AS t(point_id, observed_at, value, mantissa, scale, quality)
+ON CONFLICT (point_id) DO UPDATE
+   SET observed_at = EXCLUDED.observed_at, value = EXCLUDED.value, exact = EXCLUDED.exact,
+       quality = EXCLUDED.quality, received_at = EXCLUDED.received_at
+ WHERE l.observed_at <= EXCLUDED.observed_at
+RETURNING point_id;
+
+-- name: add_events
+-- Events have no natural key; the sequence numbers of the stream keep them from being stored twice.
+INSERT INTO event (organisation_id, gateway_id, device_id, kind, occurred_at, received_at, data)
+SELECT %(organisation_id)s, %(gateway_id)s, t.*
+  FROM unnest(%(device_id)s::bigint[], %(kind)s::text[], %(occurred_at)s::timestamptz[],
+              %(received_at)s::timestamptz[], %(data)s::jsonb[]) t;
+
+-- name: notify_live
+-- Delivered at commit to every process that listens; PostgreSQL limits a payload to 8000 bytes.
+SELECT pg_notify('live', payload) FROM unnest(%(payload)s::text[]) payload;
+
+-- name: latest_values
+-- The newest value of each point, with what the point is.
+SELECT l.point_id, l.observed_at, l.value, l.exact, l.quality, l.received_at, d.id AS device_id, d.name AS device,
+       p.name AS point, p.quantity, p.unit
+  FROM latest_value l
+  JOIN point p ON p.id = l.point_id
+  JOIN device d ON d.id = p.device_id
+ WHERE l.point_id = ANY (%(point_id)s::bigint[]);
+
+-- name: series
+-- Observations of one point, averaged over equal steps so that a chart gets no more than it draws.
+SELECT date_bin(%(step)s::interval, o.observed_at, %(start)s::timestamptz) AS starts_at,
+       avg(o.value) AS mean, min(o.value) AS low, max(o.value) AS high, count(*) AS count
+  FROM observation o
+  JOIN point p ON p.id = o.point_id
+ WHERE o.point_id = %(point_id)s AND o.observed_at >= %(start)s AND o.observed_at < %(end)s AND o.quality <= 1
+ GROUP BY 1
+ ORDER BY 1;
+
+-- name: events_after
+-- Follow the table: only transactions older than every running one, so that no late commit is jumped over.
+SELECT id, organisation_id, gateway_id, device_id, kind, occurred_at, received_at, data
+  FROM event
+ WHERE id > %(after)s AND kind = ANY (%(kinds)s::text[])
+   AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+ ORDER BY id
+ LIMIT %(limit)s;

@@ -1,0 +1,102 @@
+"""Rows of observations, latest values and events; decides nothing and never commits."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from cloud_api.db.queries import load_queries
+from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
+from cloud_api.telemetry.columns import Observations, copy_rows
+from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
+
+queries = load_queries(__file__)
+
+
+async def copy_observations(conn: AsyncConnection, rows: Observations) -> None:
+    """Append the rows; the caller has made sure that they are new and that their months have partitions."""
+    async with conn.cursor() as cursor, cursor.copy(queries.copy_observations) as copy:
+        await copy.write(copy_rows(rows))
+
+
+async def ensure_partitions(conn: AsyncConnection, first: datetime, last: datetime) -> int:
+    """Create the monthly partitions from `first` to `last` and return how many were new (none on a hypertable)."""
+    cursor = await conn.execute(queries.ensure_partitions, {"first": first, "last": last})
+    row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
+async def upsert_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> list[int]:
+    """Take the newest row of each point where it is newer than what is known; return the points that changed."""
+    exact = newest.scale >= 0
+    cursor = await conn.execute(
+        queries.upsert_latest,
+        {
+            "point_id": newest.point_id.tolist(),
+            "observed_at": [datetime.fromtimestamp(ms / 1000, UTC) for ms in newest.at_ms.tolist()],
+            "value": _or_none(newest.value.tolist(), ~np.isnan(newest.value)),
+            "mantissa": _or_none(newest.mantissa.tolist(), exact),
+            "scale": _or_none(newest.scale.tolist(), exact),
+            "quality": newest.quality.tolist(),
+            "received_at": received_at,
+        },
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def add_events(
+    conn: AsyncConnection, *, organisation_id: OrganisationId, gateway_id: GatewayId, events: Sequence[Event]
+) -> None:
+    """Append events that are known to be new."""
+    await conn.execute(
+        queries.add_events,
+        {
+            "organisation_id": organisation_id,
+            "gateway_id": gateway_id,
+            "device_id": [event.device_id for event in events],
+            "kind": [event.kind for event in events],
+            "occurred_at": [event.occurred_at for event in events],
+            "received_at": [event.received_at for event in events],
+            "data": [Jsonb(dict(event.data)) for event in events],
+        },
+    )
+
+
+async def notify_live(conn: AsyncConnection, payloads: Sequence[str]) -> None:
+    """Tell every listening process at commit."""
+    if payloads:
+        await conn.execute(queries.notify_live, {"payload": list(payloads)})
+
+
+async def latest_values(conn: AsyncConnection, point_ids: Sequence[PointId]) -> list[LatestValue]:
+    """Return the newest value of each of the points that has one."""
+    rows = await _all(conn, queries.latest_values, {"point_id": list(point_ids)})
+    return [LatestValue(**row) for row in rows]
+
+
+async def series(
+    conn: AsyncConnection, point_id: PointId, start: datetime, end: datetime, step: timedelta
+) -> list[SeriesStep]:
+    """Return mean, lowest and highest value of each step that has observations."""
+    rows = await _all(conn, queries.series, {"point_id": point_id, "start": start, "end": end, "step": step})
+    return [SeriesStep(**row) for row in rows]
+
+
+async def events_after(conn: AsyncConnection, after: int, kinds: Sequence[str], limit: int) -> list[Event]:
+    """Return events by id after `after`, none of which a running transaction could still precede."""
+    rows = await _all(conn, queries.events_after, {"after": after, "kinds": list(kinds), "limit": limit})
+    return [Event(**row) for row in rows]
+
+
+def _or_none(values: list[Any], present: Any) -> list[Any]:
+    return [value if here else None for value, here in zip(values, present.tolist(), strict=True)]
+
+
+async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, arguments)
+        return await cursor.fetchall()

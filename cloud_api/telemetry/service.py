@@ -1,0 +1,84 @@
+"""Use cases of observations: store, latest value, chart series, follow events."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import orjson
+from psycopg import AsyncConnection
+
+from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
+from cloud_api.kit.period import Period
+from cloud_api.telemetry import repository
+from cloud_api.telemetry.columns import Observations
+from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
+
+SERIES_STEPS_MAX = 2_000  # A chart draws no more points than that.
+_POINTS_PER_NOTICE = 700  # PostgreSQL limits a notification to 8000 bytes; an id takes up to 11.
+# Older values do not move a live page; the backlog of a site that was cut off would only flood it.
+_LIVE_AGE_MAX = timedelta(minutes=10)
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+
+
+async def ensure_partitions(conn: AsyncConnection, first_ms: int, last_ms: int) -> int:
+    """Make sure that observations from `first_ms` to `last_ms` have a place; commits are the caller's."""
+    return await repository.ensure_partitions(conn, _instant(first_ms), _instant(last_ms))
+
+
+async def store(conn: AsyncConnection, rows: Observations, received_at: datetime) -> None:
+    """Append observations, move the latest values and tell the live pages at commit."""
+    await repository.copy_observations(conn, rows)
+    newest = rows.newest()
+    changed = await repository.upsert_latest(conn, newest, received_at)
+    live_since_ms = (received_at - _LIVE_AGE_MAX).timestamp() * 1000
+    recent = set(newest.point_id[newest.at_ms >= live_since_ms].tolist())
+    await repository.notify_live(conn, values_notices([point for point in changed if point in recent]))
+
+
+async def store_events(
+    conn: AsyncConnection, *, organisation_id: OrganisationId, gateway_id: GatewayId, events: Sequence[Event]
+) -> None:
+    """Append events and wake those who follow them."""
+    await repository.add_events(conn, organisation_id=organisation_id, gateway_id=gateway_id, events=events)
+    kinds = sorted({event.kind for event in events})
+    await notify(conn, {"kind": "events", "kinds": kinds[:50]})
+
+
+async def notify(conn: AsyncConnection, notice: dict[str, object]) -> None:
+    """Send one live notice (ARCHITECTURE.md, section 9) when the transaction commits."""
+    await repository.notify_live(conn, [orjson.dumps(notice).decode()])
+
+
+def values_notices(points: Sequence[int]) -> list[str]:
+    """Return the notices that name these points, split so that each fits into a notification."""
+    chunks = (points[i : i + _POINTS_PER_NOTICE] for i in range(0, len(points), _POINTS_PER_NOTICE))
+    return [orjson.dumps({"kind": "values", "points": list(chunk)}).decode() for chunk in chunks]
+
+
+async def latest_values(conn: AsyncConnection, point_ids: Sequence[PointId]) -> list[LatestValue]:
+    """Return the newest value of each of the points that has one."""
+    return await repository.latest_values(conn, point_ids)
+
+
+async def series(
+    conn: AsyncConnection, point_id: PointId, period: Period, *, steps_max: int = SERIES_STEPS_MAX
+) -> list[SeriesStep]:
+    """Return a point's course over a period, down-sampled to at most `steps_max` steps with mean, low and high."""
+    return await repository.series(conn, point_id, period.start, period.end, step_for(period, steps_max))
+
+
+async def events_after(conn: AsyncConnection, after: int, kinds: Sequence[str], *, limit: int = 1_000) -> list[Event]:
+    """Return the events with an id above `after`, for readers that keep a cursor; none is ever jumped over."""
+    return await repository.events_after(conn, after, kinds, limit)
+
+
+def step_for(period: Period, steps_max: int) -> timedelta:
+    """Return the smallest round step that cuts the period into at most `steps_max` parts."""
+    needed = period.duration.total_seconds() / max(1, steps_max)
+    seconds = next((s for s in _STEPS_S if s >= needed), None)
+    if seconds is None:
+        seconds = 86_400 * -(-int(needed) // 86_400)
+    return timedelta(seconds=seconds)
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,155 @@
+"""`edge-agent simulate`: a building on real sockets, its history, and its faults."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="A simulated building: serve it, send its history, break its parts.")
+fault_app = typer.Typer(no_args_is_help=True, help="Break a device or a piece of equipment, and mend it.")
+app.add_typer(fault_app, name="fault")
+
+BuildingFile = Annotated[Path, typer.Argument(help="The building (YAML).", metavar="BUILDING")]
+LeasesFile = Annotated[Path | None, typer.Option("--leases", help="Default: leases.csv beside the building file.")]
+StateFolder = Annotated[Path, typer.Option("--state", help="Where the building's state is kept between two starts.")]
+ControlPort = Annotated[int, typer.Option("--control-port", help="Port of the control channel on the loopback.")]
+
+DEFAULT_STATE = Path("simulator-state")
+DEFAULT_CONTROL_PORT = 15_019
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what a person can mend; everything else is a bug and shows where."""
+    from device_profiles.lined_yaml import ProfileError
+    from edge_agent.simulator.faults import FaultError
+    from edge_agent.simulator.keeping import KeepingError
+    from edge_agent.simulator.plan import PlanError
+    from edge_agent.simulator.serve import ServeError
+    from edge_agent.yaml_lines import FileError
+
+    return PlanError, ServeError, FaultError, KeepingError, ProfileError, FileError
+
+
+@app.command()
+def run(
+    building: BuildingFile,
+    site: Annotated[Path, typer.Option(help="The site file whose buses are served.")],
+    leases: LeasesFile = None,
+    state: StateFolder = DEFAULT_STATE,
+    control_port: ControlPort = DEFAULT_CONTROL_PORT,
+    served: Annotated[Path | None, typer.Option(help="Append what was served, one JSON line per answer.")] = None,
+) -> None:
+    """Serve the building's devices on the sockets of the site file, until stopped."""
+    import asyncio
+
+    from edge_agent.simulator.run import RunOptions, run_building
+
+    options = RunOptions(
+        building=building,
+        leases=leases or building.with_name("leases.csv"),
+        site=site,
+        state=state,
+        control_port=control_port,
+        served=served,
+    )
+    try:
+        asyncio.run(run_building(options))
+    except _refusals() as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command("site")
+def render(
+    site: Annotated[Path, typer.Argument(help="The site file to copy.", metavar="SITE")],
+    out: Annotated[Path, typer.Option(help="Where to write the copy.")],
+    base_port: Annotated[int | None, typer.Option(help="The lowest Modbus port; the others follow.")] = None,
+    broker_port: Annotated[int | None, typer.Option(help="Port of the MQTT broker.")] = None,
+    serial_folder: Annotated[Path | None, typer.Option(help="Folder for the serial lines' links.")] = None,
+    cloud_url: Annotated[str | None, typer.Option(help="Address of the cloud.")] = None,
+    credential_file: Annotated[Path | None, typer.Option(help="File with the gateway's credential.")] = None,
+) -> None:
+    """Write a copy of a site file with other ports, serial lines and cloud address."""
+    from edge_agent.settings import load_site
+    from edge_agent.simulator.site_copy import Changes, render_site
+
+    changes = Changes(
+        base_port=base_port,
+        broker_port=broker_port,
+        serial_folder=serial_folder,
+        cloud_url=cloud_url,
+        credential_file=credential_file,
+    )
+    try:
+        text = render_site(site.read_text(encoding="utf-8"), changes)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+        load_site(out)
+    except OSError as error:
+        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
+    except _refusals() as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+@fault_app.command("list")
+def fault_list(
+    control_port: ControlPort = DEFAULT_CONTROL_PORT,
+    kinds: Annotated[bool, typer.Option("--kinds", help="What can be broken, instead of what is.")] = False,
+) -> None:
+    """Show the faults in force, or the kinds of faults there are."""
+    if kinds:
+        from edge_agent.simulator.faults import KINDS
+
+        for kind in KINDS.values():
+            targets = ", ".join(f"{code}*" for code in kind.targets) or "any device"
+            size = f"{kind.size:g} {kind.unit}" if kind.unit else ""
+            typer.echo(f"{kind.name:20} {targets:36} {size:22} {kind.en} · {kind.zh}")
+        return
+    faults = _call("GET", f"http://127.0.0.1:{control_port}/faults")
+    for fault in faults:
+        typer.echo(f"{fault['target']:16} {fault['kind']:20} {fault['size']:g} {fault['point'] or ''}")
+    if not faults:
+        typer.echo("no fault is in force")
+
+
+@fault_app.command("set")
+def fault_set(
+    target: Annotated[str, typer.Argument(help="A device or a piece of equipment, such as ahu-3.")],
+    kind: Annotated[str, typer.Argument(help="See `simulate fault list --kinds`.")] = "silent",
+    size: Annotated[float | None, typer.Option(help="How much; every kind has a default.")] = None,
+    point: Annotated[str | None, typer.Option(help="The point of a sensor fault.")] = None,
+    control_port: ControlPort = DEFAULT_CONTROL_PORT,
+) -> None:
+    """Break something from now on."""
+    body = {"kind": kind, "size": size, "point": point}
+    fault = _call("PUT", f"http://127.0.0.1:{control_port}/faults/{target}", body)
+    typer.echo(f"{fault['target']}: {fault['kind']} {fault['size']:g}")
+
+
+@fault_app.command("clear")
+def fault_clear(
+    target: Annotated[str, typer.Argument(help="A device or a piece of equipment.")],
+    kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None,
+    control_port: ControlPort = DEFAULT_CONTROL_PORT,
+) -> None:
+    """Mend what was broken."""
+    path = f"{target}/{kind}" if kind else target
+    answer = _call("DELETE", f"http://127.0.0.1:{control_port}/faults/{path}")
+    typer.echo(f"{target}: {answer['ended']} ended")
+
+
+def _call(method: str, url: str, body: Any = None) -> Any:
+    """Ask the running simulator; says so when there is none."""
+    import httpx
+
+    try:
+        answer = httpx.request(method, url, json=body, timeout=5.0, trust_env=False)
+    except httpx.HTTPError as error:
+        typer.echo(f"no simulated building answers at {url} ({error}); is `edge-agent simulate run` running?", err=True)
+        raise typer.Exit(1) from error
+    if answer.is_error:
+        typer.echo(answer.json().get("detail", answer.text), err=True)
+        raise typer.Exit(1)
+    return answer.json()

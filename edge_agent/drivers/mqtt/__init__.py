@@ -1,0 +1,1 @@
+"""Sources that speak MQTT: doors, counters, sensors, other systems."""
