@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +29,7 @@ class AgentSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EDGE_", frozen=True, extra="ignore")
 
     credential: SecretStr | None = None
+    privacy_key: SecretStr | None = None  # Hashes card numbers; the same on all gateways of a site. Default: made once.
     data_dir: Path = Path("edge-data")  # Outbox, learned register gaps, commissioning records, pulled configuration.
     status_host: str = "127.0.0.1"
     status_port: Annotated[int, Field(ge=0, le=65_535)] = 8017  # 0 turns the status page off.
@@ -197,6 +199,7 @@ class Site(_Section):
     """A commissioned site: which devices hang on which bus of this gateway."""
 
     gateway: Name
+    zone: Annotated[str, Field(max_length=64)] = "Asia/Shanghai"  # For device clocks that name no time zone.
     version: int | None = None  # Set by the cloud when it hands the configuration out.
     cloud: Cloud | None = None
     outbox: Outbox = Outbox()
@@ -207,6 +210,13 @@ class Site(_Section):
     @classmethod
     def _empty_key_is_empty_list(cls, value: Any) -> Any:
         return [] if value is None else value
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("is no time zone; write one such as Asia/Shanghai")
+        return value
 
     def modbus_devices(self) -> Iterator[tuple[Bus, ModbusDevice]]:
         """Every Modbus device with its bus."""
