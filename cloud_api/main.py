@@ -17,6 +17,7 @@ from cloud_api.ingest.http import router as ingest
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
 from cloud_api.settings import Settings
+from cloud_api.web import install as install_pages
 
 log = structlog.get_logger()
 health = APIRouter(tags=["health"])
@@ -38,6 +39,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.include_router(health)
     app.include_router(ingest)
     _answer_errors(app)
+    install_pages(app)
     return app
 
 

@@ -1,0 +1,136 @@
+"""The first page: what the building does now, for the wall and the desk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from cloud_api.alarms import service as alarms
+from cloud_api.alarms.model import AlarmId
+from cloud_api.identity.model import StaffViewer
+from cloud_api.kit.errors import NotFound
+from cloud_api.kit.i18n import format_number
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.operations.overview import service
+from cloud_api.operations.overview.model import MeterNow, PointNow, RoomNow, TenantNow, Today
+from cloud_api.web.shared.charts import Limit, Series, TimeChart, chart_response
+from cloud_api.web.shared.live import STALE_AFTER_S, LiveValue
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import FacilitiesPage, Page, StaffPage
+from cloud_api.web.shared.templates import gettext as _
+
+router = APIRouter(prefix="/console")
+NAV = NavItem(group="live", order=10, label=N_("Overview"), href="/console", icon="home")
+
+KILO = 0.001  # Points speak in W, pages in kW.
+CO2_HIGH_PPM = 1000.0  # GB/T 18883-2022: the limit for indoor air.
+ALARMS_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a list: a thing and its moving value."""
+
+    thing: MeterNow | TenantNow | RoomNow
+    value: LiveValue
+
+
+@router.get("")
+async def overview(page: StaffPage) -> Response:
+    """Show the page; without a site, what to do to get one."""
+    now = page.clock.now()
+    try:
+        shown = await service.overview(page.conn, now)
+    except NotFound:
+        return page.render("console/no_site.html")
+    today = await service.today(page.conn, now)
+    return page.render(
+        "console/overview.html",
+        overview=shown,
+        today=today,
+        comparison=_comparison(today),
+        total=_live([m.power for m in shown.meters_of("main")], now),
+        floors=[Row(thing=m, value=_live([m.power], now)) for m in shown.meters_of("floor")],
+        tenants=_by_power([Row(thing=t, value=_live(t.power, now)) for t in shown.tenants]),
+        rooms=[_room(room, now) for room in shown.rooms],
+        outdoor=_live([shown.outdoor_temperature], now, factor=1),
+        co2_high=CO2_HIGH_PPM,
+        **await alarm_strip(page),
+    )
+
+
+@router.get("/overview/alarms")
+async def overview_alarms(page: StaffPage) -> Response:
+    """Draw the alarm list anew when one changes."""
+    return page.render("console/overview_alarms.html", **await alarm_strip(page))
+
+
+@router.post("/overview/alarms/{alarm_id}/acknowledge")
+async def acknowledge(page: FacilitiesPage, alarm_id: int) -> Response:
+    """Record that the viewer has seen an alarm; htmx gets the list, others the page."""
+    await alarms.acknowledge(page.conn, page.clock, AlarmId(alarm_id), actor=page.viewer.login)
+    if "HX-Request" in page.request.headers:
+        return page.render("console/overview_alarms.html", **await alarm_strip(page))
+    return page.redirect("/console")
+
+
+@router.get("/overview/today.json")
+async def today_chart(page: StaffPage) -> Response:
+    """Return today's curve over the band of similar days."""
+    where = await service.site(page.conn)
+    today = await service.today(page.conn, page.clock.now())
+    slots = today.slots if today else ()
+    with_band = [slot.low_kw is not None and slot.high_kw is not None for slot in slots]
+    low = [slot.low_kw if known else None for slot, known in zip(slots, with_band, strict=True)]
+    height = [
+        slot.high_kw - slot.low_kw if slot.high_kw is not None and slot.low_kw is not None else None for slot in slots
+    ]
+    contract = where.contract_demand_kw
+    return chart_response(
+        TimeChart(
+            zone=where.zone,
+            unit="kW",
+            instants=[slot.starts_at for slot in slots],
+            series=[
+                Series(name=_("Similar days, lowest"), values=low, style="band-low", colour="cat-8"),
+                Series(name=_("Similar days"), values=height, style="band-high", colour="cat-8"),
+                Series(name=_("Today"), values=[slot.power_kw for slot in slots], colour="cat-1"),
+            ],
+            limits=[Limit(name=_("Contract"), value=float(contract))] if contract else (),
+        )
+    )
+
+
+async def alarm_strip(page: Page[StaffViewer]) -> dict[str, Any]:
+    """Return what the alarm list shows: the worst first, and the counts by severity."""
+    counts = await alarms.open_counts(page.conn)
+    return {
+        "alarms": await alarms.open_alarms(page.conn, limit=ALARMS_SHOWN),
+        "alarm_counts": counts,
+        "alarm_count": sum(counts.values()),
+    }
+
+
+def _comparison(today: Today | None) -> tuple[str, str] | None:
+    """Return today's energy against similar days: the share in per cent, and whether it is more or less."""
+    if today is None or not today.similar_energy_kwh:
+        return None
+    share = today.energy_kwh / today.similar_energy_kwh - 1
+    return format_number(abs(share) * 100), "more" if share >= 0 else "less"
+
+
+def _live(points: Sequence[PointNow | None], now: datetime, *, factor: float = KILO) -> LiveValue:
+    known = [point for point in points if point is not None]
+    slowest = max((point.poll_s or 0 for point in known), default=0)
+    return LiveValue(parts=known, now=now, factor=factor, stale_after_s=max(STALE_AFTER_S, 3 * slowest))
+
+
+def _by_power(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: -(row.value.amount or 0.0))
+
+
+def _room(room: RoomNow, now: datetime) -> dict[str, object]:
+    values = {role: _live([point], now, factor=1) for role, point in room.points.items()}
+    return {"thing": room, "temperature": values.get("zone_temp"), "co2": values.get("co2")}

@@ -1,0 +1,70 @@
+"""Errors for people: the sign-in page when nobody is signed in, and a page that says what to do."""
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+
+from cloud_api.kit.errors import DomainError
+from cloud_api.kit.i18n import as_language
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+
+_PAGES = ("/console", "/portal", "/login", "/account")
+_TITLES = {
+    401: N_("Please sign in"),
+    403: N_("Not allowed"),
+    404: N_("Not found"),
+    409: N_("This cannot be done now"),
+    422: N_("Something in the form is missing or wrong"),
+    429: N_("Too many attempts"),
+}
+LANGUAGE_COOKIE = "wattlease_language"
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in; the answer leads to the sign-in page and back."""
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person asked: by the address, or by what the browser accepts."""
+    path = request.url.path
+    return path == "/" or any(path == p or path.startswith(p + "/") for p in _PAGES)
+
+
+def language_of(request: Request) -> str:
+    """Return the language tag of someone who is not signed in: their cookie, else what the browser prefers."""
+    return request.cookies.get(LANGUAGE_COOKIE) or request.headers.get("Accept-Language", "zh")
+
+
+def error_page(request: Request, error: Exception) -> Response:
+    """Draw an error with its status; htmx shows it as a message instead of swapping it in."""
+    from cloud_api.web.shared.page import draw, zone_of  # page.py needs SignInNeeded from here.
+
+    status, detail = _status_and_detail(error)
+    context = {"status": status, "title": _TITLES.get(status, N_("Something went wrong")), "detail": detail}
+    return draw(
+        request,
+        "shared/error.html",
+        language=as_language(language_of(request)),
+        zone=zone_of(request),
+        status=status,
+        context=context,
+    )
+
+
+async def to_sign_in(request: Request, _: Exception) -> Response:
+    """Lead to the sign-in page; a page asked for by htmx is left as a whole."""
+    target = f"/login?next={request.url.path}" if request.method == "GET" else "/login"
+    if "HX-Request" in request.headers:
+        return Response(status_code=401, headers={"HX-Redirect": "/login"})
+    return RedirectResponse(target, status_code=303)
+
+
+def _status_and_detail(error: Exception) -> tuple[int, str]:
+    if isinstance(error, DomainError):
+        return error.status, str(error)
+    if isinstance(error, RequestValidationError):
+        return 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()[:5])
+    if isinstance(error, HTTPException):
+        return error.status_code, "" if error.status_code == 404 else str(error.detail)
+    return 500, ""
