@@ -3,6 +3,7 @@
 from collections import deque
 
 SAMPLES = 16
+OFFSET_MAX_MS = 2**31 - 1  # A clock that never was set is off by decades; the wire carries 24 days.
 
 
 class ClockOffset:
@@ -30,4 +31,6 @@ class ClockOffset:
     @property
     def offset_ms(self) -> int | None:
         """The estimate; its error is at most half of the shortest round trip."""
-        return min(self._samples)[1] if self._samples else None
+        if not self._samples:
+            return None
+        return max(-OFFSET_MAX_MS, min(min(self._samples)[1], OFFSET_MAX_MS))
