@@ -87,7 +87,7 @@ class Ingest:
             )
             if len(verdicts.accepted):
                 await telemetry.store(conn, verdicts.accepted, now)
-                await metering.mark_dirty(conn, *verdicts.accepted.spans())
+                await metering.mark_dirty(conn, *verdicts.accepted.spans(), now)
             if verdicts.accepted_events:
                 events = [_event(event, gateway, device_ids, now) for event in verdicts.accepted_events]
                 await self._store_events(conn, gateway, events)

@@ -1,12 +1,79 @@
-"""Use cases of meters: what must be recomputed, the interval ledger and what is read from it."""
+"""Use cases of meters: what must be recomputed, and what is read from the interval ledger."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
-from cloud_api.metering import repository
+from cloud_api.db.pool import transaction
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.ids import MeterId, RegisterId
+from cloud_api.kit.period import Period
+from cloud_api.kit.scope import SYSTEM
+from cloud_api.metering import ledger_store, repository
+from cloud_api.metering.model import Energy, Interval, LedgerChange, MeterInterval, Reading
+from cloud_api.metering.recompute import recompute_due
 from cloud_api.telemetry.columns import Ints
 
+ACTIVE_ENERGY_IMPORT = "active_energy_import"
+# An interval ending this soon may already be in work when its last readings arrive; each of them leaves a mark.
+_SETTLING = timedelta(minutes=1)
 
-async def mark_dirty(conn: AsyncConnection, point_ids: Ints, first_ms: Ints, last_ms: Ints) -> None:
+
+async def mark_dirty(conn: AsyncConnection, point_ids: Ints, first_ms: Ints, last_ms: Ints, now: datetime) -> None:
     """Note that readings arrived for these points between these instants; part of the transaction that stores them."""
     if len(point_ids):
-        await repository.mark_dirty(conn, point_ids, first_ms, last_ms)
+        await ledger_store.mark_dirty(conn, point_ids, first_ms, last_ms, settled_before=now + _SETTLING)
+
+
+async def recompute_all(pool: AsyncConnectionPool, clock: Clock) -> int:
+    """Work off what is dirty now, in transactions of some registers each; return how many intervals were computed.
+
+    For the worker's loop and for imports that want the ledger at once. May run in several processes.
+    """
+    intervals = 0
+    while True:
+        async with transaction(pool, SYSTEM) as conn:
+            done = await recompute_due(conn, clock)
+        intervals += done.intervals
+        if not done.registers:
+            return intervals
+
+
+async def count_dirty(conn: AsyncConnection) -> int:
+    """Return how many marks wait to be worked off."""
+    return await ledger_store.count_dirty(conn)
+
+
+async def intervals(conn: AsyncConnection, register_ids: Sequence[RegisterId], period: Period) -> list[Interval]:
+    """Return the current intervals of registers that start in the period, by register and time.
+
+    An interval that is not over, or that no reading closes yet, has no row.
+    """
+    return await repository.intervals(conn, register_ids, period)
+
+
+async def meter_intervals(
+    conn: AsyncConnection, meter_ids: Sequence[MeterId], period: Period, quantity: str = ACTIVE_ENERGY_IMPORT
+) -> list[MeterInterval]:
+    """Return the intervals of meters, over all registers of the quantity, by meter and time."""
+    return await repository.meter_intervals(conn, meter_ids, period, quantity)
+
+
+async def energy_by_meter(
+    conn: AsyncConnection, meter_ids: Sequence[MeterId], period: Period, quantity: str = ACTIVE_ENERGY_IMPORT
+) -> dict[MeterId, Energy]:
+    """Return what each meter counted in a period, how much of it was estimated or edited, and how complete it is."""
+    found = await repository.energy_by_meter(conn, meter_ids, period, quantity)
+    return {energy.meter_id: energy for energy in found}
+
+
+async def readings_around(conn: AsyncConnection, register_id: RegisterId, at: datetime) -> list[Reading]:
+    """Return the readings between which a boundary lies: the evidence of a bill's line."""
+    return await repository.readings_around(conn, register_id, at)
+
+
+async def changes_after(conn: AsyncConnection, after: int, *, limit: int = 1_000) -> list[LedgerChange]:
+    """Return where known values changed, for readers that keep a cursor; none is ever jumped over."""
+    return await repository.changes_after(conn, after, limit)

@@ -1,0 +1,209 @@
+-- name: mark_dirty
+-- Only registers that were bound to the point at that time have anything to recompute. While an interval is still far
+-- from its end, one mark is enough for it: nobody works on it before it is over.
+INSERT INTO dirty_range (register_id, starts_at, ends_at)
+SELECT r.id, t.first, t.last
+  FROM unnest(%(point_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[]) AS t(point_id, first, last)
+  JOIN register r ON r.point_id = t.point_id AND r.open_period && tstzrange(t.first, t.last, '[]')
+  JOIN meter m ON m.id = r.meter_id
+ CROSS JOIN LATERAL date_bin(make_interval(mins => m.interval_minutes), t.first, timestamptz 'epoch') slot(starts_at)
+ WHERE slot.starts_at + make_interval(mins => m.interval_minutes) <= %(settled_before)s
+    OR NOT EXISTS (SELECT 1 FROM dirty_range d
+                    WHERE d.register_id = r.id AND d.starts_at BETWEEN slot.starts_at AND t.first);
+
+-- name: take_due
+-- Marks of intervals that are over, by register. Two workers never hold one register; the lock ends with the commit.
+SELECT due.register_id, due.ids, due.ranges
+  FROM (SELECT d.register_id, array_agg(d.id) AS ids, min(d.id) AS oldest,
+               range_agg(tstzrange(greatest(d.starts_at, '0001-01-02'),
+                                 least(d.ends_at + interval '3 hours', '9999-12-30'), '[]')) AS ranges
+          FROM dirty_range d
+          JOIN register r ON r.id = d.register_id
+          JOIN meter m ON m.id = r.meter_id
+          LEFT JOIN latest_value l ON l.point_id = r.point_id
+         WHERE d.starts_at = '-infinity' OR l.observed_at IS NULL OR NOT r.open_period @> l.observed_at
+            OR l.observed_at >= date_bin(make_interval(mins => m.interval_minutes), d.starts_at, timestamptz 'epoch')
+                                + make_interval(mins => m.interval_minutes)
+         GROUP BY d.register_id
+         ORDER BY oldest
+         LIMIT %(limit)s) due
+ WHERE pg_try_advisory_xact_lock(hashtextextended('ledger', due.register_id));
+
+-- name: registers
+-- What the ledger must know of registers; the open period bounds what telemetry of their point counts.
+SELECT r.id, r.organisation_id, r.meter_id, r.quantity, r.unit, r.point_id, r.multiplier, r.modulus, r.is_delta,
+       m.interval_minutes, m.gap_minutes, upper(r.open_period) AS closed_at
+  FROM register r
+  JOIN meter m ON m.id = r.meter_id
+ WHERE r.id = ANY (%(register_id)s::bigint[]);
+
+-- name: resets
+-- Declared resets of registers, in order of time.
+SELECT register_id, at, stop_value, start_value
+  FROM register_reset
+ WHERE register_id = ANY (%(register_id)s::bigint[]) AND undone_at IS NULL
+ ORDER BY register_id, at;
+
+-- name: multipliers
+-- Dated multipliers of registers, in order of time.
+SELECT register_id, lower(valid) AS valid_from, upper(valid) AS valid_to, multiplier
+  FROM register_multiplier
+ WHERE register_id = ANY (%(register_id)s::bigint[]) AND undone_at IS NULL
+ ORDER BY register_id, lower(valid) NULLS FIRST;
+
+-- name: stretches
+-- Widens each stretch to what its readings can touch (24 readings on each side, to the edges of intervals), and by the
+-- readings that are needed to compute that (36 more). Fewer readings than that: to the end of what is known.
+SELECT t.n::integer, w.first, w.last, f.first AS read_from, f.last AS read_to
+  FROM unnest(%(register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
+       WITH ORDINALITY AS t(register_id, first, last, n)
+  JOIN register r ON r.id = t.register_id
+  JOIN meter m ON m.id = r.meter_id
+ CROSS JOIN LATERAL (
+       SELECT date_bin(make_interval(mins => m.interval_minutes), coalesce(
+                  (SELECT o.observed_at FROM observation o
+                    WHERE o.point_id = r.point_id AND o.observed_at < t.first AND o.mantissa IS NOT NULL
+                    ORDER BY o.observed_at DESC OFFSET 23 LIMIT 1), '0001-01-02'), timestamptz 'epoch') AS first,
+              date_bin(make_interval(mins => m.interval_minutes), coalesce(
+                  (SELECT o.observed_at FROM observation o
+                    WHERE o.point_id = r.point_id AND o.observed_at > t.last AND o.mantissa IS NOT NULL
+                    ORDER BY o.observed_at OFFSET 23 LIMIT 1), '9999-12-30'), timestamptz 'epoch')
+              + make_interval(mins => m.interval_minutes) AS last
+       ) w
+ CROSS JOIN LATERAL (
+       SELECT coalesce((SELECT o.observed_at FROM observation o
+                         WHERE o.point_id = r.point_id AND o.observed_at < w.first AND o.mantissa IS NOT NULL
+                         ORDER BY o.observed_at DESC OFFSET 35 LIMIT 1), '0001-01-02') AS first,
+              coalesce((SELECT o.observed_at FROM observation o
+                         WHERE o.point_id = r.point_id AND o.observed_at > w.last AND o.mantissa IS NOT NULL
+                         ORDER BY o.observed_at OFFSET 35 LIMIT 1), '9999-12-30') AS last
+       ) f
+ ORDER BY t.n;
+
+-- name: copy_telemetry
+-- Exact readings of stretches, in binary for numpy: stretch, instant, mantissa, scale.
+COPY (
+SELECT t.n, o.observed_at, o.mantissa, o.scale
+  FROM unnest(%(register_id)s::bigint[], %(read_from)s::timestamptz[], %(read_to)s::timestamptz[])
+       WITH ORDINALITY AS t(register_id, read_from, read_to, n)
+  JOIN register r ON r.id = t.register_id
+  JOIN observation o ON o.point_id = r.point_id AND o.observed_at BETWEEN t.read_from AND t.read_to
+ WHERE o.mantissa IS NOT NULL AND o.quality <= 1 AND r.open_period @> o.observed_at
+   AND NOT EXISTS (SELECT 1 FROM reading_exclusion x
+                    WHERE x.register_id = t.register_id AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
+) TO STDOUT (FORMAT BINARY);
+
+-- name: entered_readings
+-- Readings that people, imports and exchanges entered; of one instant the one received last stands.
+SELECT t.n::integer, o.taken_at, o.value
+  FROM unnest(%(register_id)s::bigint[], %(read_from)s::timestamptz[], %(read_to)s::timestamptz[])
+       WITH ORDINALITY AS t(register_id, read_from, read_to, n)
+  JOIN reading o ON o.register_id = t.register_id AND o.taken_at BETWEEN t.read_from AND t.read_to
+ WHERE NOT EXISTS (SELECT 1 FROM reading_exclusion x
+                    WHERE x.register_id = t.register_id AND x.taken_at = o.taken_at AND x.undone_at IS NULL
+                      AND x.created_at >= o.received_at)
+ ORDER BY t.n, o.taken_at, o.received_at, o.source;
+
+-- name: edits
+-- What people decided for intervals of these registers.
+SELECT register_id, starts_at, quantity, method, reason
+  FROM interval_edit
+ WHERE register_id = ANY (%(register_id)s::bigint[]) AND undone_at IS NULL;
+
+-- name: write_intervals
+-- Equal values change nothing. A value that changes goes to the history first. Returns the registers' changed stretch.
+WITH new AS (
+    SELECT * FROM unnest(%(register_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[],
+                         %(quantity)s::numeric[], %(quality)s::text[], %(method)s::text[], %(reason)s::text[],
+                         %(source_from)s::timestamptz[], %(source_to)s::timestamptz[])
+        AS t(register_id, starts_at, ends_at, quantity, quality, method, reason, source_from, source_to)
+), superseded AS (
+    INSERT INTO interval_revision (register_id, starts_at, revision, ends_at, quantity, quality, method, reason,
+                                   computed_at, superseded_at)
+    SELECT i.register_id, i.starts_at, i.revision, i.ends_at, i.quantity, i.quality, i.method, i.reason, i.computed_at,
+           %(now)s
+      FROM interval i
+      JOIN new n ON n.register_id = i.register_id AND n.starts_at = i.starts_at
+     WHERE (i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM (n.quantity, n.quality, n.method, n.reason)
+    RETURNING register_id, starts_at, ends_at
+), written AS (
+    INSERT INTO interval AS i (register_id, starts_at, ends_at, quantity, quality, method, reason, computed_at,
+                               source_from, source_to)
+    SELECT n.register_id, n.starts_at, n.ends_at, n.quantity, n.quality, n.method, n.reason, %(now)s, n.source_from,
+           n.source_to
+      FROM new n
+    ON CONFLICT (register_id, starts_at) DO UPDATE
+       SET quantity = EXCLUDED.quantity, quality = EXCLUDED.quality, method = EXCLUDED.method, reason = EXCLUDED.reason,
+           source_from = EXCLUDED.source_from, source_to = EXCLUDED.source_to,
+           revision = i.revision + ((i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
+               (EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason))::integer,
+           computed_at = CASE WHEN (i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
+               (EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason)
+               THEN EXCLUDED.computed_at ELSE i.computed_at END
+     WHERE (i.quantity, i.quality, i.method, i.reason, i.source_from, i.source_to) IS DISTINCT FROM
+           (EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason, EXCLUDED.source_from,
+            EXCLUDED.source_to)
+)
+SELECT register_id, min(starts_at), max(ends_at) FROM superseded GROUP BY register_id;
+
+-- name: remove_intervals
+-- Rows of a recomputed stretch that the readings no longer support go to the history.
+WITH gone AS (
+    DELETE FROM interval i
+     USING unnest(%(stretch_register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
+           AS s(register_id, first, last)
+     WHERE i.register_id = s.register_id AND i.starts_at >= s.first AND i.starts_at < s.last
+       AND NOT EXISTS (SELECT 1 FROM unnest(%(register_id)s::bigint[], %(starts_at)s::timestamptz[])
+                                  AS n(register_id, starts_at)
+                        WHERE n.register_id = i.register_id AND n.starts_at = i.starts_at)
+    RETURNING i.*
+), superseded AS (
+    INSERT INTO interval_revision (register_id, starts_at, revision, ends_at, quantity, quality, method, reason,
+                                   computed_at, superseded_at)
+    SELECT register_id, starts_at, revision, ends_at, quantity, quality, method, reason, computed_at, %(now)s FROM gone
+    ON CONFLICT DO NOTHING
+)
+SELECT register_id, min(starts_at), max(ends_at) FROM gone GROUP BY register_id;
+
+-- name: add_changes
+-- Readers follow this table with a cursor.
+INSERT INTO ledger_change (register_id, starts_at, ends_at, changed_at)
+SELECT t.*, %(now)s FROM unnest(%(register_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[]) t;
+
+-- name: sum_days
+-- Sums again every local day that the stretches touch.
+WITH day AS (
+    SELECT DISTINCT t.register_id, s.time_zone, d.day::date AS day
+      FROM unnest(%(register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
+           AS t(register_id, first, last)
+      JOIN register r ON r.id = t.register_id
+      JOIN meter m ON m.id = r.meter_id
+      JOIN site s ON s.id = m.site_id
+     CROSS JOIN LATERAL generate_series((t.first AT TIME ZONE s.time_zone)::date,
+                                        (t.last AT TIME ZONE s.time_zone)::date, interval '1 day') AS d(day)
+), summed AS (
+    SELECT day.register_id, day.day, sum(i.quantity) AS quantity, count(i.*) AS interval_count,
+           count(*) FILTER (WHERE i.quality = 'estimated') AS estimated_count,
+           count(*) FILTER (WHERE i.quality = 'missing') AS missing_count
+      FROM day
+      LEFT JOIN interval i ON i.register_id = day.register_id
+           AND i.starts_at >= day.day::timestamp AT TIME ZONE day.time_zone
+           AND i.starts_at < (day.day + 1)::timestamp AT TIME ZONE day.time_zone
+     GROUP BY day.register_id, day.day
+), gone AS (
+    DELETE FROM interval_day d USING summed s
+     WHERE s.interval_count = 0 AND d.register_id = s.register_id AND d.day = s.day
+)
+INSERT INTO interval_day AS d (register_id, day, quantity, interval_count, estimated_count, missing_count)
+SELECT register_id, day, quantity, interval_count, estimated_count, missing_count FROM summed WHERE interval_count > 0
+ON CONFLICT (register_id, day) DO UPDATE
+   SET quantity = EXCLUDED.quantity, interval_count = EXCLUDED.interval_count,
+       estimated_count = EXCLUDED.estimated_count, missing_count = EXCLUDED.missing_count;
+
+-- name: forget_dirty
+-- Only the marks that were read before the readings were; what came in between stays.
+DELETE FROM dirty_range WHERE id = ANY (%(ids)s::bigint[]);
+
+-- name: count_dirty
+-- How much waits, for the health page.
+SELECT count(*) FROM dirty_range;
