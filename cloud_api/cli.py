@@ -8,12 +8,14 @@ import typer
 from cloud_api.billing.cli import tariff_app
 from cloud_api.devices.cli import app as gateway
 from cloud_api.identity.cli import app as user_commands
+from cloud_api.operations.cli import app as operations
 from cloud_api.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The cloud side of Wattlease.")
 app.add_typer(user_commands, name="user")
 app.add_typer(gateway, name="gateway")
 app.add_typer(tariff_app, name="tariff")
+app.registered_commands += operations.registered_commands
 
 
 @app.command()

@@ -13,7 +13,7 @@ from cloud_api.kit.period import Period, local_day, local_days
 from tests.unit.billing.conftest import SHANGHAI
 from tests.unit.billing.test_tariff_file import TEMPLATES
 
-ZHEJIANG = load_tariff(next(p for p in TEMPLATES if p.stem == "zhejiang-commercial-2026")).tariff
+ZHEJIANG = load_tariff(next(p for p in TEMPLATES if p.stem == "zhejiang-2026-demo")).tariff
 CHINA = built_in("CN")
 
 

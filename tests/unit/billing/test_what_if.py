@@ -20,7 +20,7 @@ PATHS: dict[str, Path] = {p.stem: p for p in TEMPLATES}
 
 
 def test_a_month_is_cut_in_local_time_and_its_bucket_energy_sums_to_the_load(china):
-    tariff = load_tariff(PATHS["zhejiang-commercial-2026"]).tariff
+    tariff = load_tariff(PATHS["zhejiang-2026-demo"]).tariff
     months = what_if.rate_months(tariff, china, flat_load("2026-06-01", "2026-08-01"), Facts())
     assert [(m.month, m.quantity) for m in months] == [("2026-06", 30 * 96), ("2026-07", 31 * 96)]
     july = {x.bucket: x.quantity for x in months[1].rated.lines if x.component == "purchase"}
@@ -55,7 +55,7 @@ def test_yearly_steps_count_the_months_before(china):
 
 
 def test_an_unpublished_calendar_year_is_computed_but_not_issuable(china):
-    tariff = load_tariff(PATHS["zhejiang-commercial-2026"]).tariff
+    tariff = load_tariff(PATHS["zhejiang-2026-demo"]).tariff
     (month,) = what_if.rate_months(tariff, china, flat_load("2027-01-01", "2027-02-01"), Facts())
     assert [i.code for i in month.issues] == ["calendar_missing"]
     assert month.rated.total > 0
@@ -122,7 +122,7 @@ def test_the_command_rates_a_file_and_prints_json_that_adds_up(tmp_path):
     file.write_text(
         "start,kwh\n" + "".join(f"2026-07-{d:02d} {h:02d}:00,{h}.5\n" for d in range(1, 32) for h in range(24))
     )
-    result = CliRunner().invoke(tariff_app, ["rate", "zhejiang-commercial-2026", "--intervals", str(file), "--json"])
+    result = CliRunner().invoke(tariff_app, ["rate", "zhejiang-2026-demo", "--intervals", str(file), "--json"])
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     (july,) = found["months"]

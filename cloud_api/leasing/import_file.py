@@ -1,0 +1,215 @@
+"""Leasing records from CSV, Excel or JSON of any leasing platform: rows to records, each fault with its row. Pure."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from cloud_api.kit.errors import Invalid
+from cloud_api.leasing.model import LeaseRecord, SpaceTerm, TenantRecord
+
+ROWS_MAX = 50_000
+BYTES_MAX = 50_000_000
+_LEASE_COLUMNS = {
+    "lease": ("lease", "lease_no", "number", "合同编号"),
+    "external_id": ("external_id", "id"),
+    "version": ("version", "版本"),
+    "tenant": ("tenant", "tenant_code", "租户", "租户编号"),
+    "space": ("space", "unit", "space_code", "房号", "房间"),
+    "first_day": ("first_day", "start", "start_date", "起租日"),
+    "last_day": ("last_day", "end", "end_date", "到期日"),
+    "head_count": ("head_count", "people", "人数"),
+    "area_m2": ("area_m2", "area", "面积"),
+}
+_TENANT_COLUMNS = {
+    "tenant": ("tenant", "tenant_code", "code", "租户编号"),
+    "name_zh": ("name_zh", "name", "名称"),
+    "name_en": ("name_en", "英文名称"),
+    "credit_code": ("credit_code", "统一社会信用代码"),
+}
+
+
+class ImportInvalid(Invalid):
+    """The file cannot be read as leasing records."""
+
+    code = "import_invalid"
+
+
+@dataclass(slots=True)
+class Parsed:
+    """Records that could be read, and the rows that could not, in words."""
+
+    leases: list[LeaseRecord] = field(default_factory=list[LeaseRecord])
+    tenants: list[TenantRecord] = field(default_factory=list[TenantRecord])
+    refused: list[str] = field(default_factory=list[str])
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read CSV, XLSX or JSON (a list of objects) into rows of text by lower-case column. Raises ImportInvalid."""
+    try:
+        if path.stat().st_size > BYTES_MAX:
+            raise ImportInvalid(f"{path.name}: larger than {BYTES_MAX:,} bytes; cut it in parts")
+        return rows_of(path.name, path.read_bytes())
+    except OSError as error:
+        raise ImportInvalid(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def rows_of(name: str, content: bytes) -> list[dict[str, str]]:
+    """Turn a file's content into rows, by the ending of its name. Raises ImportInvalid."""
+    readers: dict[str, Callable[[bytes], list[dict[str, str]]]] = {".xlsx": _excel, ".json": _json}
+    try:
+        rows = readers.get(Path(name).suffix.lower(), _csv)(content)
+    except UnicodeDecodeError as error:
+        raise ImportInvalid(f"{name}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except (ValueError, KeyError, OSError) as error:
+        raise ImportInvalid(f"{name}: cannot be read: {error}") from error
+    if len(rows) > ROWS_MAX:
+        raise ImportInvalid(f"{name}: more than {ROWS_MAX:,} rows; cut it in parts")
+    return rows
+
+
+def _csv(content: bytes) -> list[dict[str, str]]:
+    text = content.decode("utf-8-sig")
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    return [_clean(row) for row in reader]
+
+
+def _excel(content: bytes) -> list[dict[str, str]]:
+    from openpyxl import load_workbook
+
+    sheet = load_workbook(io.BytesIO(content), read_only=True, data_only=True).active
+    rows: Iterator[Sequence[Any]] = iter(sheet.iter_rows(values_only=True)) if sheet is not None else iter(())
+    header = [str(title or "") for title in next(rows, ())]
+    return [_clean(dict(zip(header, row, strict=False))) for row in rows]
+
+
+def _json(content: bytes) -> list[dict[str, str]]:
+    data = json.loads(content)
+    rows = data.get("leases", data.get("tenants")) if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("JSON has to be a list of objects")
+    return [_clean(row) for row in rows]
+
+
+def _clean(row: dict[Any, Any]) -> dict[str, str]:
+    return {str(key or "").strip().lower(): _text(value) for key, value in row.items()}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.date().isoformat()
+    return str(value).strip()
+
+
+def parse_tenants(rows: Iterable[dict[str, str]], parsed: Parsed) -> None:
+    """Read tenants; unknown columns are kept as attributes."""
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        values = _pick(row, _TENANT_COLUMNS)
+        code = values["tenant"]
+        if not code or not values["name_zh"]:
+            parsed.refused.append(f"tenants row {number}: needs tenant and name_zh")
+            continue
+        if code in seen:
+            parsed.refused.append(f"tenants row {number}: tenant {code} stands there twice")
+            continue
+        seen.add(code)
+        known = {alias for aliases in _TENANT_COLUMNS.values() for alias in aliases}
+        parsed.tenants.append(
+            TenantRecord(
+                code=code,
+                name_zh=values["name_zh"],
+                name_en=values["name_en"] or values["name_zh"],
+                credit_code=values["credit_code"] or None,
+                attributes={k: v for k, v in row.items() if k and k not in known and v},
+            )
+        )
+
+
+def parse_leases(rows: Iterable[dict[str, str]], parsed: Parsed) -> None:
+    """Read leases; rows with one number are the spaces of one lease. A faulty row refuses its whole lease."""
+    groups: dict[str, list[tuple[int, dict[str, str]]]] = {}
+    for number, row in enumerate(rows, 2):
+        values = _pick(row, _LEASE_COLUMNS)
+        if not any(values.values()):
+            continue
+        missing = [column for column in ("lease", "tenant", "space", "first_day") if not values[column]]
+        if missing:
+            parsed.refused.append(f"row {number}: {' and '.join(missing)} missing")
+            continue
+        groups.setdefault(values["lease"], []).append((number, values))
+    for lease, members in groups.items():
+        try:
+            parsed.leases.append(_lease(lease, members))
+        except ValueError as error:
+            parsed.refused.append(str(error))
+
+
+def _pick(row: dict[str, str], columns: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    return {column: next((row[a] for a in aliases if row.get(a)), "") for column, aliases in columns.items()}
+
+
+def _lease(number: str, members: Sequence[tuple[int, dict[str, str]]]) -> LeaseRecord:
+    first_row, first = members[0]
+    for row, values in members[1:]:
+        if values["tenant"] != first["tenant"]:
+            raise ValueError(
+                f"row {row}: lease {number} belongs to {values['tenant']} here, to {first['tenant']} in row {first_row}"
+            )
+    return LeaseRecord(
+        number=number,
+        external_id=first["external_id"] or number,
+        tenant=first["tenant"],
+        version=_whole(first["version"], first_row, "version"),
+        head_count=_whole(first["head_count"], first_row, "head_count"),
+        spaces=tuple(_space(row, values) for row, values in members),
+    )
+
+
+def _space(row: int, values: dict[str, str]) -> SpaceTerm:
+    starts_on = _day(values["first_day"], row, "first_day")
+    last = _day(values["last_day"], row, "last_day") if values["last_day"] else None
+    if last is not None and last < starts_on:
+        raise ValueError(f"row {row}: last_day {last} is before first_day {starts_on}")
+    return SpaceTerm(
+        row=row,
+        space=values["space"],
+        starts_on=starts_on,
+        ends_on=None if last is None else last + timedelta(days=1),
+        area_m2=_area(values["area_m2"], row),
+    )
+
+
+def _day(text: str, row: int, column: str) -> date:
+    try:
+        return date.fromisoformat(text.replace("/", "-")[:10])
+    except ValueError:
+        raise ValueError(f"row {row}: {column} {text!r} is not a day; write 2026-11-01") from None
+
+
+def _whole(text: str, row: int, column: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdigit():
+        raise ValueError(f"row {row}: {column} {text!r} is not a whole number")
+    return int(text)
+
+
+def _area(text: str, row: int) -> Decimal | None:
+    if not text:
+        return None
+    try:
+        area = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"row {row}: area_m2 {text!r} is not a number") from None
+    if not area.is_finite() or area <= 0:
+        raise ValueError(f"row {row}: area_m2 {text} has to be above 0")
+    return area
