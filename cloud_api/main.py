@@ -17,6 +17,7 @@ from cloud_api.ingest.http import router as ingest
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
 from cloud_api.settings import Settings
+from cloud_api.telemetry.live import LiveBus
 from cloud_api.web import install as install_pages
 
 log = structlog.get_logger()
@@ -28,9 +29,11 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        pool = make_pool(settings.database_url.get_secret_value(), size_max=settings.pool_size_max)
-        async with pool:
+        database_url = settings.database_url.get_secret_value()
+        pool = make_pool(database_url, size_max=settings.pool_size_max)
+        async with pool, LiveBus(database_url=database_url, pool=pool).running() as live:
             app.state.pool = pool
+            app.state.live = live
             yield
 
     app = FastAPI(title="Wattlease", version="0.1.0", lifespan=lifespan)

@@ -57,3 +57,10 @@ SELECT id, organisation_id, gateway_id, device_id, kind, occurred_at, received_a
    AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
  ORDER BY id
  LIMIT %(limit)s;
+
+-- name: live_values
+-- What the live pages draw, by organisation.
+SELECT p.organisation_id, l.point_id, l.value, l.quality, l.observed_at
+  FROM latest_value l
+  JOIN point p ON p.id = l.point_id
+ WHERE l.point_id = ANY (%(point_id)s::bigint[]);

@@ -92,6 +92,23 @@ async def events_after(conn: AsyncConnection, after: int, kinds: Sequence[str], 
     return [Event(**row) for row in rows]
 
 
+async def live_values(
+    conn: AsyncConnection, point_ids: Sequence[PointId]
+) -> dict[OrganisationId, list[dict[str, float | int | None]]]:
+    """Return what the live pages draw of these points, by organisation."""
+    found: dict[OrganisationId, list[dict[str, float | int | None]]] = {}
+    for row in await _all(conn, queries.live_values, {"point_id": list(point_ids)}):
+        found.setdefault(OrganisationId(row["organisation_id"]), []).append(
+            {
+                "point": row["point_id"],
+                "value": row["value"],
+                "quality": row["quality"],
+                "at_ms": int(row["observed_at"].timestamp() * 1000),
+            }
+        )
+    return found
+
+
 def _or_none(values: list[Any], present: Any) -> list[Any]:
     return [value if here else None for value, here in zip(values, present.tolist(), strict=True)]
 
