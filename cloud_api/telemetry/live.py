@@ -1,6 +1,6 @@
 """Live fan-out: one LISTEN per API process, bounded queues for its subscribers, server-sent events.
 
-A subscriber that does not keep up loses its oldest notices and is told to fetch anew (`resync`); so is everyone when the
+A subscriber that does not keep up loses its notices and is told to fetch anew (`resync`); so is everyone when the
 database connection was lost. A page that follows notices and obeys `resync` is therefore never wrong for long.
 """
 
