@@ -52,6 +52,7 @@ class DataType(StrEnum):
     BCD64 = "bcd64"
     STRING = "string"  # Two characters per register, high byte first.
     STRING_LOW = "string_low"  # One character per register, in the low byte.
+    HEX = "hex"  # The registers as hexadecimal digits without leading zeros: card and serial numbers.
     MBUS_UNIT = "mbus_unit"  # An M-Bus value information field: what one count is worth.
     MANTISSA_EXPONENT = "mantissa_exponent"  # Integer of 1, 2 or 4 registers, then an int16 power of ten.
     INTEGER_FRACTION = "integer_fraction"  # int32, then a float32 fraction.
@@ -59,7 +60,7 @@ class DataType(StrEnum):
     @property
     def is_text(self) -> bool:
         """Whether a value is a string."""
-        return self in (DataType.STRING, DataType.STRING_LOW)
+        return self in (DataType.STRING, DataType.STRING_LOW, DataType.HEX)
 
     @property
     def is_float(self) -> bool:

@@ -271,7 +271,16 @@ def _quantities() -> tuple[Quantity, ...]:
             "Chilled water set point",
             "冷冻水温度设定",
         ),
-        setpoint("temperature_setpoint", "Temperature_Setpoint", "Temperature set point", "温度设定"),
+        q(
+            "temperature_setpoint",
+            "°C",
+            "Temperature_Setpoint",
+            "Temperature set point",
+            "温度设定",
+            kind=SP,
+            low=-50,
+            high=200,
+        ),
         q("co2_setpoint", "ppm", "CO2_Setpoint", "CO₂ set point", "二氧化碳设定", kind=SP, low=0, high=5000),
         q(
             "static_pressure",

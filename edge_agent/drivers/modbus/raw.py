@@ -70,7 +70,7 @@ def code(point: ModbusPoint) -> str:
 def gather_order(point: ModbusPoint) -> list[int]:
     """Offsets of the point's words, most significant first. Strings keep the order of the registers."""
     offsets = list(range(point.count))
-    if point.word_order is Order.BIG or point.type.is_text:
+    if point.word_order is Order.BIG or point.type in {DataType.STRING, DataType.STRING_LOW}:
         return offsets
     if point.type is DataType.MANTISSA_EXPONENT:
         return [*reversed(offsets[:-1]), offsets[-1]]
@@ -140,6 +140,8 @@ _SPECIAL = {
 
 def text_of(point: ModbusPoint, item: bytes) -> str:
     """Return the text in a string point: it ends at the first NUL or FF, bytes that are no text become U+FFFD."""
+    if point.type is DataType.HEX:
+        return item.hex().lstrip("0")
     characters = item[1::2] if point.type is DataType.STRING_LOW else item
     for end, byte in enumerate(characters):
         if byte in {0x00, 0xFF}:
@@ -150,6 +152,8 @@ def text_of(point: ModbusPoint, item: bytes) -> str:
 
 def pack_text(point: ModbusPoint, text: str) -> bytes:
     """Return the bytes of a string point, padded with NUL; raises ValueError when the text is too long."""
+    if point.type is DataType.HEX:
+        return int(text or "0", 16).to_bytes(2 * point.count, "big")
     encoded = text.encode()
     room = point.count if point.type is DataType.STRING_LOW else 2 * point.count
     if len(encoded) > room:
