@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.commands import profiles, simulate
+from edge_agent.commands import outbox, profiles, simulate
 from edge_agent.commands.decode import decode
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 app.command()(decode)
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(simulate.app, name="simulate")
 

@@ -103,9 +103,17 @@ class HttpsUplink:
         self._catalogue_sent_at_s = float("-inf")
         self._careful_batches = 0
         self._live_at_s = float("-inf")
-        self._client = httpx.AsyncClient(
+        self._destination = destination
+        self._client = self._make_client()
+
+    def _make_client(self) -> httpx.AsyncClient:
+        destination = self._destination
+        return httpx.AsyncClient(
             base_url=destination.url.rstrip("/") + "/ingest/v1/",
-            headers={"Authorization": f"Bearer {destination.credential}", "User-Agent": f"edge-agent/{agent_version}"},
+            headers={
+                "Authorization": f"Bearer {destination.credential}",
+                "User-Agent": f"edge-agent/{self._agent_version}",
+            },
             timeout=httpx.Timeout(destination.timeout_s, connect=10.0),
             verify=_tls(destination),
             trust_env=False,
@@ -123,6 +131,7 @@ class HttpsUplink:
     async def run(self) -> NoReturn:
         """Send until cancelled. Nothing that the network does ends this task."""
         self._outbox.release_all()
+        self._client = self._make_client()  # A client cannot be opened twice, this task can be started again.
         async with self._client, asyncio.TaskGroup() as group:
             group.create_task(self._heartbeats())
             while True:
@@ -271,8 +280,12 @@ class HttpsUplink:
             answer = orjson.loads(body) if body else {}
         except orjson.JSONDecodeError:
             return
-        if self._on_answer is not None and isinstance(answer, dict):
+        if self._on_answer is None or not isinstance(answer, dict):
+            return
+        try:
             await self._on_answer(answer)
+        except Exception:
+            log.exception("heartbeat_answer_failed")  # A command that fails must not stop the heartbeat.
 
     async def _call(self, method: str, path: str, body: bytes) -> bytes:
         """Send one message and return the body of a 2xx answer."""
