@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
+MODBUS_PORT_COUNT = 16  # The buses of deploy/demo/site.yaml, with some to spare.
+
 
 class DemoError(RuntimeError):
     """The demo cannot go on; the text says why and what to do."""
@@ -44,6 +46,8 @@ class Home:
         for name in ("database", "broker", "control", "status"):
             if not is_free(state.ports.get(name, 0)):
                 state.ports[name] = free_port()
+        if not all(is_free(state.ports.get("modbus", 0) + n) for n in range(MODBUS_PORT_COUNT)):
+            state.ports["modbus"] = free_ports_in_a_row(MODBUS_PORT_COUNT)
         self.save(state)
         return state
 
@@ -129,6 +133,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports_in_a_row(count: int) -> int:
+    """Return the first of `count` ports in a row that nobody listens on."""
+    for first in range(15020, 32000, count):
+        if all(is_free(first + n) for n in range(count)):
+            return first
+    raise DemoError(f"no {count} free ports in a row between 15020 and 32000: stop what listens there")
 
 
 def write_private(path: Path, text: str) -> None:

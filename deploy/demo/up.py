@@ -84,7 +84,7 @@ class Demo:
         if "site" not in self.state.done:
             self._cloud("import-estate", str(self.files / "building.yaml"))
             self._cloud("import-leases", str(self.files / "leases.csv"), "--tenants", str(self.files / "tenants.csv"))
-            self._cloud("tariff", "import", "zhejiang_2026_demo", "--site", SITE)
+            self._cloud("tariff", "import", "zhejiang-commercial-2026", "--site", SITE)
             self.home.mark(self.state, "site")
         if "people" not in self.state.done:
             for login, arguments in {
@@ -102,9 +102,23 @@ class Demo:
     def _start_building(self) -> None:
         broker = [sys.executable, "-m", "deploy.demo.broker", str(self.state.ports["broker"])]
         self.supervisor.start(Part(name="broker", command=broker, log=self._log("broker")))
+        self._write_site_file()
         simulate = [self._bin("edge-agent"), "simulate", "run", str(self.files / "building.yaml")]
         simulate += ["--site", str(self.site_file), "--control-port", str(self.state.ports["control"])]
+        simulate += ["--leases", str(self.files / "leases.csv"), "--state", str(self.home.folder / "building")]
         self.supervisor.start(Part(name="building", command=simulate, log=self._log("building")))
+
+    def _write_site_file(self) -> None:
+        """Copy the commissioned site file with this machine's free ports."""
+        self._edge(
+            "simulate", "site", str(self.files / "site.yaml"),
+            "--out", str(self.site_file),
+            "--base-port", str(self.state.ports["modbus"]),
+            "--broker-port", str(self.state.ports["broker"]),
+            "--serial-folder", str(self.home.folder / "serial"),
+            "--cloud-url", self.url,
+            "--credential-file", str(self.credential_file),
+        )  # fmt: skip
 
     def _start_cloud(self) -> None:
         for name, command in {"api": "serve", "worker": "worker"}.items():
@@ -123,6 +137,7 @@ class Demo:
             "--days", str(self.history_days),
             "--url", self.url,
             "--credential-file", str(self.credential_file),
+            shows_progress=True,
         )  # fmt: skip
 
     def _settle_ledger_and_bills(self) -> None:
@@ -185,8 +200,8 @@ class Demo:
 
     @property
     def site_file(self) -> Path:
-        """The commissioned site file of the demo building."""
-        return self.files / "site.yaml"
+        """The commissioned site file of the demo building, with this machine's ports."""
+        return self.home.folder / "site.yaml"
 
     def _log(self, name: str) -> Path:
         return self.home.folder / "log" / f"{name}.log"
@@ -209,8 +224,8 @@ class Demo:
     def _cloud(self, *arguments: str) -> str:
         return self._command("cloud-api", arguments, self._cloud_environment())
 
-    def _edge(self, *arguments: str) -> None:
-        self._command("edge-agent", arguments, {}, shows_progress=True)
+    def _edge(self, *arguments: str, shows_progress: bool = False) -> None:
+        self._command("edge-agent", arguments, {}, shows_progress=shows_progress)
 
     def _command(
         self, name: str, arguments: tuple[str, ...], environment: dict[str, str], *, shows_progress: bool = False
