@@ -31,6 +31,6 @@ if [ ! -x "$venv/bin/uv" ]; then
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 fi
 echo "setup: installing the locked packages (about a minute the first time)"
-VIRTUAL_ENV="$venv" "$venv/bin/uv" pip install --quiet --require-hashes -r "$root/requirements.lock"
+VIRTUAL_ENV="$venv" "$venv/bin/uv" pip sync --quiet --require-hashes "$root/requirements.lock"
 VIRTUAL_ENV="$venv" "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation -e "$root"
 touch "$venv/.ready"
