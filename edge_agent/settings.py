@@ -16,9 +16,6 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 UnitId = Annotated[int, Field(ge=0, le=255)]  # 0 and 255 are ordinary unit ids on TCP.
 
-OFFLINE_PERIODS = 3  # A device that states no `timeout_s` is lost after so many of its poll periods…
-OFFLINE_S_MIN = 10.0  # …but not earlier than this.
-
 
 class AgentSettings(BaseSettings):
     """The agent's own settings; the only place that reads the environment.
@@ -81,20 +78,14 @@ class ModbusDevice(_Device):
     """One unit id on a bus, read with a profile."""
 
     unit: UnitId
-    poll_s: Seconds = 10.0
-    variant: str | None = None  # Where one model name covers several register maps.
-    parameters: dict[str, float | int | str] = Field(default_factory=dict)  # Such as ct_ratio: 60.
+    poll_s: Seconds | None = None  # Fast and normal points; without it each rate of the profile has its own.
+    instances: dict[str, list[Annotated[int, Field(ge=0, le=255)]]] = Field(default_factory=dict)  # Repeated blocks.
     word_order: Literal["big", "little"] | None = None  # Only where the device was set other than its profile.
     byte_order: Literal["big", "little"] | None = None
     response_timeout_s: Annotated[float, Field(gt=0, le=60)] | None = None
     request_delay_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
     registers_max: Annotated[int, Field(ge=1, le=125)] | None = None
     gap_max: Annotated[int, Field(ge=0, le=124)] | None = None
-
-    @property
-    def offline_after_s(self) -> float:
-        """How long the device may be silent before it is offline."""
-        return self.timeout_s or max(OFFLINE_PERIODS * self.poll_s, OFFLINE_S_MIN)
 
 
 class _Bus(_Section):

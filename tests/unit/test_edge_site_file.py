@@ -43,8 +43,8 @@ def test_a_sound_site_file_is_read_with_its_defaults(write):
     assert site.gateway == "gw-1"
     assert [device.name for _, device in site.modbus_devices()] == ["meter-1", "meter-2", "meter-3"]
     assert [device.unit for _, device in site.modbus_devices()] == [1, 0, 255]
-    assert site.buses[0].devices[0].offline_after_s == 15
-    assert site.buses[0].devices[1].offline_after_s == 30
+    assert site.buses[0].devices[0].poll_s == 5
+    assert site.buses[0].devices[1].poll_s is None
 
 
 def test_paths_are_relative_to_the_site_file(write):

@@ -132,6 +132,8 @@ class LineStats:
 class Line:
     """One connection, one request at a time. Not for concurrent use: the bus's task owns it."""
 
+    late_answer_s = LATE_ANSWER_S
+
     def __init__(self, bus: Bus, *, now: Callable[[], float] = time.monotonic) -> None:
         self.bus = bus
         self.stats = LineStats()
@@ -158,6 +160,10 @@ class Line:
     def is_connected(self) -> bool:
         """Whether the connection stands as far as the operating system knows."""
         return self._client.connected
+
+    def reconnect_in_s(self) -> float:
+        """How long to wait before the connection is tried again."""
+        return max(0.0, self._connect_after - self._now())
 
     async def read(
         self, unit: int, span: Span, *, timeout_s: float, delay_s: float = 0.0, prefixes: Sequence[int] = ()

@@ -1,0 +1,197 @@
+"""A device on a bus as the poller sees it: what to ask, what it said of itself, whether it is there."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from device_profiles.model import ModbusProfile
+from edge_agent.drivers.modbus.codec import Value
+from edge_agent.drivers.modbus.device import (
+    BILLING,
+    Group,
+    Request,
+    device_groups,
+    device_limits,
+    device_points,
+    factors_of,
+    mismatch,
+)
+from edge_agent.drivers.modbus.learned import LearnedKey, LearnedRanges
+from edge_agent.drivers.modbus.read_plan import Bisection, Block, Span
+from edge_agent.model import DeviceState, Quality
+from edge_agent.schedule import Cycle, Patience
+from edge_agent.settings import Bus, ModbusDevice
+
+OFFLINE_PERIODS = 3  # A device that states no `timeout_s` is lost after so many of its fastest periods…
+OFFLINE_S_MIN = 10.0  # …but not earlier than this.
+BACKOFF_FIRST_S = 2.0  # The first pause of a silent device, or its period when that is shorter.
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class DeviceCycle(Cycle):
+    """A cycle and how far it has come."""
+
+    device: "PolledDevice"
+    group: Group
+    pending: deque[Request] = field(default_factory=deque)
+    busy_count: int = 0
+
+    @property
+    def identifies(self) -> bool:
+        """Whether it reads what the device says about itself."""
+        return self.device.is_identifying(self.group)
+
+
+@dataclass(slots=True)
+class DeviceStats:
+    """Counters since the start."""
+
+    answers: int = 0
+    failures: int = 0
+    invalid_values: int = 0
+    refused_ranges: int = 0
+
+
+class PolledDevice:
+    """One device of the site file with its profile compiled to requests."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        config: ModbusDevice,
+        profile: ModbusProfile,
+        *,
+        now: float,
+        learned: LearnedRanges | None = None,
+        on_texts: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.config = config
+        self.profile = profile
+        self.points = device_points(profile, config)
+        self.groups = device_groups(profile, config, self.points)
+        self.limits = device_limits(profile, config, bus)
+        self.stats = DeviceStats()
+        self.state = DeviceState.UNKNOWN
+        self.state_since_ms = 0
+        self.error = ""
+        self.texts: dict[str, str] = {}
+        self.factors: dict[str, Fraction] = {}
+        self.identity_error: str | None = None
+        self.response_timeout_s = config.response_timeout_s or max(
+            bus.response_timeout_s, profile.limits.timeout_ms / 1000
+        )
+        delays = (config.request_delay_ms, bus.request_delay_ms, profile.limits.pause_ms)
+        self.request_delay_s = next((delay for delay in delays if delay is not None), 0.0) / 1000
+        ordinary = [group.period_s for group in self.groups if group.name != BILLING]
+        self.poll_s = min(ordinary, default=60.0)
+        offline_after_s = config.timeout_s or max(OFFLINE_PERIODS * self.poll_s, OFFLINE_S_MIN)
+        self.patience = Patience(
+            base_s=min(self.poll_s, BACKOFF_FIRST_S), offline_after_s=offline_after_s, last_answer_at=now
+        )
+        self._on_texts = on_texts
+        self._identity_values: dict[str, Value] = {}
+        self._wanted = frozenset(name for point in self.points for name in point.factor_names)
+        read = {point.name for point in self.points}
+        self._identity = frozenset(identity.point for identity in profile.identity) & read
+        self.is_identified = not self._identity
+        self._learned = learned
+        self._key = LearnedKey(
+            device=config.name, profile_revision=profile.revision, address=f"{bus.endpoint}/{config.unit}"
+        )
+        self.barriers: list[Span] = learned.load(self._key) if learned else []
+        self._plans: dict[str, list[Request]] = {}
+        self.bisection = Bisection()
+
+    def __repr__(self) -> str:
+        return f"PolledDevice({self.config.name})"
+
+    def cycles(self, first_due: float, boundary: float) -> list[DeviceCycle]:
+        """List the recurring reads of this device. What others depend on comes first."""
+        cycles = [
+            DeviceCycle(
+                patience=self.patience,
+                period_s=group.period_s,
+                due=boundary if group.name == BILLING else first_due,
+                is_billing=group.name == BILLING,
+                device=self,
+                group=group,
+            )
+            for group in self.groups
+        ]
+        return sorted(cycles, key=lambda cycle: not self.is_identifying(cycle.group))
+
+    def must_identify(self) -> None:
+        """Trust no further data before the device has said again what it is."""
+        self.is_identified = not self._identity
+
+    def is_identifying(self, group: Group) -> bool:
+        """Whether this group carries identity or factors of other points."""
+        return group.name != BILLING and any(
+            point.name in self._identity or point.name in self._wanted for point in group.points
+        )
+
+    def requests(self, group: Group) -> list[Request]:
+        """Return the planned requests of a group, compiled once."""
+        if group.name not in self._plans:
+            plan = group.plan(self.limits, self.barriers)
+            self._plans[group.name] = [group.request(block) for block in plan.blocks]
+        return self._plans[group.name]
+
+    def unreadable(self) -> list[str]:
+        """Points that the device was found not to serve."""
+        return sorted(
+            {
+                point.name
+                for group in self.groups
+                for span in group.plan(self.limits, self.barriers).unreadable
+                for point in group.spans()[span]
+            }
+        )
+
+    def refused(self, group: Group, block: Block) -> list[Request]:
+        """Note that the device does not serve this block; returns what to ask instead."""
+        self.stats.refused_ranges += 1
+        return [group.request(part) for part in self.bisection.refused(block)]
+
+    def learn(self) -> bool:
+        """Take over what bisection has found, and keep it; returns whether there was anything."""
+        found = self.bisection.found - set(self.barriers)
+        self.bisection = Bisection()
+        if not found:
+            return False
+        self.barriers = sorted({*self.barriers, *found})
+        self._plans.clear()
+        if self._learned is not None:
+            self._learned.save(self._key, self.barriers)
+        return True
+
+    def decode(self, request: Request, words: Sequence[int]) -> tuple[tuple[Value, ...], tuple[Quality, ...]] | None:
+        """Values of an answer in the order of `request.names`; None while the device is not the expected one."""
+        values, qualities = request.decoder(words, self.factors)
+        if self._wanted:
+            self.factors.update(factors_of(request, values, self._wanted))
+        if self._identity:
+            self._identify(request, values)
+        if len(request.published) < len(values):
+            self._keep_texts(request, values)
+            values = tuple(values[position] for position in request.published)
+            qualities = tuple(qualities[position] for position in request.published)
+        return None if self.identity_error else (values, qualities)
+
+    def _identify(self, request: Request, values: Sequence[Value]) -> None:
+        told = {point.name: value for point, value in zip(request.points, values, strict=True)}
+        seen = {name: told[name] for name in self._identity & told.keys()}
+        if seen:
+            self._identity_values.update(seen)
+            self.identity_error = mismatch(self.profile, self._identity_values)
+
+    def _keep_texts(self, request: Request, values: Sequence[Value]) -> None:
+        told = {
+            point.name: value
+            for point, value in zip(request.points, values, strict=True)
+            if point.is_text and isinstance(value, str)
+        }
+        if any(self.texts.get(name) != value for name, value in told.items()):
+            self.texts.update(told)
+            self._on_texts()
