@@ -26,19 +26,26 @@ def root() -> None:
 @app.command()
 def check(site: SitePath) -> None:
     """Check a site file offline: every mistake with file, line and remedy."""
-    from edge_agent.settings import load_site
-    from edge_agent.yaml_lines import FileError
+    from edge_agent.commands.check import check_site
 
-    try:
-        checked = load_site(site)
-    except FileError as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
-        raise typer.Exit(1) from error
-    devices = sum(len(bus.devices) for bus in checked.buses) + sum(len(broker.devices) for broker in checked.mqtt)
-    typer.echo(f"{site}: {len(checked.buses)} buses, {len(checked.mqtt)} brokers, {devices} devices: sound")
+    raise typer.Exit(check_site(site))
+
+
+@app.command()
+def run(
+    site: Annotated[Path, typer.Option(envvar="EDGE_SITE", help="The site file (YAML).")],
+    data_dir: Annotated[Path | None, typer.Option(help="Instead of EDGE_DATA_DIR.")] = None,
+) -> None:
+    """Read the devices of a site file until stopped (Ctrl-C, SIGTERM); SIGHUP reloads the file."""
+    from edge_agent.commands.run import run_agent
+
+    raise typer.Exit(run_agent(site, data_dir))
 
 
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -96,15 +96,25 @@ class PolledDevice:
         self._identity = frozenset(identity.point for identity in profile.identity) & read
         self.is_identified = not self._identity
         self._learned = learned
-        self._key = LearnedKey(
+        self.key = LearnedKey(
             device=config.name, profile_revision=profile.revision, address=f"{bus.endpoint}/{config.unit}"
         )
-        self.barriers: list[Span] = learned.load(self._key) if learned else []
+        self.barriers: list[Span] = learned.load(self.key) if learned else []
         self._plans: dict[str, list[Request]] = {}
         self.bisection = Bisection()
 
     def __repr__(self) -> str:
         return f"PolledDevice({self.config.name})"
+
+    def inherit(self, old: "PolledDevice") -> None:
+        """Go on where the same device stood before the site file changed."""
+        self.state, self.state_since_ms, self.error = old.state, old.state_since_ms, old.error
+        self.stats = old.stats
+        for name in ("last_answer_at", "failures", "retry_at"):
+            setattr(self.patience, name, getattr(old.patience, name))
+        if self.key == old.key:
+            self.texts, self.factors = old.texts, old.factors
+            self.is_identified, self.identity_error = old.is_identified, old.identity_error
 
     def cycles(self, first_due: float, boundary: float) -> list[DeviceCycle]:
         """List the recurring reads of this device. What others depend on comes first."""
@@ -163,7 +173,7 @@ class PolledDevice:
         self.barriers = sorted({*self.barriers, *found})
         self._plans.clear()
         if self._learned is not None:
-            self._learned.save(self._key, self.barriers)
+            self._learned.save(self.key, self.barriers)
         return True
 
     def decode(self, request: Request, words: Sequence[int]) -> tuple[tuple[Value, ...], tuple[Quality, ...]] | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -14,6 +14,7 @@ from edge_agent.drivers.modbus.errors import Busy, LinkDown, ModbusError, Refuse
 from edge_agent.model import DeviceState, Event, Frame, Quality
 from edge_agent.polled import DeviceCycle, PolledDevice
 from edge_agent.schedule import Schedule, ms_to_quarter, phases
+from edge_agent.settings import Bus
 
 log = structlog.get_logger()
 
@@ -50,11 +51,11 @@ class BusPoller:
         self.started_at = clock.monotonic()
         self._sink = sink
         self._clock = clock
-        self._schedule = Schedule()
         self._commands: deque[tuple[Callable[[Line], Awaitable[Any]], asyncio.Future[Any]]] = deque()
         self._silent: set[PolledDevice] = set()
         self._waiter: asyncio.Future[None] | None = None
-        self._plan_first_reads()
+        self._next: tuple[Bus, Sequence[PolledDevice]] | None = None
+        self._plan(dict[tuple[str, str], DeviceCycle]())
 
     @property
     def missed_cycles(self) -> int:
@@ -65,6 +66,8 @@ class BusPoller:
         """Read until cancelled."""
         try:
             while True:
+                if self._next is not None:
+                    await self._take_over(*self._next)
                 if self._commands:
                     await self._carry_out(*self._commands.popleft())
                     continue
@@ -91,6 +94,11 @@ class BusPoller:
         self.wake()
         return await future
 
+    def reconfigure(self, bus: Bus, devices: Sequence[PolledDevice]) -> None:
+        """Go on with these devices after the current request. Devices that stay keep their state and their turn."""
+        self._next = (bus, devices)
+        self.wake()
+
     def realign(self) -> None:
         """Call after the wall clock jumped: the quarter hours are elsewhere now."""
         self._schedule.realign(self._next_quarter())
@@ -101,16 +109,37 @@ class BusPoller:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _plan_first_reads(self) -> None:
+    def _plan(self, before: Mapping[tuple[str, str], DeviceCycle]) -> None:
+        """Plan the first reads; a cycle that was planned `before` with the same period keeps its time."""
         now, boundary = self._clock.monotonic(), self._next_quarter()
-        starts = phases(len(self.devices), min(FIRST_READ_S_MAX, max(d.poll_s for d in self.devices)))
+        slowest = max((device.poll_s for device in self.devices), default=0.0)
+        starts = phases(len(self.devices), min(FIRST_READ_S_MAX, slowest))
+        self._schedule = Schedule()
         self._cycles = [
             cycle
             for device, start in zip(self.devices, starts, strict=True)
             for cycle in device.cycles(now + start, boundary)
         ]
         for cycle in self._cycles:
+            old = before.get((cycle.device.config.name, cycle.group.name))
+            if old is not None and old.period_s == cycle.period_s:
+                cycle.due, cycle.missed = old.due, old.missed
             self._schedule.add(cycle, cycle.due)
+
+    async def _take_over(self, bus: Bus, devices: Sequence[PolledDevice]) -> None:
+        self._next = None
+        known = {device.config.name: device for device in self.devices}
+        for device in devices:
+            if (old := known.get(device.config.name)) is not None:
+                device.inherit(old)
+        if bus.model_copy(update={"devices": []}) != self.line.bus.model_copy(update={"devices": []}):
+            await self.line.close()
+            self.line = Line(bus)
+        self.line.bus = bus
+        before = {(cycle.device.config.name, cycle.group.name): cycle for cycle in self._cycles}
+        self.devices = list(devices)
+        self._silent = {device for device in self.devices if device.patience.failures}
+        self._plan(before)
 
     async def _work(self, cycle: DeviceCycle, now: float) -> None:
         """Ask one question of the cycle, and plan what follows from its answer."""

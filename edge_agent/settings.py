@@ -1,14 +1,16 @@
 """What the agent is told: EDGE_ variables of its process, and the commissioned site file (YAML)."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edge_agent.yaml_lines import FileError, LinedFile, Problem
+from device_profiles.lined_yaml import LinedFile, Location, Problem, ProfileError, dotted, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 PointName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -194,6 +196,7 @@ class Site(_Section):
     version: int | None = None  # Set by the cloud when it hands the configuration out.
     cloud: Cloud | None = None
     outbox: Outbox = Outbox()
+    profiles: Path | None = None  # A folder with profiles of one's own; relative to the site file.
     buses: Annotated[list[Bus], Field(max_length=2000)] = Field(default_factory=list)
     mqtt: Annotated[list[MqttBroker], Field(max_length=50)] = Field(default_factory=list)
 
@@ -217,28 +220,32 @@ class Site(_Section):
 
 
 def load_site(path: Path) -> Site:
-    """Read a site file; raises FileError with every mistake in it, each with line and remedy."""
-    file = LinedFile(path)
+    """Read a site file; raises ProfileError with every mistake in it, each with line and remedy."""
+    return parse_site(read_yaml(path))
+
+
+def parse_site(file: LinedFile) -> Site:
+    """Check what `read_yaml` read; raises ProfileError."""
     if not isinstance(file.data, dict):
-        raise FileError([file.problem((), "is not a site file", "begin with “gateway: NAME” and “buses:”")])
+        raise ProfileError([problem_at(file, (), "is not a site file", "begin with “gateway: NAME” and “buses:”")])
     try:
         site = Site.model_validate(file.data)
     except ValidationError as error:
-        raise FileError(file.problems_of(error.errors(), _site_keys())) from error
-    problems = list(_collisions(site, file))
+        raise ProfileError([*file.problems, *(_translated(file, one) for one in error.errors())]) from error
+    problems = [*file.problems, *_collisions(site, file)]
     if problems:
-        raise FileError(problems)
-    return _with_absolute_paths(site, path.resolve().parent)
+        raise ProfileError(problems)
+    return _with_absolute_paths(site, Path(file.path).resolve().parent)
 
 
 def _collisions(site: Site, file: LinedFile) -> Iterator[Problem]:
     """Names and addresses that must stand only once."""
     seen: dict[tuple[str, str], int] = {}
 
-    def again(kind: str, value: str, location: tuple[str | int, ...], remedy: str) -> Iterator[Problem]:
+    def again(kind: str, value: str, location: Location, remedy: str) -> Iterator[Problem]:
         first = seen.setdefault((kind, value), file.line(location))
         if first != file.line(location):
-            yield file.problem(location, f"{kind} “{value}” is already used on line {first}", remedy)
+            yield problem_at(file, location, f"{kind} “{value}” is already used on line {first}", remedy)
 
     for b, bus in enumerate(site.buses):
         yield from again("bus", bus.name, ("buses", b, "name"), "give each bus a name of its own")
@@ -253,7 +260,7 @@ def _collisions(site: Site, file: LinedFile) -> Iterator[Problem]:
             first = units.setdefault((device.unit, device.profile), line)
             if first != line:
                 what = f"unit {device.unit} is already read with {device.profile} on line {first}"
-                yield file.problem((*where, "unit"), what, "give the device its own unit id")
+                yield problem_at(file, (*where, "unit"), what, "give the device its own unit id")
     for b, broker in enumerate(site.mqtt):
         yield from again("bus", broker.name, ("mqtt", b, "name"), "give each broker a name of its own")
         for d, device in enumerate(broker.devices):
@@ -261,10 +268,26 @@ def _collisions(site: Site, file: LinedFile) -> Iterator[Problem]:
             yield from again("device", device.name, where, "device names are unique on a gateway")
 
 
-def _site_keys() -> set[str]:
-    """All keys a site file may hold."""
-    models = (Site, Cloud, Outbox, PointOverride, ModbusDevice, MqttDevice, MqttBroker, TcpBus, RtuOverTcpBus, TlsBus)
-    return {key for model in (*models, RtuBus) for key in model.model_fields}
+def problem_at(file: LinedFile, location: Location, what: str, remedy: str) -> Problem:
+    """Describe a mistake on the line of `location`."""
+    return Problem(path=file.path, line=file.line(location), where=dotted(location), what=what, remedy=remedy)
+
+
+def _translated(file: LinedFile, error: ErrorDetails) -> Problem:
+    """Say what pydantic found in the words of the file."""
+    location: Location = ()
+    for index, part in enumerate(error["loc"]):
+        # pydantic adds the tag of a union, which stands nowhere in the file.
+        if (*location, part) in file.lines or index == len(error["loc"]) - 1:
+            location = (*location, part)
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(key, SITE_KEYS, n=1)
+        return problem_at(file, location, "is not a known key", f"did you mean “{near[0]}”?" if near else "remove it")
+    if error["type"] == "missing":
+        return problem_at(file, location, "is missing", f"add “{key}: …”")
+    given = "" if isinstance(error["input"], (dict, list)) else f" (found {error['input']})"
+    return problem_at(file, location, error["msg"].removeprefix("Value error, ") + given, "correct the value")
 
 
 def _with_absolute_paths(model: Any, folder: Path) -> Any:
@@ -279,3 +302,13 @@ def _with_absolute_paths(model: Any, folder: Path) -> Any:
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
             changed[key] = [_with_absolute_paths(item, folder) for item in value]
     return model.model_copy(update=changed)
+
+
+SITE_KEYS = sorted(
+    {
+        key
+        for section in (Site, Cloud, Outbox, PointOverride, MqttBroker, MqttDevice, ModbusDevice)
+        for key in section.model_fields
+    }
+    | {key for bus in (TcpBus, RtuOverTcpBus, TlsBus, RtuBus) for key in bus.model_fields}
+)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from device_profiles.lined_yaml import ProfileError
 from edge_agent.settings import load_site
-from edge_agent.yaml_lines import FileError
 
 SITE = """\
 gateway: gw-1
@@ -33,7 +33,7 @@ def write(tmp_path: Path):
 
 
 def problems(path: Path) -> list[tuple[int, str, str, str]]:
-    with pytest.raises(FileError) as caught:
+    with pytest.raises(ProfileError) as caught:
         load_site(path)
     return [(problem.line, problem.where, problem.what, problem.remedy) for problem in caught.value.problems]
 
@@ -98,7 +98,7 @@ def test_a_key_written_twice_is_refused(write):
         ("gateway: [", "not valid YAML"),
         ("", "is not a site file"),
         ("- 1", "is not a site file"),
-        ("gateway: gw\nbuses: &a [*a]\n", "more than"),
+        ("gateway: gw\nbuses: &a [*a]\n", "nested deeper"),
         ("gateway: gw\nbuses: [{name: a, transport: can, devices: []}]", "transport"),
     ],
 )

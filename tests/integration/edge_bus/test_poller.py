@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import time
 from contextlib import asynccontextmanager
 
@@ -26,9 +25,9 @@ async def running(server, tmp_path, units, *, profile_text=METER, learned=None, 
     try:
         yield sink, poller, server
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        while not task.done():  # wait_for of Python 3.11 can swallow a cancellation.
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.1)
 
 
 @asynccontextmanager

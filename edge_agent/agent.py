@@ -1,0 +1,229 @@
+"""Starts and stops the tasks of one gateway; the only place that knows all the parts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from device_profiles.lined_yaml import ProfileError
+from device_profiles.model import ModbusProfile
+from edge_agent import health
+from edge_agent.clock import Clock, JumpDetector, SystemClock
+from edge_agent.commissioned import Commissioned, load_commissioned
+from edge_agent.drivers.modbus.client import Line
+from edge_agent.drivers.modbus.learned import LearnedRanges
+from edge_agent.model import Event
+from edge_agent.outbox import Limits, Outbox
+from edge_agent.polled import PolledDevice
+from edge_agent.poller import BusPoller
+from edge_agent.settings import AgentSettings, Bus
+from edge_agent.uplink.https import Destination, HttpsUplink
+from edge_agent.uplink.wire import Catalogue
+
+log = structlog.get_logger()
+
+VERSION = "0.1.0"
+JUMP_CHECK_S = 2.0
+FILE_CHECK_S = 1.0
+RESTART_PAUSE_S = 5.0  # After a task died of a mistake of ours.
+
+
+class StartError(Exception):
+    """The agent cannot start; the message says what a person must mend."""
+
+
+class Agent:
+    """One gateway: `run` until `stop` is set."""
+
+    def __init__(self, site_path: Path, settings: AgentSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.site_path = site_path
+        self.commissioned = load_commissioned(site_path)
+        self.site_problems: list[str] = []
+        self.started_at_ms = self.clock.now_ms()
+        self.pollers: dict[str, BusPoller] = {}
+        site = self.commissioned.site
+        destination = self._destination()
+        path = site.outbox.path or settings.data_dir / "outbox.sqlite3"
+        for folder in (settings.data_dir, path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.outbox = Outbox(
+            path,
+            limits=Limits(
+                bytes_max=site.outbox.bytes_max_mb * 1024**2, age_max_ms=int(site.outbox.age_max_days * 86_400_000)
+            ),
+            now_ms=self.clock.now_ms,
+        )
+        self.outbox.use_scales(self.catalogue().scales())
+        self.uplink = None if destination is None else self._uplink_to(destination)
+        self._learned = LearnedRanges(settings.data_dir / "learned")
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: list[asyncio.Task[None]] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read, keep and send until `stop` is set; what was read is on the disk when this returns."""
+        self._apply(self.commissioned)
+        self._start("outbox", self.outbox.run)
+        self._start("clock", self._watch_clock)
+        self._start("site file", self._watch_site_file)
+        if self.uplink is not None:
+            self._start("uplink", self.uplink.run)
+        if self.settings.status_port:
+            self._start("status page", lambda: health.serve(self))
+        log.info("agent_started", gateway=self.commissioned.site.gateway, buses=len(self.pollers))
+        try:
+            await stop.wait()
+        finally:
+            await self._stop()
+
+    def catalogue(self) -> Catalogue:
+        """Describe to the cloud what exists here."""
+        texts = {device.config.name: device.texts for poller in self.pollers.values() for device in poller.devices}
+        return self.commissioned.catalogue(texts)
+
+    def reload(self) -> None:
+        """Take over a changed site file between two requests; a broken one changes nothing but the status page."""
+        try:
+            commissioned = load_commissioned(self.site_path)
+        except ProfileError as error:
+            self.site_problems = [str(problem) for problem in error.problems]
+            log.warning("site_file_refused", problems=self.site_problems)
+            return
+        self.site_problems = []
+        self.commissioned = commissioned
+        self._apply(commissioned)
+        self._catalogue_changed()
+        log.info("site_file_loaded", buses=len(self.pollers))
+
+    def _apply(self, commissioned: Commissioned) -> None:
+        """Make the pollers those of the site file: keep, change, start or stop each bus."""
+        wanted = {bus.name: bus for bus in commissioned.site.buses}
+        for name in self.pollers.keys() - wanted.keys():
+            self._ending = [task for task in self._ending if not task.done()]
+            self._ending.append(asyncio.create_task(_end([self._tasks.pop(f"bus {name}")])))
+            del self.pollers[name]
+        for name, bus in wanted.items():
+            devices = self._devices(bus, commissioned)
+            poller = self.pollers.get(name)
+            if poller is None:
+                self.pollers[name] = BusPoller(Line(bus), devices, self.outbox, self.clock)
+                self._start(f"bus {name}", self.pollers[name].run)
+            elif poller.line.bus != bus or any(
+                new.profile.revision != old.profile.revision for new, old in zip(devices, poller.devices, strict=False)
+            ):
+                poller.reconfigure(bus, devices)
+
+    def _devices(self, bus: Bus, commissioned: Commissioned) -> list[PolledDevice]:
+        devices: list[PolledDevice] = []
+        for config in bus.devices:
+            profile = commissioned.profiles[config.name]
+            assert isinstance(profile, ModbusProfile)
+            now = self.clock.monotonic()
+            devices.append(
+                PolledDevice(bus, config, profile, now=now, learned=self._learned, on_texts=self._catalogue_changed)
+            )
+        return devices
+
+    def _catalogue_changed(self) -> None:
+        self.outbox.use_scales(self.catalogue().scales())
+        if self.uplink is not None:
+            self.uplink.catalogue_changed()
+
+    def _destination(self) -> Destination | None:
+        cloud = self.commissioned.site.cloud
+        if cloud is None:
+            return None
+        return Destination(url=cloud.url, credential=self._credential(cloud.credential_file), ca_file=cloud.ca_file)
+
+    def _uplink_to(self, destination: Destination) -> HttpsUplink:
+        return HttpsUplink(
+            destination,
+            self.outbox,
+            catalogue=self.catalogue,
+            health=lambda: health.heartbeat(self),
+            on_answer=self._on_answer,
+            agent_version=VERSION,
+            now_ms=self.clock.now_ms,
+        )
+
+    def _credential(self, file: Path | None) -> str:
+        if file is not None:
+            try:
+                return file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise StartError(f"{file}: {error.strerror}: cloud.credential_file must hold the credential") from error
+        if self.settings.credential is None:
+            raise StartError(
+                "no credential for the cloud: set EDGE_CREDENTIAL, or cloud.credential_file in the site file"
+            )
+        return self.settings.credential.get_secret_value()
+
+    async def _on_answer(self, answer: Mapping[str, Any]) -> None:
+        """Take what the cloud's answer to a heartbeat asks for."""
+
+    async def _watch_clock(self) -> None:
+        detector = JumpDetector(self.clock)
+        while True:
+            await asyncio.sleep(JUMP_CHECK_S)
+            jump_ms = detector.jump_ms()
+            if jump_ms is None:
+                continue
+            now_ms = self.clock.now_ms()
+            event = Event(kind="clock.jump", device="", at_ms=now_ms, received_at_ms=now_ms, data={"jump_ms": jump_ms})
+            self.outbox.append((), (event,))
+            log.warning("clock_jump", jump_ms=jump_ms)
+            if self.uplink is not None:
+                self.uplink.clock_was_set()
+            for poller in self.pollers.values():
+                poller.realign()
+
+    async def _watch_site_file(self) -> None:
+        seen = _fingerprint(self.site_path)
+        while True:
+            await asyncio.sleep(FILE_CHECK_S)
+            if (now := _fingerprint(self.site_path)) != seen and now is not None:
+                seen = now
+                self.reload()
+
+    def _start(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
+        self._tasks[name] = asyncio.create_task(_supervise(name, work), name=name)
+
+    async def _stop(self) -> None:
+        # The outbox goes last: its final commit holds what the others read.
+        outbox = self._tasks.pop("outbox")
+        await _end(self._tasks.values())
+        await _end([outbox])
+        await asyncio.to_thread(self.outbox.close)
+        log.info("agent_stopped")
+
+
+async def _supervise(name: str, work: Callable[[], Awaitable[Any]]) -> None:
+    """Keep a task alive: a mistake in one bus must not silence the others."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("task_died", task=name, restart_in_s=RESTART_PAUSE_S)
+        else:
+            return
+        await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all are over: asyncio.wait_for of Python 3.11 can swallow a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
+
+
+def _fingerprint(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,64 @@
+"""`edge-agent run`: the agent as a process."""
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from device_profiles.lined_yaml import ProfileError
+from edge_agent.agent import Agent, StartError
+from edge_agent.outbox.store import OutboxError
+from edge_agent.settings import AgentSettings
+
+
+def run_agent(site: Path, data_dir: Path | None) -> int:
+    """Run until a signal; returns the exit code. Whatever a person must mend stops the start with one message."""
+    try:
+        settings = AgentSettings() if data_dir is None else AgentSettings(data_dir=data_dir)
+        _log_to_standard_error(settings.log_level)
+        return asyncio.run(_run(site, settings))
+    except ProfileError as error:
+        for problem in error.problems:
+            typer.echo(str(problem), err=True)
+    except ValidationError as error:
+        for found in error.errors():
+            name = "EDGE_" + "_".join(str(part) for part in found["loc"]).upper()
+            typer.echo(f"{name}: {found['msg']} (found {found['input']!r})", err=True)
+    except (StartError, OutboxError) as error:
+        typer.echo(str(error), err=True)
+    except OSError as error:
+        typer.echo(f"{error.filename or site}: {error.strerror}: check the path and its permissions", err=True)
+    return 1
+
+
+async def _run(site: Path, settings: AgentSettings) -> int:
+    agent = Agent(site, settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
+    await agent.run(stop)
+    return 0
+
+
+def _log_to_standard_error(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.dev.ConsoleRenderer(colors=False)
+            if sys.stderr.isatty()
+            else structlog.processors.LogfmtRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # httpx tells of every request; the link's own status says what matters.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
