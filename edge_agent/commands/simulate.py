@@ -25,9 +25,8 @@ def _refusals() -> tuple[type[Exception], ...]:
     from edge_agent.simulator.keeping import KeepingError
     from edge_agent.simulator.plan import PlanError
     from edge_agent.simulator.serve import ServeError
-    from edge_agent.yaml_lines import FileError
 
-    return PlanError, ServeError, FaultError, KeepingError, ProfileError, FileError
+    return PlanError, ServeError, FaultError, KeepingError, ProfileError
 
 
 @app.command()

@@ -39,7 +39,8 @@ def make_images(world: World, site: Site) -> dict[str, DeviceImage]:
     images: dict[str, DeviceImage] = {}
     for _bus, device in site.modbus_devices():
         profile = load_modbus(device.profile, instances=getattr(device, "instances", None))
-        parameters = {name: float(value) for name, value in device.parameters.items() if not isinstance(value, str)}
+        facts = device.attributes.items()  # Such as ct_ratio: what a register of the device would show.
+        parameters = {name: float(value) for name, value in facts if not isinstance(value, str)}
         images[device.name] = DeviceImage(world, device.name, profile, parameters)
     return images
 
