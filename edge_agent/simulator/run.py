@@ -38,7 +38,7 @@ class RunOptions:
 
 
 async def run_building(options: RunOptions, on_ready: Callable[[World], object] | None = None) -> None:
-    """Be the building until SIGTERM, SIGINT or cancellation. Raises PlanError, ProfileError, ServeError and their like."""
+    """Be the building until SIGTERM, SIGINT or cancelled. Raises PlanError, ProfileError, ServeError and the like."""
     site = load_site(options.site)
     plan = load_plan(options.building, options.leases)
     folder = Folder(options.state)
