@@ -122,35 +122,33 @@ def _block_points(
             to.add(location, f"there is no {block.name} {number}", f"use {block.first} to {last}")
             continue
         for index, entry in enumerate(block.points):
-            function = entry.function or file.defaults.function
-            stride = block.stride if isinstance(block.stride, int) else block.stride.get(function, 0)
-            moved = _moved(entry, f"{block.name}_{number}_", stride * (number - block.first), block, local)
+            moved = _moved(entry, block, number, file.defaults.function, local)
             points.append(_modbus_point(moved, file, (*location, "points", index), to, base_name=entry.name))
     return points
 
 
 def _moved(
-    entry: schema.ModbusPointFile, prefix: str, by: int, block: schema.BlockFile, local: set[str]
+    entry: schema.ModbusPointFile, block: schema.BlockFile, number: int, default: model.Function, local: set[str]
 ) -> schema.ModbusPointFile:
+    """Return the copy `number` of a point: read and write addresses move by the stride of their own table."""
+    prefix = f"{block.name}_{number}_"
+    function = entry.function or default
+
+    def offset(table: model.Function) -> int:
+        stride = block.stride if isinstance(block.stride, int) else block.stride.get(table, 0)
+        return stride * (number - block.first)
+
     def renamed(name: str) -> str:
         return prefix + name if name in local else name
 
     write = entry.write
     if write is not None:
-        write_stride = by
-        if write.function is not None and isinstance(block.stride, dict):
-            own = block.stride.get(entry.function or write.function, 0)
-            write_stride = by // own * block.stride.get(write.function, 0) if own else by
-        write = write.model_copy(
-            update={
-                "address": None if write.address is None else write.address + write_stride,
-                "read_back": write.read_back and renamed(write.read_back),
-            }
-        )
+        address = None if write.address is None else write.address + offset(write.function or function)
+        write = write.model_copy(update={"address": address, "read_back": write.read_back and renamed(write.read_back)})
     return entry.model_copy(
         update={
             "name": prefix + entry.name,
-            "address": entry.address + by,
+            "address": entry.address + offset(function),
             "multiply_by": [renamed(name) for name in entry.multiply_by],
             "exponent": entry.exponent and renamed(entry.exponent),
             "unit_code": entry.unit_code and renamed(entry.unit_code),

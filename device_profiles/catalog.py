@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -136,10 +137,18 @@ class _Merged:
             return self.problem(location, "is missing", f"add `{location[-1]}: …`")
         if error["type"] in {"union_tag_not_found", "union_tag_invalid"}:
             return self.problem(("kind",), "must be modbus or mqtt", "write kind: modbus or kind: mqtt")
+        if error["type"] in {"literal_error", "enum"}:
+            return self._choice(error, location)
         given = error["input"]
         found = "" if isinstance(given, (dict, list)) else f" (found {given})"
         what = error["msg"].removeprefix("Value error, ") + found
         return self.problem(location, what, "correct the value; device_profiles/README.md explains every key")
+
+    def _choice(self, error: ErrorDetails, location: Location) -> Problem:
+        expected = str(error.get("ctx", {}).get("expected", ""))
+        near = get_close_matches(str(error["input"]), re.findall(r"'([^']+)'", expected), n=1)
+        what = f"“{error['input']}” is not known"
+        return self.problem(location, what, f"did you mean {near[0]}?" if near else f"use one of: {expected}")
 
     def revision(self) -> str:
         """Fingerprint the content: it changes with every change, not with comments or layout."""

@@ -87,7 +87,8 @@ def _quantities() -> tuple[Quantity, ...]:
         return Quantity(name=name, unit=unit, brick=brick, en=en, zh=zh, **more)  # pyright: ignore[reportArgumentType]
 
     def counter(name: str, unit: str, brick: str, en: str, zh: str) -> Quantity:
-        return q(name, unit, brick, en, zh, is_cumulative=True, is_billing=True)
+        low = None if name.endswith("_net") else 0
+        return q(name, unit, brick, en, zh, low=low, is_cumulative=True, is_billing=True)
 
     def air(name: str, brick: str, en: str, zh: str) -> Quantity:
         return q(name, "°C", brick, en, zh, low=-40, high=80)

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from device_profiles.catalog import load_profile, profile_files
+from device_profiles import json_schema
+from device_profiles.catalog import FOLDERS, ROOT, load_profile, profile_files
 from device_profiles.model import ModbusProfile, Profile
 from device_profiles.vocabulary import QUANTITIES
 
@@ -63,3 +64,47 @@ def test_every_profile_names_an_honest_source():
     assert [
         p.name for p in PROFILES if len(p.source) < 20 or p.confidence not in {"documented", "captured", "certified"}
     ] == []
+
+
+def test_the_schema_for_editors_is_the_one_the_models_give():
+    assert json_schema.TARGET.read_text(encoding="utf-8") == json_schema.rendered(), "run: make porcelain"
+
+
+def test_at_least_45_profiles_cover_every_kind_of_device():
+    assert len(PROFILES) >= 45
+    assert {profile.category for profile in PROFILES} >= {"meter", "heat", "hvac", "sensor", "counter", "access"}
+
+
+def test_no_file_stands_outside_the_folders_that_the_catalogue_reads():
+    stray = [path.name for path in ROOT.rglob("*.y*ml") if path.parent.name not in FOLDERS or path.suffix != ".yaml"]
+    assert stray == []
+
+
+def test_points_that_need_factors_find_them_in_the_same_table_or_in_a_slower_group():
+    missing = [
+        (profile.name, point.name, name)
+        for profile, point in POINTS
+        if isinstance(profile, ModbusProfile)
+        for name in getattr(point, "factor_names", ())
+        if name not in {other.name for other in profile.points}
+    ]
+    assert missing == []
+
+
+def test_states_are_words_of_the_dictionary_and_writable_states_can_be_written():
+    wrong = [
+        (profile.name, point.name, word)
+        for profile, point in POINTS
+        for word in point.states.values()
+        if QUANTITIES[point.quantity].states and word not in QUANTITIES[point.quantity].states.values()
+    ]
+    assert wrong == []
+
+
+def test_every_quantity_has_both_labels_and_a_brick_class_written_like_one():
+    wrong = [
+        quantity.name
+        for quantity in QUANTITIES.values()
+        if not (quantity.en and quantity.zh) or not re.fullmatch(r"[A-Z][A-Za-z0-9._]*", quantity.brick)
+    ]
+    assert wrong == []

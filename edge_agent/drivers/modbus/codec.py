@@ -25,6 +25,7 @@ Decoded = tuple[tuple[Value, ...], tuple[Quality, ...]]
 
 NO_FACTORS: Factors = MappingProxyType({})
 FLOAT_MAX = 1.7976931348623157e308
+MANTISSA_MAX = 2**63 - 1  # What the outbox, the wire and the cloud can hold; no counter of a building comes near.
 
 _GOOD, _UNCERTAIN, _INVALID = Quality.GOOD, Quality.UNCERTAIN, Quality.INVALID
 _NOTHING = (None, Quality.INVALID)
@@ -233,11 +234,19 @@ def _converter(point: ModbusPoint) -> Callable[[Any], float | int] | None:
     scale = _scaler(point)
     if scale is not None:
         steps.append(scale)
+    if point.exact and (point.type.is_float or point.count > 2):
+        steps.append(_bounded)
     if point.type in raws.EXACT_TYPES and not point.exact:
         steps.append(float)
     if len(steps) < 2:
         return steps[0] if steps else None
     return lambda item: reduce(lambda number, step: step(number), steps, item)
+
+
+def _bounded(mantissa: int) -> int:
+    if abs(mantissa) > MANTISSA_MAX:
+        raise OverflowError
+    return mantissa
 
 
 def _scaler(point: ModbusPoint) -> Callable[[Any], float | int] | None:
@@ -259,7 +268,7 @@ def _exact_scaler(point: ModbusPoint) -> Callable[[Any], int]:
     plus = point.offset * 10 ** (point.scale or 0)
     if times.denominator == 1 and plus.denominator == 1:
         whole, shift = int(times), int(plus)
-        if not point.type.is_float:
+        if not point.type.is_float and point.type not in raws.EXACT_TYPES:
             return lambda raw: raw * whole + shift
         if point.type is DataType.FLOAT32 and abs(whole) < 2**29 and not shift:
             # 24 bits × 29 bits fit the 53 of a double: the product is exact, round() is half to even.
@@ -272,6 +281,8 @@ def _publish(point: ModbusPoint, value: Fraction) -> tuple[Value, Quality]:
     number: float | int
     if point.exact:
         number = round(value * 10 ** (point.scale or 0))
+        if abs(number) > MANTISSA_MAX:
+            return _NOTHING
     else:
         try:
             number = float(value)
@@ -314,7 +325,7 @@ def _text(point: ModbusPoint, raw: bytes) -> tuple[Value, Quality]:
     return (text, _GOOD) if text else _NOTHING
 
 
-def _raw_of(point: ModbusPoint, value: float | Fraction | Decimal) -> float | int:
+def _raw_of(point: ModbusPoint, value: float | Fraction | Decimal) -> float | Fraction:
     if point.codes:
         for raw, code in point.codes.items():
             if code == value:
@@ -328,6 +339,8 @@ def _raw_of(point: ModbusPoint, value: float | Fraction | Decimal) -> float | in
     if point.exact and isinstance(value, int):
         exact /= 10 ** (point.scale or 0)
     raw = (exact - point.offset) / point.multiplier
+    if point.type in raws.EXACT_TYPES:
+        return raw
     return float(raw) if point.type.is_float else round(raw)
 
 

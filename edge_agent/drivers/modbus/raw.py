@@ -3,7 +3,6 @@
 import math
 import struct
 from collections.abc import Mapping
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -162,7 +161,7 @@ def pack_text(point: ModbusPoint, text: str) -> bytes:
     return b"".join(bytes((0, byte)) for byte in padded) if point.type is DataType.STRING_LOW else padded
 
 
-def pack_number(point: ModbusPoint, raw: float) -> bytes:
+def pack_number(point: ModbusPoint, raw: float | Fraction) -> bytes:
     """Return the bytes of a raw number; raises struct.error, OverflowError or ValueError when it does not fit."""
     if point.type in _SIGN_BITS:
         magnitude = abs(int(raw))
@@ -175,20 +174,22 @@ def pack_number(point: ModbusPoint, raw: float) -> bytes:
             raise ValueError("too large or negative")
         raw = int(digits, 16)
     elif point.type is DataType.MANTISSA_EXPONENT:
-        return _pack_mantissa(point, raw)
+        return _pack_mantissa(point, Fraction(raw))
     elif point.type is DataType.INTEGER_FRACTION:
-        return struct.pack(">if", math.floor(raw), raw - math.floor(raw))
+        return struct.pack(">if", math.floor(raw), float(raw - math.floor(raw)))
     elif point.type is DataType.BOOL and point.mask is None:
         raw = 1 if raw else 0
     return struct.pack(">" + _CODES[point.type], raw)
 
 
-def _pack_mantissa(point: ModbusPoint, raw: float) -> bytes:
-    size = 2 * (point.count - 1)
-    decimal = Decimal(str(raw)).normalize()
-    sign, digits, exponent = decimal.as_tuple()
-    mantissa = int("".join(map(str, digits))) * (-1 if sign else 1)
-    return mantissa.to_bytes(size, "big", signed=True) + int(exponent).to_bytes(2, "big", signed=True)
+def _pack_mantissa(point: ModbusPoint, raw: Fraction) -> bytes:
+    """Use the largest exponent that keeps the mantissa whole."""
+    exponent = 0
+    while raw.denominator != 1 and exponent > -EXPONENT_MAX:
+        raw, exponent = raw * 10, exponent - 1
+    while raw and raw % 10 == 0 and exponent < EXPONENT_MAX:
+        raw, exponent = raw / 10, exponent + 1
+    return round(raw).to_bytes(2 * (point.count - 1), "big", signed=True) + exponent.to_bytes(2, "big", signed=True)
 
 
 def mbus_worth(vif: int, unit: str) -> Fraction | None:
