@@ -1,7 +1,8 @@
 """Bring a database to the current schema: roles, database, extension, numbered migrations."""
 
+import io
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,7 +51,8 @@ def migrate(owner_url: str) -> list[str]:
             names = [migration.id for migration in missing]
             for migration in missing:
                 try:
-                    backend.apply_one(migration)
+                    with redirect_stdout(io.StringIO()):  # yoyo prints what a SELECT in a migration returns.
+                        backend.apply_one(migration)
                 except psycopg.Error as error:
                     raise MigrationError(f"migration {migration.id} failed: {error}") from error
             return names
