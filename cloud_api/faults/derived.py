@@ -1,0 +1,190 @@
+"""Roles that are computed from others: operating state, outdoor-air fraction, active set point, settled mode. Pure.
+
+Dead zones (ours): a valve counts as open above 2 %, a damper as being at a limit within 5 %.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud_api.faults import series
+from cloud_api.faults.series import Array, Memory
+
+VALVE_OPEN_PERCENT = 2.0
+DAMPER_LIMIT_PERCENT = 5.0
+MIN_OA_FRACTION_DEFAULT = 0.15
+MODE_DELAY_S = 1800
+FAN_RUNNING_PERCENT = 5.0
+
+Columns = Mapping[str, Array]
+
+# Each derived role: the alternatives of roles that it can be computed from, best first; and roles it uses when there.
+_NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "operating_state": (
+        ("htg_vlv_cmd", "clg_vlv_cmd", "oa_dmpr_cmd"),
+        ("htg_vlv_cmd", "clg_vlv_cmd"),
+        ("clg_vlv_cmd",),
+    ),
+    "mode_settled": ((),),
+    "oaf": (("mat", "rat", "oat"),),
+    "sf_status": (("sf_speed",),),
+    "sat_sp": (("sat_sp_clg", "sat_sp_htg", "clg_vlv_cmd", "htg_vlv_cmd"), ("sat_sp_clg", "clg_vlv_cmd")),
+    "occupied": (("occ_schedule",),),
+    "fan_running": (("sf_status",), ("sf_speed",), ("fan_status",)),
+    "hour": ((),),
+    "is_weekend": ((),),
+    "air_kw_per_k": (("supply_flow", "sf_speed"), ("supply_flow",)),
+}
+NAMES = frozenset(_NEEDS) - {"sf_status", "sat_sp"}
+
+
+def derivable(available: frozenset[str]) -> frozenset[str]:
+    """Return the roles that can be computed from the available ones."""
+    return frozenset(name for name in _NEEDS if name not in available and _choice(name, available) is not None)
+
+
+def lacking(name: str, available: frozenset[str]) -> tuple[str, ...]:
+    """Return which roles to bind so that `name` is there."""
+    if name not in _NEEDS:
+        return () if name in available else (name,)
+    if name in available or _choice(name, available) is not None:
+        return ()
+    if name not in NAMES:
+        return (name,)
+    best = min(_NEEDS[name], key=lambda need: len([r for r in need if r not in available]))
+    return tuple(r for r in best if r not in available)
+
+
+def inputs(wanted: frozenset[str], available: frozenset[str]) -> frozenset[str]:
+    """Return the bound roles that the wanted ones are computed from, themselves included."""
+    found = set(wanted & available)
+    for name in wanted - available:
+        found |= set(_choice(name, available) or ())
+    return frozenset(found)
+
+
+def compute(
+    wanted: frozenset[str], columns: Columns, seconds: NDArray[np.int64], tick_s: int, zone: ZoneInfo, memory: Memory
+) -> dict[str, Array]:
+    """Return the columns given plus the derived ones that are wanted and can be computed."""
+    have: dict[str, Array] = dict(columns)
+    available = frozenset(columns)
+    for name in (
+        "sf_status",
+        "sat_sp",
+        "occupied",
+        "fan_running",
+        "oaf",
+        "operating_state",
+        "mode_settled",
+        "air_kw_per_k",
+    ):
+        if name in wanted and name not in have and _choice(name, available) is not None:
+            have[name] = _RECIPES[name](have, len(seconds), tick_s, memory.setdefault(name, {}))
+    if wanted & {"hour", "is_weekend"}:
+        have["hour"], have["is_weekend"] = _local(seconds, zone)
+    return have
+
+
+def _choice(name: str, available: frozenset[str]) -> tuple[str, ...] | None:
+    for need in _NEEDS.get(name, ()):
+        if all(r in available for r in need):
+            return need
+    return None
+
+
+def _sf_status(have: Columns, _count: int, _tick_s: int, _memory: Memory) -> Array:
+    return series.compare(have["sf_speed"], np.full_like(have["sf_speed"], FAN_RUNNING_PERCENT), np.greater)
+
+
+def _sat_sp(have: Columns, _count: int, _tick_s: int, _memory: Memory) -> Array:
+    heating = have.get("htg_vlv_cmd")
+    if heating is None or "sat_sp_htg" not in have:
+        return have["sat_sp_clg"]
+    # With both valves closed (free cooling) the cooling set point is the active one.
+    return np.where(heating > VALVE_OPEN_PERCENT, have["sat_sp_htg"], have["sat_sp_clg"])
+
+
+def _operating_state(have: Columns, count: int, _tick_s: int, _memory: Memory) -> Array:
+    """Classify by the commands (faults.md 3.2): 1 heating … 5 anything else; 0 while the fan is off."""
+    clg = have["clg_vlv_cmd"]
+    htg = have.get("htg_vlv_cmd", np.zeros(count))
+    cooling, heating = clg > VALVE_OPEN_PERCENT, htg > VALVE_OPEN_PERCENT
+    damper = have.get("oa_dmpr_cmd")
+    if damper is None:  # A fan coil: 1 heating, 2 no active coil, 3 cooling.
+        state = np.select([heating & ~cooling, ~heating & ~cooling, cooling & ~heating], [1.0, 2.0, 3.0], default=5.0)
+        unknown = np.isnan(clg) | np.isnan(htg)
+    else:
+        lowest = 100 * have.get("min_oa_fraction", np.full(count, MIN_OA_FRACTION_DEFAULT))
+        at_min = damper <= lowest + DAMPER_LIMIT_PERCENT
+        at_max = damper >= 100 - DAMPER_LIMIT_PERCENT
+        state = np.select(
+            [
+                heating & ~cooling & at_min,
+                ~heating & ~cooling & ~at_min & ~at_max,
+                cooling & ~heating & at_max,
+                cooling & ~heating & at_min,
+            ],
+            [1.0, 2.0, 3.0, 4.0],
+            default=5.0,
+        )
+        unknown = np.isnan(clg) | np.isnan(htg) | np.isnan(damper) | np.isnan(lowest)
+    running = have.get("sf_status", have.get("fan_status"))
+    if running is not None:
+        state = np.where(running == 0, 0.0, state)
+        unknown |= np.isnan(running)
+    return np.where(unknown, np.nan, state)
+
+
+def _mode_settled(have: Columns, count: int, tick_s: int, memory: Memory) -> Array:
+    """Say 1 once ModeDelay has passed since the fan started or the occupancy mode changed."""
+    settled = np.ones(count)
+    for name in ("sf_status", "occ_schedule"):
+        if name in have:
+            before = series.last_known_before(have[name], memory.setdefault(f"{name}_before", {}))
+            changed = ~np.isnan(have[name]) & ~np.isnan(before) & (have[name] != before)
+            recent = series.moving_sum(
+                changed.astype(float), max(1, MODE_DELAY_S // tick_s), memory.setdefault(name, {})
+            )
+            settled = np.where(recent[0] > 0, 0.0, settled)
+    return settled
+
+
+def _oaf(have: Columns, _count: int, _tick_s: int, _memory: Memory) -> Array:
+    span = have["oat"] - have["rat"]
+    return np.divide(have["mat"] - have["rat"], span, out=np.full_like(span, np.nan), where=span != 0)
+
+
+def _air_kw_per_k(have: Columns, count: int, _tick_s: int, _memory: Memory) -> Array:
+    # 1.21 kJ/(m³·K): the heat that a litre per second of air carries per kelvin, at the fan's present speed.
+    return 1.21e-3 * have["supply_flow"] * have.get("sf_speed", np.full(count, 100.0)) / 100
+
+
+def _fan_running(have: Columns, count: int, tick_s: int, memory: Memory) -> Array:
+    if "sf_status" in have:
+        return have["sf_status"]
+    return have["fan_status"] if "fan_status" in have else _sf_status(have, count, tick_s, memory)
+
+
+_RECIPES: dict[str, Callable[[Columns, int, int, Memory], Array]] = {
+    "sf_status": _sf_status,
+    "sat_sp": _sat_sp,
+    "occupied": lambda have, _count, _tick_s, _memory: have["occ_schedule"],
+    "fan_running": _fan_running,
+    "oaf": _oaf,
+    "operating_state": _operating_state,
+    "mode_settled": _mode_settled,
+    "air_kw_per_k": _air_kw_per_k,
+}
+
+
+def _local(seconds: NDArray[np.int64], zone: ZoneInfo) -> tuple[Array, Array]:
+    # An offset holds for whole hours; one look-up per hour is enough.
+    hours, where = np.unique(seconds // 3600, return_inverse=True)
+    offsets = [datetime.fromtimestamp(int(h) * 3600, UTC).astimezone(zone).utcoffset() for h in hours]
+    local = seconds + np.array([o.total_seconds() if o else 0.0 for o in offsets])[where]
+    weekday = (local // 86_400 + 3) % 7  # 1970-01-01 was a Thursday.
+    return (local % 86_400) / 3600, (weekday >= 5).astype(float)

@@ -1,0 +1,294 @@
+"""Fault rules as data: read from YAML, checked as a whole (roles, units, parameters, links, translations)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cloud_api.faults import derived
+from cloud_api.faults.expressions import Expression, ExpressionError, compile_expression
+from cloud_api.faults.units import UnitError, quantity, unit_named
+
+RULES = Path(__file__).with_name("rules")
+ROLES = Path(__file__).with_name("roles.yaml")
+_CLEAR_DEFAULT_S = 300.0
+
+
+class RuleError(ValueError):
+    """A rule file cannot be used; the text names file, rule and what to mend."""
+
+
+class RoleSpec(BaseModel):
+    """One canonical role of the dictionary `roles.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    unit: str
+    brick: str = ""
+    zh: str
+    en: str
+    aliases: tuple[str, ...] = ()
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    zh: str = Field(min_length=1)
+    en: str = Field(min_length=1)
+
+
+class _Steps(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    zh: tuple[str, ...] = Field(min_length=1)
+    en: tuple[str, ...] = Field(min_length=1)
+
+
+class RuleSpec(BaseModel):
+    """One rule as it stands in the file; durations and parameters carry their unit ('1800 s', '25 Pa')."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str = Field(pattern=r"^[A-Z]{2,6}-[0-9]{2,4}[a-z]?$")
+    severity: Literal[1, 2, 3, 4]
+    title: _Text
+    when: str
+    gate: str = ""
+    states: tuple[Literal[0, 1, 2, 3, 4, 5], ...] = ()
+    params: dict[str, str | float | bool] = {}
+    delay: str = "0 s"
+    clear: str = f"{_CLEAR_DEFAULT_S} s"
+    suppressed_by: tuple[str, ...] = ()
+    cluster: tuple[str, ...] = ()
+    is_trigger: bool = False
+    reference: str = ""
+    note: str = ""
+    waste: str = ""
+    playbook: _Steps
+
+
+class _FamilyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    family: str
+    brick: tuple[str, ...]
+    rules: tuple[RuleSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A checked rule: parameters in canonical units, delays in seconds."""
+
+    id: str
+    family: str
+    spec: RuleSpec
+    params: Mapping[str, float]
+    param_units: Mapping[str, str]
+    delay_s: float
+    clear_s: float
+
+    def with_params(self, changed: Mapping[str, str | float | bool]) -> "Rule":
+        """Return the rule with other parameters ('3 degF', 12); raises RuleError for an unknown or impossible one."""
+        params = dict(self.params)
+        delay_s, clear_s = self.delay_s, self.clear_s
+        for name, value in changed.items():
+            if name in {"delay", "clear"}:
+                seconds = _seconds(self.id, name, value)
+                delay_s, clear_s = (seconds, clear_s) if name == "delay" else (delay_s, seconds)
+                continue
+            if name not in params:
+                raise RuleError(f"{self.id}: no parameter {name!r}; it has {', '.join(sorted(params)) or 'none'}")
+            params[name] = _parameter(self.id, name, value, self.param_units[name])
+        return Rule(
+            id=self.id, family=self.family, spec=self.spec, params=params, param_units=self.param_units,
+            delay_s=delay_s, clear_s=clear_s,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A rule compiled against the roles that an equipment has; with `missing` roles it is always NO_EVAL."""
+
+    rule: Rule
+    when: Expression | None
+    gate: Expression | None
+    roles: frozenset[str]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All rules and the families they belong to."""
+
+    rules: Mapping[str, Rule]
+    families: Mapping[str, tuple[str, ...]]
+    bricks: Mapping[str, str] = field(default_factory=dict)
+
+    def family(self, name: str) -> list[Rule]:
+        """Return the rules of a family; raises RuleError with the known families."""
+        if name not in self.families:
+            raise RuleError(f"no equipment family {name!r}; known: {', '.join(sorted(self.families))}")
+        return [self.rules[i] for i in self.families[name]]
+
+
+@cache
+def roles() -> dict[str, RoleSpec]:
+    """Return the dictionary of roles."""
+    content = yaml.safe_load(ROLES.read_text(encoding="utf-8"))
+    found = {name: RoleSpec.model_validate(spec) for name, spec in content.items()}
+    for name, spec in found.items():
+        unit_named(spec.unit)
+        if name in derived.NAMES:
+            raise RuleError(f"roles.yaml: {name} is derived; it is not bound to a point")
+    return found
+
+
+@cache
+def role_aliases() -> dict[str, str]:
+    """Return every spelling of a role with its canonical name."""
+    found = {}
+    for name, spec in roles().items():
+        for alias in (name, *spec.aliases):
+            if found.setdefault(alias, name) != name:
+                raise RuleError(f"roles.yaml: {alias!r} names both {found[alias]} and {name}")
+    return found
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Return every rule that the product ships."""
+    return load_catalogue(sorted(RULES.glob("*.yaml")))
+
+
+def load_catalogue(files: Iterable[Path]) -> Catalogue:
+    """Read and check rule files as one whole; raises RuleError with file, rule and remedy."""
+    rules: dict[str, Rule] = {}
+    families: dict[str, tuple[str, ...]] = {}
+    bricks: dict[str, str] = {}
+    for path in files:
+        content = _read(path)
+        for spec in content.rules:
+            if spec.id in rules:
+                raise RuleError(f"{path.name}: {spec.id} stands there twice")
+            rules[spec.id] = _check(path, content.family, spec)
+        families[content.family] = tuple(spec.id for spec in content.rules)
+        bricks |= dict.fromkeys(content.brick, content.family)
+    _check_links(rules)
+    return Catalogue(rules=rules, families=families, bricks=bricks)
+
+
+def bind(rule: Rule, available: frozenset[str]) -> Bound:
+    """Compile a rule for an equipment that has these roles; what it lacks is listed, not guessed."""
+    given = available | derived.derivable(available)
+    # A role of the same name as a parameter takes its place: the live set point beats the default.
+    params = {name: value for name, value in rule.params.items() if name not in given}
+    everything = frozenset(roles()) | derived.NAMES
+    when = compile_expression(rule.spec.when, everything, params)
+    gate = compile_expression(_gate_source(rule.spec), everything, params) if _gate_source(rule.spec) else None
+    used = when.roles | (gate.roles if gate else frozenset())
+    missing = sorted({lacking for name in used - given for lacking in derived.lacking(name, available)})
+    if missing:
+        return Bound(rule=rule, when=None, gate=None, roles=used, missing=tuple(missing))
+    return Bound(rule=rule, when=when, gate=gate, roles=used, missing=())
+
+
+def in_order(rules: Iterable[Rule]) -> list[Rule]:
+    """Return the rules with every suppressor before what it suppresses."""
+    waiting, done = {r.id: r for r in rules}, []
+    while waiting:
+        free = [r for r in waiting.values() if not any(s in waiting for s in r.spec.suppressed_by)]
+        if not free:
+            raise RuleError(f"suppression runs in a circle: {', '.join(sorted(waiting))}")
+        for rule in free:
+            done.append(waiting.pop(rule.id))
+    return done
+
+
+def _gate_source(spec: RuleSpec) -> str:
+    parts = [f"({spec.gate})"] if spec.gate else []
+    if spec.states:
+        parts.append("(" + " or ".join(f"operating_state == {s}" for s in spec.states) + ")")
+        parts.append("mode_settled")
+    return " and ".join(parts)
+
+
+def _read(path: Path) -> _FamilyFile:
+    try:
+        return _FamilyFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise RuleError(f"{path.name}: not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise RuleError(f"{path.name}: {where}: {first['msg']}") from error
+
+
+def _check(path: Path, family: str, spec: RuleSpec) -> Rule:
+    where = f"{path.name}: {spec.id}"
+    units: dict[str, str] = {}
+    params: dict[str, float] = {}
+    for name, given in spec.params.items():
+        units[name] = _unit_of(where, name, given)
+        params[name] = _parameter(where, name, given, units[name])
+    if len(spec.playbook.zh) != len(spec.playbook.en):
+        raise RuleError(
+            f"{where}: the playbook has {len(spec.playbook.zh)} steps in zh and {len(spec.playbook.en)} in en"
+        )
+    everything = frozenset(roles()) | derived.NAMES
+    try:
+        for source in (spec.when, _gate_source(spec)):
+            if source:
+                compile_expression(source, everything, params)
+    except ExpressionError as error:
+        raise RuleError(f"{where}: {error}") from error
+    return Rule(
+        id=spec.id,
+        family=family,
+        spec=spec,
+        params=params,
+        param_units=units,
+        delay_s=_seconds(where, "delay", spec.delay),
+        clear_s=_seconds(where, "clear", spec.clear),
+    )
+
+
+def _check_links(rules: Mapping[str, Rule]) -> None:
+    for rule in rules.values():
+        for other in rule.spec.suppressed_by:
+            if other not in rules:
+                raise RuleError(f"{rule.id}: suppressed_by names {other}, which does not exist")
+    in_order(rules.values())
+
+
+def _unit_of(where: str, name: str, given: Any) -> str:
+    if not isinstance(given, str):
+        return "1"
+    unit = given.strip().partition(" ")[2]
+    try:
+        return unit_named(unit or "1")
+    except UnitError as error:
+        raise RuleError(f"{where}: parameter {name}: {error}") from error
+
+
+def _parameter(where: str, name: str, given: str | float | bool, unit: str) -> float:
+    try:
+        value = quantity(given, unit)
+    except UnitError as error:
+        raise RuleError(f"{where}: parameter {name}: {error}") from error
+    if value != value or abs(value) > 1e9:  # noqa: PLR0124  # NaN is not equal to itself.
+        raise RuleError(f"{where}: parameter {name} = {given!r} is not a usable number")
+    may_be_negative = unit == "degC" or name.endswith(("_coeff", "_intercept", "_slope", "mean"))
+    if value < 0 and not may_be_negative:
+        raise RuleError(f"{where}: parameter {name} = {given!r} must not be negative")
+    if unit == "%" and value > 200:
+        raise RuleError(f"{where}: parameter {name} = {given!r} is more than 200 %")
+    return value
+
+
+def _seconds(where: str, name: str, given: str | float | bool) -> float:
+    try:
+        seconds = quantity(given, "s")
+    except UnitError as error:
+        raise RuleError(f"{where}: {name}: {error}") from error
+    if not 0 <= seconds <= 35 * 86_400:
+        raise RuleError(f"{where}: {name} = {given!r} must lie between 0 and 35 days")
+    return seconds
