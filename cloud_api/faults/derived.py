@@ -18,6 +18,9 @@ DAMPER_LIMIT_PERCENT = 5.0
 MIN_OA_FRACTION_DEFAULT = 0.15
 MODE_DELAY_S = 1800
 FAN_RUNNING_PERCENT = 5.0
+OAF_MIN, OAF_MAX = -0.05, 1.25
+# Guideline 36 judges rolling averages of five minutes; the commands that make the operating state are averaged so.
+AVERAGE_S = 300
 
 Columns = Mapping[str, Array]
 
@@ -108,12 +111,17 @@ def _sat_sp(have: Columns, _count: int, _tick_s: int, _memory: Memory) -> Array:
     return np.where(heating > VALVE_OPEN_PERCENT, have["sat_sp_htg"], have["sat_sp_clg"])
 
 
-def _operating_state(have: Columns, count: int, _tick_s: int, _memory: Memory) -> Array:
+def _operating_state(have: Columns, count: int, tick_s: int, memory: Memory) -> Array:
     """Classify by the commands (faults.md 3.2): 1 heating … 5 anything else; 0 while the fan is off."""
-    clg = have["clg_vlv_cmd"]
-    htg = have.get("htg_vlv_cmd", np.zeros(count))
+
+    def averaged(name: str) -> Array:
+        mean = series.moving_average(have[name], max(1, AVERAGE_S // tick_s), memory.setdefault(name, {}))
+        return np.where(np.isnan(have[name]), np.nan, mean)
+
+    clg = averaged("clg_vlv_cmd")
+    htg = averaged("htg_vlv_cmd") if "htg_vlv_cmd" in have else np.zeros(count)
     cooling, heating = clg > VALVE_OPEN_PERCENT, htg > VALVE_OPEN_PERCENT
-    damper = have.get("oa_dmpr_cmd")
+    damper = averaged("oa_dmpr_cmd") if "oa_dmpr_cmd" in have else None
     if damper is None:  # A fan coil: 1 heating, 2 no active coil, 3 cooling.
         state = np.select([heating & ~cooling, ~heating & ~cooling, cooling & ~heating], [1.0, 2.0, 3.0], default=5.0)
         unknown = np.isnan(clg) | np.isnan(htg)
@@ -155,7 +163,9 @@ def _mode_settled(have: Columns, count: int, tick_s: int, memory: Memory) -> Arr
 
 def _oaf(have: Columns, _count: int, _tick_s: int, _memory: Memory) -> Array:
     span = have["oat"] - have["rat"]
-    return np.divide(have["mat"] - have["rat"], span, out=np.full_like(span, np.nan), where=span != 0)
+    fraction = np.divide(have["mat"] - have["rat"], span, out=np.full_like(span, np.nan), where=span != 0)
+    # Beyond these limits the fraction is inconclusive (after PNNL's EconomizerRCx): a sensor errs, or it is undefined.
+    return np.where((fraction < OAF_MIN) | (fraction > OAF_MAX), np.nan, fraction)
 
 
 def _air_kw_per_k(have: Columns, count: int, _tick_s: int, _memory: Memory) -> Array:

@@ -7,7 +7,6 @@ its longest window.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -47,7 +46,8 @@ class Evaluator:
         if self.tick_s <= 0:
             raise ValueError("a tick must last at least a second")
         self.bound = [bind(rule, self.available) for rule in in_order(self.rules)]
-        self._wanted = frozenset().union(*(b.roles for b in self.bound)) if self.bound else frozenset()
+        exempting = [e.roles for b in self.bound for e in b.unless]
+        self._wanted = frozenset().union(*(b.roles for b in self.bound), *exempting)
 
     def missing(self) -> dict[str, tuple[str, ...]]:
         """Return the rules that cannot be evaluated with the roles they lack."""
@@ -81,6 +81,8 @@ def _judge(bound: Bound, chunk: Chunk, suppressors: Sequence[NDArray[np.int8]], 
             raw = np.where(np.isnan(chunk.columns[name]), np.nan, raw)
     if bound.gate is not None:
         raw = np.where(bound.gate.run(chunk, memory.setdefault("gate", {})) == 1, raw, np.nan)
+    for number, exemption in enumerate(bound.unless):
+        raw = np.where(exemption.run(chunk, memory.setdefault(f"unless{number}", {})) == 1, np.nan, raw)
     for codes in suppressors:
         raw = np.where(codes == FAULT, np.nan, raw)
     return _persist(raw, bound.rule, chunk.tick_s, memory)
@@ -98,8 +100,3 @@ def _persist(raw: Array, rule: Rule, tick_s: int, memory: Memory) -> Verdicts:
     quiet = (latched == 0) & ~np.isnan(raw)
     codes = np.where(is_fault, FAULT, np.where(quiet, OK, NO_EVAL)).astype(np.int8)
     return Verdicts(codes=codes, runs=true_runs)
-
-
-def snapshot(evaluator: Evaluator) -> dict[str, Any]:
-    """Return the memory as plain values, to be kept and given to a new evaluator."""
-    return evaluator.memory

@@ -54,6 +54,7 @@ class RuleSpec(BaseModel):
     title: _Text
     when: str
     gate: str = ""
+    unless: tuple[str, ...] = ()
     states: tuple[Literal[0, 1, 2, 3, 4, 5], ...] = ()
     params: dict[str, str | float | bool] = {}
     delay: str = "0 s"
@@ -111,6 +112,7 @@ class Bound:
     rule: Rule
     when: Expression | None
     gate: Expression | None
+    unless: tuple[Expression, ...] = ()
     roles: frozenset[str]
     missing: tuple[str, ...]
 
@@ -188,7 +190,10 @@ def bind(rule: Rule, available: frozenset[str]) -> Bound:
     missing = sorted({lacking for name in used - given for lacking in derived.lacking(name, available)})
     if missing:
         return Bound(rule=rule, when=None, gate=None, roles=used, missing=tuple(missing))
-    return Bound(rule=rule, when=when, gate=gate, roles=used, missing=())
+    # An exemption counts only where its roles are there; a rule never fails for want of one.
+    exempt = tuple(compile_expression(source, everything, params) for source in rule.spec.unless)
+    exempt = tuple(e for e in exempt if e.roles <= given)
+    return Bound(rule=rule, when=when, gate=gate, unless=exempt, roles=used, missing=())
 
 
 def in_order(rules: Iterable[Rule]) -> list[Rule]:
@@ -235,7 +240,7 @@ def _check(path: Path, family: str, spec: RuleSpec) -> Rule:
         )
     everything = frozenset(roles()) | derived.NAMES
     try:
-        for source in (spec.when, _gate_source(spec)):
+        for source in (spec.when, _gate_source(spec), *spec.unless, spec.waste):
             if source:
                 compile_expression(source, everything, params)
     except ExpressionError as error:
