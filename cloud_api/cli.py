@@ -7,6 +7,7 @@ import typer
 
 from cloud_api.billing.cli import tariff_app
 from cloud_api.devices.cli import app as gateway
+from cloud_api.faults.cli import app as faults
 from cloud_api.identity.cli import app as user_commands
 from cloud_api.operations.cli import app as operations
 from cloud_api.settings import load_settings
@@ -14,6 +15,7 @@ from cloud_api.settings import load_settings
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The cloud side of Wattlease.")
 app.add_typer(user_commands, name="user")
 app.add_typer(gateway, name="gateway")
+app.add_typer(faults, name="faults")
 app.add_typer(tariff_app, name="tariff")
 app.registered_commands += operations.registered_commands
 

@@ -1,8 +1,8 @@
 """One evaluator for streaming and replay: columns of ticks in, verdicts out, the same bits however the ticks are cut.
 
-Per tick and rule: suppressed or gate not true → NO_EVAL; condition true for the whole delay → FAULT; condition false →
-OK (after a fault, once it has been false for the clear delay); anything between → NO_EVAL. Memory per rule is bounded by
-its longest window.
+Per tick and rule: suppressed or gate not true → NO_EVAL; condition true for the whole delay → FAULT; condition false
+→ OK (after a fault, once it has been false for the clear delay); anything between → NO_EVAL. Memory per rule is bounded
+by its longest window.
 """
 
 from collections.abc import Mapping, Sequence

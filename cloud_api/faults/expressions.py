@@ -74,10 +74,10 @@ class _Compiler:
     used: set[str] = field(default_factory=set)
     count: int = 0
 
-    def node(self, tree: ast.expr) -> Node:
+    def node(self, tree: ast.expr) -> Node:  # noqa: C901, PLR0911  # One case per kind of expression, in one table.
         match tree:
-            case ast.Constant(value=bool() | int() | float()):
-                return _constant(float(tree.value))
+            case ast.Constant(value=bool() | int() | float() as value):
+                return _constant(float(value))
             case ast.Name(id=name):
                 return self._name(name)
             case ast.BoolOp(op=op, values=values):
@@ -85,7 +85,7 @@ class _Compiler:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return _apply(lambda x: 1.0 - x, [self.node(operand)])
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return _apply(operator.neg, [self.node(operand)])
+                return _apply(np.negative, [self.node(operand)])
             case ast.BinOp(left=left, op=ast.Div(), right=right):
                 return _apply(_divide, [self.node(left), self.node(right)])
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:

@@ -16,6 +16,7 @@ from cloud_api.faults.units import UnitError, quantity, unit_named
 RULES = Path(__file__).with_name("rules")
 ROLES = Path(__file__).with_name("roles.yaml")
 _CLEAR_DEFAULT_S = 300.0
+Given = str | float | bool
 
 
 class RuleError(ValueError):
@@ -203,8 +204,7 @@ def in_order(rules: Iterable[Rule]) -> list[Rule]:
         free = [r for r in waiting.values() if not any(s in waiting for s in r.spec.suppressed_by)]
         if not free:
             raise RuleError(f"suppression runs in a circle: {', '.join(sorted(waiting))}")
-        for rule in free:
-            done.append(waiting.pop(rule.id))
+        done += [waiting.pop(rule.id) for rule in free]
     return done
 
 
@@ -274,7 +274,7 @@ def _unit_of(where: str, name: str, given: Any) -> str:
         raise RuleError(f"{where}: parameter {name}: {error}") from error
 
 
-def _parameter(where: str, name: str, given: str | float | bool, unit: str) -> float:
+def _parameter(where: str, name: str, given: Given, unit: str) -> float:
     try:
         value = quantity(given, unit)
     except UnitError as error:
@@ -289,7 +289,7 @@ def _parameter(where: str, name: str, given: str | float | bool, unit: str) -> f
     return value
 
 
-def _seconds(where: str, name: str, given: str | float | bool) -> float:
+def _seconds(where: str, name: str, given: Given) -> float:
     try:
         seconds = quantity(given, "s")
     except UnitError as error:

@@ -1,7 +1,7 @@
 """Operators over ticks that remember: windows, runs, counts. Chunked anywhere, they give the same bits.
 
-Values travel as float arrays on an even grid; booleans are 0 and 1, "unknown" is NaN and propagates. Sums are taken over
-integers (millionths), so a window's sum does not depend on where a chunk began.
+Values travel as float arrays on an even grid; booleans are 0 and 1, "unknown" is NaN and propagates. Sums are taken
+over integers (millionths), so a window's sum does not depend on where a chunk began.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def moving_sum(x: Array, count: int, memory: Memory) -> tuple[Array, Array]:
     sums = _windowed(whole, count)[len(tail) :]
     counts = _windowed(known.astype(np.int64), count)[len(tail) :]
     memory["tail"] = joined[-(count - 1) :].tolist() if count > 1 else []
-    return sums * _QUANTUM, counts.astype(np.float64)
+    return sums.astype(np.float64) * np.float64(_QUANTUM), counts.astype(np.float64)
 
 
 def moving_average(x: Array, count: int, memory: Memory) -> Array:

@@ -1,0 +1,159 @@
+"""`cloud-api faults`: replay a trend, list rules and roles, check a map."""
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Fault rules: list them, check a column map, replay a trend.")
+
+_Family = Annotated[str, typer.Option("--equipment", help="Equipment family: ahu, chw, vav, fcu, pmp, meter, …")]
+_Map = Annotated[Path, typer.Option("--map", help="YAML file: which column plays which role, in which unit.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+_SEVERITIES = {1: "critical", 2: "high", 3: "warning", 4: "information"}
+
+
+@app.command()
+def replay(
+    trend: Annotated[Path, typer.Argument(help="CSV (or .csv.gz) with a header line and one row per instant.")],
+    equipment: _Family = "ahu",
+    map_file: _Map = Path("columns.yaml"),
+    as_json: _Json = False,
+    lang: Annotated[str, typer.Option(help="Language of titles: en or zh.")] = "en",
+) -> None:
+    """Judge a trend by every rule of its equipment family and print the findings."""
+    from cloud_api.faults import replay as engine
+    from cloud_api.faults import trend as trends
+
+    try:
+        how = trends.load_map(map_file)
+        data = trends.load_trend(trend, how)
+        done = engine.replay(engine.rules_for(equipment, how), data)
+    except (trends.TrendError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    if as_json:
+        print(json.dumps(_as_json(done, data, lang), ensure_ascii=False, indent=1))
+        return
+    for note in data.notes:
+        print(f"note: {note}")
+    titles = {r.id: r.spec.title for r in done.rules}
+    print(f"{'start':<17}{'end':<17}{'minutes':>8}  {'rule':<11}{'severity':<12}finding")
+    for f in done.findings:
+        title = titles[f.rule].zh if lang == "zh" else titles[f.rule].en
+        ends = "(open)" if f.is_open else ""
+        print(
+            f"{_local(f.start, data):<17}{_local(f.end, data):<17}{f.fault_minutes:>8.0f}  {f.rule:<11}"
+            f"{_SEVERITIES[f.severity]:<12}{title} {ends}".rstrip()
+        )
+    judged = len(done.rules) - len(done.missing)
+    print(f"{len(done.findings)} findings of {judged} rules on {len(data.seconds)} ticks of {data.tick_s} s")
+    if done.missing:
+        print("not evaluated for want of roles:")
+        for rule, roles in done.missing.items():
+            print(f"  {rule:<11}{', '.join(roles)}")
+
+
+@app.command("list")
+def list_rules(
+    equipment: Annotated[str | None, typer.Option("--equipment", help="Only this family.")] = None,
+    as_json: _Json = False,
+    lang: Annotated[str, typer.Option(help="Language of titles: en or zh.")] = "en",
+) -> None:
+    """List the rules with severity, delay and parameters."""
+    from cloud_api.faults.rules import RuleError, catalogue
+
+    try:
+        rules = catalogue().family(equipment) if equipment else list(catalogue().rules.values())
+    except RuleError as error:
+        raise SystemExit(str(error)) from error
+    if as_json:
+        print(json.dumps([r.spec.model_dump() | {"family": r.family} for r in rules], ensure_ascii=False, indent=1))
+        return
+    for r in rules:
+        title = r.spec.title.zh if lang == "zh" else r.spec.title.en
+        params = ", ".join(f"{k}={v}" for k, v in r.spec.params.items())
+        print(f"{r.id:<11}{_SEVERITIES[r.spec.severity]:<12}{title} [after {r.spec.delay}] {params}")
+    print(f"{len(rules)} rules")
+
+
+@app.command()
+def roles(as_json: _Json = False) -> None:
+    """List the roles that a column map may name, with their units."""
+    from cloud_api.faults.rules import roles as all_roles
+
+    if as_json:
+        print(json.dumps({n: s.model_dump() for n, s in all_roles().items()}, ensure_ascii=False, indent=1))
+        return
+    for name, spec in all_roles().items():
+        print(f"{name:<28}{spec.unit:<8}{spec.en} / {spec.zh}")
+
+
+@app.command()
+def check(
+    map_file: Annotated[Path | None, typer.Option("--map", help="A column map to check.")] = None,
+    equipment: _Family = "ahu",
+) -> None:
+    """Check every rule file, and a column map when given: which rules it can serve and what the others lack."""
+    from cloud_api.faults import replay as engine
+    from cloud_api.faults import trend as trends
+    from cloud_api.faults.rules import bind, catalogue, role_aliases
+
+    try:
+        print(f"{len(catalogue().rules)} rules in {len(catalogue().families)} families are in order")
+        if map_file is None:
+            return
+        how = trends.load_map(map_file)
+        chosen = engine.rules_for(equipment, how)
+    except (trends.TrendError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    available = frozenset(role_aliases()[n] for n in (*how.roles, *how.constants))
+    for rule in chosen:
+        lacking = bind(rule, available).missing
+        print(f"{rule.id:<11}{'lacks ' + ', '.join(lacking) if lacking else 'ready'}")
+
+
+def _as_json(done: Any, data: Any, lang: str) -> dict[str, Any]:
+    specs = {r.id: r.spec for r in done.rules}
+    return {
+        "tick_s": data.tick_s,
+        "from": _iso(int(data.seconds[0]), data),
+        "to": _iso(int(data.seconds[-1]) + data.tick_s, data),
+        "notes": list(data.notes),
+        "findings": [
+            {
+                "rule": f.rule,
+                "severity": f.severity,
+                "severity_name": _SEVERITIES[f.severity],
+                "start": f.start.astimezone(data.zone).isoformat(),
+                "end": f.end.astimezone(data.zone).isoformat(),
+                "confirmed_at": f.confirmed_at.astimezone(data.zone).isoformat(),
+                "is_open": f.is_open,
+                "fault_minutes": f.fault_minutes,
+                "title": specs[f.rule].title.zh if lang == "zh" else specs[f.rule].title.en,
+                "reference": specs[f.rule].reference,
+                "cluster": list(specs[f.rule].cluster),
+                "evidence": f.evidence,
+                "playbook": list(specs[f.rule].playbook.zh if lang == "zh" else specs[f.rule].playbook.en),
+            }
+            for f in done.findings
+        ],
+        "not_evaluated": {rule: list(lacking) for rule, lacking in done.missing.items()},
+    }
+
+
+def _iso(second: int, data: Any) -> str:
+    return datetime.fromtimestamp(second, data.zone).isoformat()
+
+
+def _local(instant: datetime, data: Any) -> str:
+    return instant.astimezone(data.zone).strftime("%Y-%m-%d %H:%M")
+
+
+def parse_day(text: str) -> date:
+    """Read 2017-04-01; raises ValueError saying so."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a date like 2017-04-01") from error

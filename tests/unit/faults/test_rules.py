@@ -1,0 +1,81 @@
+import pytest
+import yaml
+
+from cloud_api.faults.rules import RuleError, bind, catalogue, load_catalogue
+
+GOOD = {
+    "id": "TST-01",
+    "severity": 3,
+    "title": {"zh": "测试", "en": "Test"},
+    "when": "sat > limit",
+    "params": {"limit": "30 degC"},
+    "delay": "10 min",
+    "playbook": {"zh": ["看"], "en": ["Look"]},
+}
+
+
+def family(tmp_path, *rules):
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"family": "test", "brick": [], "rules": list(rules)}, allow_unicode=True))
+    return [path]
+
+
+def test_all_fault_conditions_of_guideline_36_and_most_of_the_appendix_are_there():
+    rules = catalogue().rules
+    appendix = {r.id for r in rules.values() if r.id[-4:].isdigit() and len(r.id.split("-")[1]) == 4}
+    assert len(appendix) >= 90
+    references = {r.spec.reference for r in rules.values() if r.family == "ahu"}
+    assert {f"ASHRAE Guideline 36 FC{n}" for n in range(1, 16)} <= references
+
+
+def test_every_rule_speaks_both_languages_and_says_what_to_check():
+    for rule in catalogue().rules.values():
+        assert rule.spec.title.zh != rule.spec.title.en
+        assert len(rule.spec.playbook.zh) == len(rule.spec.playbook.en) >= 1
+
+
+def test_a_bad_mixing_box_suppresses_what_rests_on_mixed_air():
+    suppressed = {r.id for r in catalogue().rules.values() if "AHU-0028" in r.spec.suppressed_by}
+    assert suppressed == {f"AHU-{n:04}" for n in (2, 3, 5, 6, 8, 10, 12, 14, 15, 21, 30)} | {"RTU-0005", "RTU-0006"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"when": "sta > limit"}, "'sta' is neither a role nor a parameter"),
+        ({"when": "sat > limit and __import__('os')"}, "no function"),
+        ({"when": "sat.real > limit"}, "not part of the rule language"),
+        ({"when": "sat > "}, "invalid syntax"),
+        ({"params": {"limit": "30 parsec"}}, "unknown unit 'parsec'"),
+        ({"params": {"limit": "-3 K"}}, "must not be negative"),
+        ({"params": {"limit": "warm"}}, "does not start with a number"),
+        ({"delay": "10 Pa"}, "is a pressure"),
+        ({"delay": "90 d"}, "35 days"),
+        ({"playbook": {"zh": ["看"], "en": []}}, "playbook.en"),
+        ({"playbook": {"zh": ["看", "修"], "en": ["Look"]}}, "2 steps in zh and 1 in en"),
+        ({"suppressed_by": ["NOPE-01"]}, "NOPE-01, which does not exist"),
+        ({"suppressed_by": ["TST-01"]}, "circle"),
+        ({"severity": 7}, "severity"),
+    ],
+)
+def test_a_wrong_rule_is_refused_by_name_and_reason(tmp_path, change, message):
+    with pytest.raises(RuleError, match=message):
+        load_catalogue(family(tmp_path, GOOD | change))
+
+
+def test_a_circle_of_suppression_over_two_rules_is_refused(tmp_path):
+    other = GOOD | {"id": "TST-02", "suppressed_by": ["TST-01"]}
+    with pytest.raises(RuleError, match="TST-01, TST-02"):
+        load_catalogue(family(tmp_path, GOOD | {"suppressed_by": ["TST-02"]}, other))
+
+
+def test_missing_roles_are_listed_even_behind_a_derived_one():
+    bound = bind(catalogue().rules["AHU-0006"], frozenset({"oat", "mat", "clg_vlv_cmd", "htg_vlv_cmd", "oa_dmpr_cmd"}))
+    assert bound.missing == ("rat",)
+
+
+def test_parameters_can_be_given_in_other_units_and_unknown_ones_are_refused():
+    rule = catalogue().rules["AHU-0028"].with_params({"sensor_tolerance": "3.6 degF"})
+    assert rule.params["sensor_tolerance"] == pytest.approx(2.0)
+    with pytest.raises(RuleError, match="it has sensor_tolerance"):
+        rule.with_params({"tolerance": 1})
