@@ -60,5 +60,8 @@ test: $(VENV)/.ready assets services ## Set up and run every test: embedded Post
 	@deploy/test.sh $(T)
 
 .PHONY: schema dashboards porcelain
+schema: $(VENV)/.ready ## Write cloud_api/db/schema.sql from the migrations
+	@deploy/generate.d/schema.sh
+
 porcelain: $(VENV)/.ready ## Generate everything anew and fail on a difference
 	@deploy/porcelain.sh

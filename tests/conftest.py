@@ -14,16 +14,31 @@ from cloud_api.db.embedded import Addresses, EmbeddedServer
 from cloud_api.db.migrate import bootstrap, migrate
 from cloud_api.db.pool import make_pool, transaction
 from cloud_api.kit.scope import SYSTEM
+from tests.support import timescale
+from tests.support.timescale import TimescaleServer
 
 TEMPLATE = "wattlease_template"
 # Tests need speed, not durability; the fault-injection suite starts its own server with fsync on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database", choices=("embedded", "timescale"), default="embedded", help="which server to test on"
+    )
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """One PostgreSQL server per test process."""
-    server = EmbeddedServer(tmp_path_factory.mktemp("postgres"), settings=FAST)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedServer | TimescaleServer]:
+    """One PostgreSQL server per test process: embedded, or a real TimescaleDB with `--database timescale`."""
+    if request.config.getoption("--database") == "timescale":
+        if reason := timescale.why_not():
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no TimescaleDB here: {reason}")
+        server: EmbeddedServer | TimescaleServer = TimescaleServer(FAST)
+    else:
+        server = EmbeddedServer(tmp_path_factory.mktemp("postgres"), settings=FAST)
     server.start()
     yield server
     server.stop()

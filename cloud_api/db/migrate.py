@@ -31,7 +31,8 @@ def bootstrap(superuser_url: str, database: str, passwords: dict[str, str]) -> N
         exists = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
         if not exists:
             statement = sql.SQL("CREATE DATABASE {} OWNER wattlease_owner").format(sql.Identifier(database))
-            with suppress(psycopg.errors.DuplicateDatabase):  # Another process was faster.
+            # Another process was faster, or is at it in this moment.
+            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 conn.execute(statement)
     _add_timescale(superuser_url, database)
 
@@ -89,7 +90,8 @@ def _add_timescale(superuser_url: str, database: str) -> None:
     with psycopg.connect(target, autocommit=True) as conn:
         offered = conn.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone()
         if offered:
-            conn.execute("CREATE EXTENSION IF NOT EXISTS timescaledb CASCADE")
+            with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):  # As above.
+                conn.execute("CREATE EXTENSION IF NOT EXISTS timescaledb CASCADE")
 
 
 def _lock_by_polling(conn: psycopg.Connection) -> None:
