@@ -4,21 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from device_profiles.lined_yaml import ProfileError
-from device_profiles.model import ModbusProfile
+from device_profiles.model import ModbusProfile, MqttProfile
 from edge_agent import health
 from edge_agent.clock import Clock, JumpDetector, SystemClock
 from edge_agent.commissioned import Commissioned, load_commissioned
 from edge_agent.drivers.modbus.client import Line
 from edge_agent.drivers.modbus.learned import LearnedRanges
+from edge_agent.drivers.mqtt.privacy import PrivacyKeyError, load_key
+from edge_agent.drivers.mqtt.subscriber import BrokerSubscriber
 from edge_agent.model import Event
 from edge_agent.outbox import Limits, Outbox
 from edge_agent.polled import PolledDevice
 from edge_agent.poller import BusPoller
-from edge_agent.settings import AgentSettings, Bus
+from edge_agent.settings import AgentSettings, Bus, MqttBroker
 from edge_agent.uplink.https import Destination, HttpsUplink
 from edge_agent.uplink.wire import Catalogue
 
@@ -45,6 +48,7 @@ class Agent:
         self.site_problems: list[str] = []
         self.started_at_ms = self.clock.now_ms()
         self.pollers: dict[str, BusPoller] = {}
+        self.subscribers: dict[str, BrokerSubscriber] = {}
         site = self.commissioned.site
         destination = self._destination()
         path = site.outbox.path or settings.data_dir / "outbox.sqlite3"
@@ -59,14 +63,20 @@ class Agent:
         )
         self.outbox.use_scales(self.catalogue().scales())
         self.uplink = None if destination is None else self._uplink_to(destination)
+        privacy_key = settings.privacy_key.get_secret_value() if settings.privacy_key else None
+        try:
+            self._privacy_key = load_key(privacy_key, settings.data_dir)
+        except PrivacyKeyError as error:
+            raise StartError(str(error)) from error
+        self._brokers: dict[str, MqttBroker] = {}
         self._learned = LearnedRanges(settings.data_dir / "learned")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read, keep and send until `stop` is set; what was read is on the disk when this returns."""
-        self._apply(self.commissioned)
         self._start("outbox", self.outbox.run)
+        self._apply(self.commissioned)
         self._start("clock", self._watch_clock)
         self._start("site file", self._watch_site_file)
         if self.uplink is not None:
@@ -102,8 +112,7 @@ class Agent:
         """Make the pollers those of the site file: keep, change, start or stop each bus."""
         wanted = {bus.name: bus for bus in commissioned.site.buses}
         for name in self.pollers.keys() - wanted.keys():
-            self._ending = [task for task in self._ending if not task.done()]
-            self._ending.append(asyncio.create_task(_end([self._tasks.pop(f"bus {name}")])))
+            self._end(f"bus {name}")
             del self.pollers[name]
         for name, bus in wanted.items():
             devices = self._devices(bus, commissioned)
@@ -115,6 +124,35 @@ class Agent:
                 new.profile.revision != old.profile.revision for new, old in zip(devices, poller.devices, strict=False)
             ):
                 poller.reconfigure(bus, devices)
+
+        self._apply_brokers(commissioned)
+
+    def _apply_brokers(self, commissioned: Commissioned) -> None:
+        """Renew the brokers whose part of the file changed; their session keeps what arrives meanwhile."""
+        site = commissioned.site
+        wanted = {broker.name: broker for broker in site.mqtt}
+        for name in [name for name, broker in self._brokers.items() if wanted.get(name) != broker]:
+            self._end(f"broker {name}")
+            del self._brokers[name], self.subscribers[name]
+        for name, broker in wanted.items():
+            if name in self._brokers:
+                continue
+            self.subscribers[name] = BrokerSubscriber(
+                broker,
+                [
+                    (device, profile)
+                    for device in broker.devices
+                    if isinstance(profile := commissioned.profiles[device.name], MqttProfile)
+                ],
+                self.outbox,
+                gateway=site.gateway,
+                zone=ZoneInfo(site.zone),
+                key=self._privacy_key,
+                now_ms=self.clock.now_ms,
+                uptime_s=self.clock.monotonic,
+            )
+            self._brokers[name] = broker
+            self._start(f"broker {name}", self.subscribers[name].run)
 
     def _devices(self, bus: Bus, commissioned: Commissioned) -> list[PolledDevice]:
         devices: list[PolledDevice] = []
@@ -191,10 +229,16 @@ class Agent:
     def _start(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
         self._tasks[name] = asyncio.create_task(_supervise(name, work), name=name)
 
+    def _end(self, name: str) -> None:
+        """End one task in the background."""
+        self._ending = [task for task in self._ending if not task.done()]
+        self._ending.append(asyncio.create_task(_end([self._tasks.pop(name)])))
+
     async def _stop(self) -> None:
         # The outbox goes last: its final commit holds what the others read.
         outbox = self._tasks.pop("outbox")
         await _end(self._tasks.values())
+        await asyncio.gather(*self._ending)
         await _end([outbox])
         await asyncio.to_thread(self.outbox.close)
         log.info("agent_stopped")

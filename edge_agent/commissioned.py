@@ -7,7 +7,8 @@ from pathlib import Path
 
 from device_profiles.catalog import load_modbus, load_mqtt
 from device_profiles.lined_yaml import LinedFile, Location, Problem, ProfileError, read_yaml
-from device_profiles.model import Profile
+from device_profiles.model import MqttProfile, Profile
+from edge_agent.drivers.mqtt.topics import TopicError, fill
 from edge_agent.settings import ModbusDevice, MqttDevice, Site, parse_site, problem_at
 from edge_agent.uplink.wire import Catalogue, CatalogueDevice, CataloguePoint
 
@@ -86,6 +87,7 @@ def load_commissioned(path: Path) -> Commissioned:
                 profile: Profile = load_modbus(device.profile, extra=site.profiles, instances=instances)
             else:
                 profile = load_mqtt(device.profile, extra=site.profiles)
+                problems += _unfilled_topics(file, location, device, profile)
         except ProfileError as error:
             problems += _blamed(file, (*location, "profile"), device.profile, error)
             continue
@@ -109,6 +111,17 @@ def _blamed(file: LinedFile, location: Location, name: str, error: ProfileError)
     """Mistakes inside a profile file are shown there; a profile that does not exist, in the site file."""
     for problem in error.problems:
         yield problem_at(file, location, f"{name}: {problem.what}", problem.remedy) if problem.path == name else problem
+
+
+def _unfilled_topics(
+    file: LinedFile, location: Location, device: MqttDevice, profile: MqttProfile
+) -> Iterator[Problem]:
+    parameters = {"base": device.topic, "name": device.name, **device.parameters}
+    for message in profile.messages:
+        try:
+            fill(message.topic, parameters)
+        except TopicError as error:
+            yield problem_at(file, (*location, "parameters"), str(error), "complete the device's `parameters:`")
 
 
 def _unknown_points(

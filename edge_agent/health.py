@@ -23,7 +23,10 @@ def heartbeat(agent: "Agent") -> dict[str, Any]:
     """Return the agent's part of the heartbeat (ARCHITECTURE.md, section 9)."""
     return {
         "agent": {"started_at_ms": agent.started_at_ms, "site_problems": agent.site_problems[:20]},
-        "devices": [device_state(device) for poller in agent.pollers.values() for device in poller.devices],
+        "devices": [
+            *(device_state(device) for poller in agent.pollers.values() for device in poller.devices),
+            *(state for subscriber in agent.subscribers.values() for state in subscriber.states()),
+        ],
         "buses": [bus_report(poller, agent.clock.monotonic()) for poller in agent.pollers.values()],
     }
 
@@ -83,10 +86,33 @@ def report(agent: "Agent") -> dict[str, Any]:
         "site_file": str(agent.site_path),
         "site_problems": agent.site_problems,
         "buses": [bus_report(poller, now) for poller in agent.pollers.values()],
-        "devices": devices,
+        "brokers": [subscriber.report() for subscriber in agent.subscribers.values()],
+        "devices": [*devices, *_mqtt_devices(agent)],
         "outbox": agent.outbox.report(),
         "link": None if agent.uplink is None else agent.uplink.status,
     }
+
+
+def _mqtt_devices(agent: "Agent") -> list[dict[str, Any]]:
+    """Bring the devices behind brokers into the columns of the page."""
+    rows: list[dict[str, Any]] = []
+    for name, subscriber in agent.subscribers.items():
+        counted = {entry["name"]: entry for entry in subscriber.report()["devices"]}
+        for state in subscriber.states():
+            profile = agent.commissioned.profiles.get(state["name"])
+            rows.append(
+                {
+                    **state,
+                    "bus": name,
+                    "unit": "",
+                    "profile": profile.name if profile else "",
+                    "answers": counted[state["name"]]["messages"],
+                    "failures": sum(counted[state["name"]]["problems"].values()),
+                    "invalid_values": 0,
+                    "unreadable": [],
+                }
+            )
+    return rows
 
 
 WORDS = {
@@ -98,6 +124,7 @@ WORDS = {
         "answers": "Answers", "failures": "Failures", "invalid": "Invalid values", "unreadable": "Not served",
         "online": "online", "offline": "offline", "unknown": "unknown", "none": "none", "problems": "Site file refused",
         "other": "中文", "since": "Values and states of this machine only; nothing can be changed here.",
+        "brokers": "Brokers", "connected": "Connected", "counters": "Counters", "yes": "yes", "no": "no",
     },
     "zh": {
         "title": "网关", "buses": "总线", "devices": "设备", "outbox": "发件箱", "link": "云端连接",
@@ -107,6 +134,7 @@ WORDS = {
         "answers": "应答", "failures": "失败", "invalid": "无效值", "unreadable": "不支持的点",
         "online": "在线", "offline": "离线", "unknown": "未知", "none": "无", "problems": "站点文件被拒绝",
         "other": "English", "since": "仅显示本机数据与状态，此页不能修改任何内容。",
+        "brokers": "消息代理", "connected": "已连接", "counters": "计数", "yes": "是", "no": "否",
     },
 }  # fmt: skip
 
@@ -153,6 +181,20 @@ def page(data: dict[str, Any], language: str) -> str:
         note=words["since"],
         problems=f'<section role="alert"><h2>{words["problems"]}</h2><ul>{problems}</ul></section>' if problems else "",
         devices=_table(words["devices"], [words[key] for key in (*device_heads, "last_error")], devices),
+        brokers=_table(
+            words["brokers"],
+            [words[key] for key in ("name", "endpoint", "connected", "counters", "last_error")],
+            [
+                [
+                    broker["name"],
+                    broker["address"],
+                    words["yes" if broker["is_connected"] else "no"],
+                    ", ".join(f"{key} {count}" for key, count in broker["counters"].items()),
+                    broker["last_error"],
+                ]
+                for broker in data["brokers"]
+            ],
+        ),
         buses=_table(words["buses"], [words[key] for key in bus_heads], buses),
         outbox=_table(words["outbox"], [], _pairs(data["outbox"])),
         link=_table(words["link"], [], _pairs(link)),
