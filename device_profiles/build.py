@@ -1,40 +1,13 @@
 """Turn a validated file into the frozen values of `model`, and find what a schema alone cannot see."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 from device_profiles import model, schema
+from device_profiles.build_common import Findings, check_names, common_values, head_values, states_of
+from device_profiles.build_mqtt import build_mqtt
 from device_profiles.lined_yaml import Location
-from device_profiles.vocabulary import CONVERSIONS, QUANTITIES, PointKind, Quantity, conversion, quantity_of
-
-DEFAULT_RATES: Mapping[str, int] = {"fast": 5, "normal": 10, "slow": 60, "setup": 3600}
-FLOAT_DECIMALS = 3
-DECIMALS_MAX = 9
-
-_QUALIFIERS = {
-    "total": ("total", "合计"),
-    "average": ("average", "平均"),
-    "maximum": ("maximum", "最大"),
-    "sum": ("sum", "合计"),
-    "n": ("neutral", "中性线"),
-    "partial": ("partial", "可清零"),
-}
-
-
-@dataclass(slots=True)
-class Findings:
-    """Mistakes found while building, each at a location of the merged document."""
-
-    found: list[tuple[Location, str, str]] = field(default_factory=list)
-
-    def add(self, location: Location, what: str, remedy: str) -> None:
-        """Note one mistake."""
-        self.found.append((location, what, remedy))
-
+from device_profiles.vocabulary import QUANTITIES, PointKind
 
 Instances = Mapping[str, Sequence[int]]
 
@@ -45,22 +18,7 @@ def build(
     """Return the profile a file describes; mistakes go to `to`, and the result is then not to be used."""
     if isinstance(file, schema.ModbusFile):
         return _modbus(file, revision, instances, to)
-    return _mqtt(file, revision, to)
-
-
-def _head(file: schema.HeadFile, revision: str) -> dict[str, Any]:
-    return {
-        "name": file.profile,
-        "revision": revision,
-        "category": file.category,
-        "label_en": file.label.en,
-        "label_zh": file.label.zh,
-        "products": tuple(f"{product.brand} {product.model}" for product in file.products),
-        "source": file.source,
-        "confidence": file.confidence,
-        "notes": file.notes.strip(),
-        "rates": {**DEFAULT_RATES, **file.rates},
-    }
+    return build_mqtt(file, revision, to)
 
 
 def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Findings) -> model.ModbusProfile:
@@ -69,7 +27,7 @@ def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Fi
         points += _block_points(block, file, ("blocks", index), instances.get(block.name), to)
     if not points:
         to.add(("points",), "no points", "add at least one point")
-    _check_names(points, to)
+    check_names(points, to)
     _check_references(points, to)
     _check_overlaps([point for point in points if point.name in {entry.name for entry in file.points}], to)
     names = {point.name for point in points}
@@ -81,7 +39,7 @@ def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Fi
         if points[index].count > limits.registers_per_read:
             to.add(("points", index), f"{point.name} is longer than one read", "raise limits.registers_per_read")
     return model.ModbusProfile(
-        **_head(file, revision),
+        **head_values(file, revision),
         points=tuple(points),
         limits=model.Limits(**{**limits.model_dump(), "holes": tuple(limits.holes)}),
         serial=model.Serial(**file.serial.model_dump()),
@@ -157,83 +115,13 @@ def _moved(
     )
 
 
-def _common(
-    entry: schema.PointFile, location: Location, to: Findings, base_name: str, *, is_float: bool
-) -> dict[str, Any]:
-    quantity = _quantity(entry, location, to, base_name)
-    factor = Fraction(1)
-    if entry.device_unit is not None:
-        found = conversion(entry.device_unit, quantity.unit)
-        if found is None:
-            known = [source for source, target in CONVERSIONS if target == quantity.unit]
-            what = f"cannot convert {entry.device_unit} to {quantity.unit or 'a plain number'}"
-            to.add((*location, "device_unit"), what, f"use one of: {', '.join([quantity.unit, *known])}")
-        factor = found or factor
-    multiplier = entry.scale * factor
-    exact = quantity.is_billing if entry.exact is None else entry.exact
-    en, zh = _labels(entry, quantity, base_name)
-    low, high = entry.range or (quantity.low, quantity.high)
-    return {
-        "name": entry.name,
-        "quantity": quantity.name,
-        "unit": quantity.unit,
-        "brick": entry.brick or quantity.brick,
-        "kind": entry.kind or quantity.kind,
-        "label_en": en,
-        "label_zh": zh,
-        "rate": entry.rate or quantity.rate,
-        "is_cumulative": quantity.is_cumulative,
-        "exact": exact,
-        "scale": _decimals(entry, multiplier, entry.offset * factor, is_float=is_float) if exact else None,
-        "multiplier": multiplier,
-        "offset": entry.offset * factor,
-        "low": None if low is None else float(low),
-        "high": None if high is None else float(high),
-        "is_optional": entry.optional,
-    }
-
-
-def _quantity(entry: schema.PointFile, location: Location, to: Findings, base_name: str) -> Quantity:
-    wanted = entry.quantity or base_name
-    found = QUANTITIES.get(wanted) if entry.quantity else quantity_of(base_name)
-    if found is None:
-        near = get_close_matches(wanted, QUANTITIES, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see device_profiles/vocabulary.py"
-        key = "quantity" if entry.quantity else "name"
-        to.add((*location, key), f"“{wanted}” is not a known quantity", f"give `quantity:`; {hint}")
-        return QUANTITIES["status_code"]
-    return found
-
-
-def _decimals(entry: schema.PointFile, multiplier: Fraction, offset: Fraction, *, is_float: bool) -> int:
-    if entry.decimals is not None:
-        return entry.decimals
-    floats = is_float or getattr(entry, "exponent", None) or getattr(entry, "unit_code", None)
-    if not floats:
-        for decimals in range(DECIMALS_MAX + 1):
-            if all((number * 10**decimals).denominator == 1 for number in (multiplier, offset)):
-                return decimals
-    return FLOAT_DECIMALS
-
-
-def _labels(entry: schema.PointFile, quantity: Quantity, base_name: str) -> tuple[str, str]:
-    if entry.label is not None:
-        return entry.label.en, entry.label.zh
-    prefix = re.match(r"^(.*?_\d+_)", entry.name.removesuffix(base_name)) if entry.name != base_name else None
-    copy = prefix.group(1).replace("_", " ") if prefix else ""
-    rest = base_name.removeprefix(quantity.name).strip("_")
-    words = [_QUALIFIERS.get(word, (word.upper() if len(word) <= 3 else word,) * 2) for word in rest.split("_") if word]
-    en = " ".join([f"{copy}{quantity.en}", *(word[0] for word in words)])
-    return en, "".join([f"{copy}{quantity.zh}", *(f" {word[1]}" for word in words)])
-
-
 def _modbus_point(
     entry: schema.ModbusPointFile, file: schema.ModbusFile, location: Location, to: Findings, base_name: str = ""
 ) -> model.ModbusPoint:
     defaults = file.defaults
     function = entry.function or defaults.function
     count = _count(entry, function, location, to)
-    common = _common(entry, location, to, base_name or entry.name, is_float=entry.type.is_float)
+    common = common_values(entry, location, to, base_name or entry.name, is_float=entry.type.is_float)
     if entry.type.is_text:
         common["kind"] = PointKind.ATTRIBUTE
     elif common["kind"] is PointKind.ATTRIBUTE:
@@ -241,7 +129,7 @@ def _modbus_point(
     if entry.address + count > 65536:
         to.add((*location, "address"), "the value would end after address 65535", "correct address or count")
     mask, shift = _mask(entry, location, to)
-    states, codes = _states(entry.states, QUANTITIES[common["quantity"]], location, to)
+    states, codes = states_of(entry.states, QUANTITIES[common["quantity"]], location, to)
     write = _write(entry, function, states, location, to) if entry.write else None
     return model.ModbusPoint(
         **common,
@@ -295,28 +183,6 @@ def _mask(entry: schema.ModbusPointFile, location: Location, to: Findings) -> tu
     return entry.mask, entry.shift or 0
 
 
-def _states(
-    given: Mapping[Any, str] | None, quantity: Quantity, location: Location, to: Findings
-) -> tuple[dict[int, str], dict[Any, int]]:
-    """Return published code → word, and raw → published code."""
-    if given is None:
-        return dict(quantity.states), {code: code for code in quantity.states}
-    if not quantity.states:
-        if all(isinstance(raw, int) for raw in given):
-            return dict(given), {raw: raw for raw in given}
-        numbered = {word: number for number, word in enumerate(dict.fromkeys(given.values()))}
-        return {number: word for word, number in numbered.items()}, {raw: numbered[word] for raw, word in given.items()}
-    numbers = {word: code for code, word in quantity.states.items()}
-    codes: dict[Any, int] = {}
-    for raw, word in given.items():
-        if word in numbers:
-            codes[raw] = numbers[word]
-        else:
-            known = ", ".join(numbers)
-            to.add((*location, "states", raw), f"“{word}” is not a state of {quantity.name}", f"use one of: {known}")
-    return {code: word for code, word in quantity.states.items() if code in codes.values()}, codes
-
-
 def _sentinels(
     entry: schema.ModbusPointFile, defaults: schema.ModbusDefaults, count: int, location: Location, to: Findings
 ) -> tuple[tuple[int, ...], ...]:
@@ -366,14 +232,6 @@ def _write(
     )
 
 
-def _check_names(points: Iterable[model.Point], to: Findings) -> None:
-    seen: set[str] = set()
-    for index, point in enumerate(points):
-        if point.name in seen:
-            to.add(("points", index, "name"), f"“{point.name}” is used twice", "give every point its own name")
-        seen.add(point.name)
-
-
 def _check_references(points: Sequence[model.ModbusPoint], to: Findings) -> None:
     types = {point.name: point for point in points}
     for index, point in enumerate(points):
@@ -410,77 +268,3 @@ def _may_share(one: model.ModbusPoint, other: model.ModbusPoint) -> bool:
         return one.address == other.address and one.mask & other.mask == 0
     halves = {one.type, other.type}
     return len(halves) == 2 and all(half.endswith(("_high", "_low")) for half in halves)
-
-
-def _mqtt(file: schema.MqttFile, revision: str, to: Findings) -> model.MqttProfile:
-    messages = tuple(_message(entry, index, to) for index, entry in enumerate(file.messages))
-    points = [point for message in messages for point in message.points]
-    _check_names(points, to)
-    availability = file.availability
-    topics = [entry.topic for entry in file.messages] + ([availability.topic] if availability else [])
-    return model.MqttProfile(
-        **_head(file, revision),
-        messages=messages,
-        parameters=tuple(sorted({name for topic in topics for name in re.findall(r"\{(\w+)\}", topic)})),
-        availability=availability
-        and model.Availability(
-            topic=availability.topic,
-            path=schema.parse_path(availability.path),
-            online=tuple(availability.online),
-            offline=tuple(availability.offline),
-        ),
-    )
-
-
-def _message(entry: schema.MessageFile, index: int, to: Findings) -> model.Message:
-    location = ("messages", index)
-    if entry.payload == "text" and len(entry.points) > 1:
-        to.add((*location, "points"), "a text payload is one value", "keep one point")
-    return model.Message(
-        topic=entry.topic,
-        text=entry.payload == "text",
-        qos=entry.qos,
-        retained=entry.retained,
-        time=entry.time
-        and model.PayloadTime(path=schema.parse_path(entry.time.path), format=entry.time.format, zone=entry.time.zone),
-        sequence=schema.parse_path(entry.sequence) if entry.sequence else None,
-        points=tuple(
-            _mqtt_point(point, index, (*location, "points", number), entry, to)
-            for number, point in enumerate(entry.points)
-        ),
-        events=tuple(
-            model.EventRule(
-                kind=event.kind,
-                fields={key: schema.parse_path(path) for key, path in event.fields.items()},
-                values={key: dict(words) for key, words in event.values.items()},
-                constants=dict(event.constants),
-                where={
-                    schema.parse_path(path): tuple(str(value) for value in values)
-                    for path, values in event.where.items()
-                },
-                sequence="sequence" if "sequence" in event.fields else None,
-            )
-            for event in entry.events
-        ),
-        example=entry.example,
-    )
-
-
-def _mqtt_point(
-    entry: schema.MqttPointFile, message: int, location: Location, parent: schema.MessageFile, to: Findings
-) -> model.MqttPoint:
-    if entry.path is None and parent.payload == "json":
-        to.add((*location, "path"), "is missing", "say where the value stands: path: $.temperature")
-    common = _common(entry, location, to, entry.name, is_float=True)
-    given = entry.states
-    quantity = QUANTITIES[common["quantity"]]
-    states, codes = _states(given, quantity, location, to) if given else (dict(quantity.states), {})
-    return model.MqttPoint(
-        **common,
-        states=states,
-        message=message,
-        path=schema.parse_path(entry.path) if entry.path else (),
-        codes=codes,
-        sentinels=tuple(str(value) for value in entry.sentinels),
-        missing=entry.missing,
-    )

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from device_profiles import schema
-from device_profiles.build import Findings, Instances, build
+from device_profiles.build import Instances, build
+from device_profiles.build_common import Findings
 from device_profiles.lined_yaml import LinedFile, Location, Problem, ProfileError, dotted, read_yaml
 from device_profiles.model import ModbusProfile, MqttProfile, Profile
 
