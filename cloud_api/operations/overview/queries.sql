@@ -51,3 +51,7 @@ SELECT e.id AS equipment_id, e.code, ep.role, ep.point_id, p.unit, v.value, v.ob
 SELECT starts_at, ends_at, quantity, quality FROM interval
  WHERE register_id = %(register_id)s AND starts_at >= %(start)s AND starts_at < %(end)s AND quality <> 'missing'
  ORDER BY starts_at;
+
+-- name: visible_points
+-- Those of the given points that the viewer may see: row-level security decides.
+SELECT id FROM point WHERE id = ANY(%(points)s);

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
 from cloud_api.db.queries import load_queries
-from cloud_api.kit.ids import RegisterId, SiteId
+from cloud_api.kit.ids import PointId, RegisterId, SiteId
 from cloud_api.kit.period import Period
 from cloud_api.operations.overview.model import MeterNow, PointNow, Site
 from cloud_api.operations.overview.today import Interval
@@ -57,6 +57,12 @@ async def intervals(conn: AsyncConnection, register_id: RegisterId, period: Peri
         queries.intervals, {"register_id": register_id, "start": period.start, "end": period.end}
     )
     return [Interval(row[0], row[1], row[2]) for row in await cursor.fetchall()]
+
+
+async def visible_points(conn: AsyncConnection, points: Sequence[PointId]) -> frozenset[PointId]:
+    """Return the points that row-level security shows."""
+    cursor = await conn.execute(queries.visible_points, {"points": list(points)})
+    return frozenset(PointId(row[0]) for row in await cursor.fetchall())
 
 
 def point_now(row: dict[str, Any]) -> PointNow:

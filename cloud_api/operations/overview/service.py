@@ -1,10 +1,12 @@
 """What the building does now, and how today compares."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection
 
 from cloud_api.kit.errors import NotFound
+from cloud_api.kit.ids import PointId
 from cloud_api.kit.period import local_days
 from cloud_api.operations.overview import repository
 from cloud_api.operations.overview.model import MeterNow, Overview, PointNow, RoomNow, Site, TenantNow, Today
@@ -54,6 +56,11 @@ async def today(conn: AsyncConnection, now: datetime) -> Today | None:
     day = now.astimezone(where.zone).date()
     period = local_days(first_day_needed(day), day + timedelta(days=1), where.zone)
     return compare(await repository.intervals(conn, main.register_id, period), now, where.zone)
+
+
+async def visible_points(conn: AsyncConnection, points: Sequence[PointId]) -> frozenset[PointId]:
+    """Return those of `points` that the viewer may see."""
+    return await repository.visible_points(conn, points)
 
 
 def _tenants(pairs: list[dict[str, object]], meters: dict[object, MeterNow]) -> list[TenantNow]:

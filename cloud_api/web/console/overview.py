@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from cloud_api.alarms import service as alarms
 from cloud_api.alarms.model import AlarmId
+from cloud_api.devices import service as devices
 from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.i18n import format_number
@@ -16,7 +17,7 @@ from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.operations.overview import service
 from cloud_api.operations.overview.model import MeterNow, PointNow, RoomNow, TenantNow, Today
 from cloud_api.web.shared.charts import Limit, Series, TimeChart, chart_response
-from cloud_api.web.shared.live import STALE_AFTER_S, LiveValue
+from cloud_api.web.shared.live import STALE_AFTER_S, LiveValue, live_url
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FacilitiesPage, Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
@@ -33,8 +34,17 @@ ALARMS_SHOWN = 6
 class Row:
     """One line of a list: a thing and its moving value."""
 
-    thing: MeterNow | TenantNow | RoomNow
+    thing: MeterNow | TenantNow
     value: LiveValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomRow:
+    """A room with its air."""
+
+    thing: RoomNow
+    temperature: LiveValue | None
+    co2: LiveValue | None
 
 
 @router.get("")
@@ -46,17 +56,25 @@ async def overview(page: StaffPage) -> Response:
     except NotFound:
         return page.render("console/no_site.html")
     today = await service.today(page.conn, now)
+    total = _live([m.power for m in shown.meters_of("main")], now)
+    floors = [Row(thing=m, value=_live([m.power], now)) for m in shown.meters_of("floor")]
+    tenants = _by_power([Row(thing=t, value=_live(t.power, now)) for t in shown.tenants])
+    rooms = [_room(room, now) for room in shown.rooms]
+    outdoor = _live([shown.outdoor_temperature], now, factor=1)
+    in_rooms = [value for room in rooms for value in (room.temperature, room.co2)]
     return page.render(
         "console/overview.html",
         overview=shown,
         today=today,
         comparison=_comparison(today),
-        total=_live([m.power for m in shown.meters_of("main")], now),
-        floors=[Row(thing=m, value=_live([m.power], now)) for m in shown.meters_of("floor")],
-        tenants=_by_power([Row(thing=t, value=_live(t.power, now)) for t in shown.tenants]),
-        rooms=[_room(room, now) for room in shown.rooms],
-        outdoor=_live([shown.outdoor_temperature], now, factor=1),
+        total=total,
+        floors=floors,
+        tenants=tenants,
+        rooms=rooms,
+        outdoor=outdoor,
         co2_high=CO2_HIGH_PPM,
+        stream=live_url("/console/live", [total, outdoor, *(r.value for r in (*floors, *tenants)), *in_rooms]),
+        gateways=await devices.gateways(page.conn),
         **await alarm_strip(page),
     )
 
@@ -131,6 +149,6 @@ def _by_power(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: -(row.value.amount or 0.0))
 
 
-def _room(room: RoomNow, now: datetime) -> dict[str, object]:
+def _room(room: RoomNow, now: datetime) -> RoomRow:
     values = {role: _live([point], now, factor=1) for role, point in room.points.items()}
-    return {"thing": room, "temperature": values.get("zone_temp"), "co2": values.get("co2")}
+    return RoomRow(thing=room, temperature=values.get("zone_temp"), co2=values.get("co2"))

@@ -1,12 +1,23 @@
-"""A value that moves on the page: what the macro `ui.live` draws first and app.js keeps moving."""
+"""A value that moves on the page (`ui.live` draws it first, app.js keeps it moving), and the page's stream."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from cloud_api.db.pool import transaction
+from cloud_api.db.request import clock_of, pool_of
+from cloud_api.identity.model import Viewer
+from cloud_api.kit.errors import Invalid
 from cloud_api.kit.ids import PointId
+from cloud_api.operations.overview import service as overview
+from cloud_api.web.shared.live_hub import LiveHub
+
+POINTS_MAX = 1000  # On one page.
 
 # Three missed polls of a slow device; the page dims what is older.
 STALE_AFTER_S = 60.0
@@ -74,3 +85,44 @@ class LiveValue:
         """What the page starts from: point → [value, milliseconds]."""
         parts = {str(p.point_id): [p.value, int(p.observed_at.timestamp() * 1000)] for p in self.parts if p.observed_at}
         return json.dumps(parts, separators=(",", ":"))
+
+
+def live_url(path: str, values: Iterable[LiveValue | None]) -> str:
+    """Return the address of the stream for a page that shows `values`."""
+    points = sorted({point for value in values if value for point in value.point_ids})
+    return f"{path}?points={','.join(str(point) for point in points[:POINTS_MAX])}"
+
+
+def parse_points(text: str) -> list[PointId]:
+    """Read ids separated by commas."""
+    try:
+        points = [PointId(int(part)) for part in text.split(",") if part]
+    except ValueError:
+        raise Invalid("points are numbers separated by commas") from None
+    if len(points) > POINTS_MAX:
+        raise Invalid(f"a page shows at most {POINTS_MAX} points")
+    return points
+
+
+async def visible_points(request: Request, viewer: Viewer, points: Sequence[PointId]) -> frozenset[PointId]:
+    """Return those of `points` that the viewer may see."""
+    async with transaction(pool_of(request), viewer.scope) as conn:
+        return await overview.visible_points(conn, points)
+
+
+def stream(request: Request, points: Iterable[PointId], kinds: Iterable[str]) -> StreamingResponse:
+    """Answer with the events of these points until the page closes."""
+    return StreamingResponse(
+        hub_of(request).events(points, kinds),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+def hub_of(request: Request) -> LiveHub:
+    """Return the process's hub, made at the first open page."""
+    state = request.app.state
+    if not hasattr(state, "live_hub"):
+        url = state.settings.database_url.get_secret_value()
+        state.live_hub = LiveHub(url, pool_of(request), clock_of(request))
+    return state.live_hub
