@@ -54,10 +54,21 @@ class GatewayFeed:
     def beat(self, offline=()):
         now_ms = _ms(datetime.now(UTC))
         states = [
-            {"name": m["code"], "state": "offline" if m["code"] in offline else "online", "since_ms": now_ms, "last_error": "no answer" if m["code"] in offline else ""}
+            {
+                "name": m["code"],
+                "state": "offline" if m["code"] in offline else "online",
+                "since_ms": now_ms,
+                "last_error": "no answer" if m["code"] in offline else "",
+            }
             for m in self.building["meters"]
         ]
-        body = {"v": 1, "sent_at_ms": now_ms, "clock_offset_ms": 2, "devices": states, "outbox": {"rows": 0, "bytes": 0}}
+        body = {
+            "v": 1,
+            "sent_at_ms": now_ms,
+            "clock_offset_ms": 2,
+            "devices": states,
+            "outbox": {"rows": 0, "bytes": 0},
+        }
         return self.http.post("/ingest/v1/heartbeat", json=body)
 
     def history(self, days, until=None):
@@ -82,7 +93,9 @@ class GatewayFeed:
     def live(self, at=None):
         """Send what every point says now."""
         at = at or datetime.now(UTC)
-        rows = [(f"{m['code']}/active_power_total", at, self.power_w(m, at, wobble=True)) for m in self.building["meters"]]
+        rows = [
+            (f"{m['code']}/active_power_total", at, self.power_w(m, at, wobble=True)) for m in self.building["meters"]
+        ]
         for equipment in self.building["equipment"]:
             for role, address in (equipment.get("points") or {}).items():
                 if role in ROLES:
@@ -138,12 +151,27 @@ class GatewayFeed:
     def _meter_device(self, name):
         points = [
             {"name": "active_power_total", "unit": "W", "quantity": "active_power"},
-            {"name": "active_energy_import", "unit": "kWh", "scale": 3, "cumulative": True, "quantity": "active_energy_import"},
+            {
+                "name": "active_energy_import",
+                "unit": "kWh",
+                "scale": 3,
+                "cumulative": True,
+                "quantity": "active_energy_import",
+            },
         ]
         return self._device(name, points)
 
     def _device(self, name, points):
-        return {"name": name, "label": name, "profile": "eastron_sdm630", "bus": "tcp-1", "address": "", "poll_s": 1, "timeout_s": 10, "points": points}
+        return {
+            "name": name,
+            "label": name,
+            "profile": "eastron_sdm630",
+            "bus": "tcp-1",
+            "address": "",
+            "poll_s": 1,
+            "timeout_s": 10,
+            "points": points,
+        }
 
 
 def _ms(instant):

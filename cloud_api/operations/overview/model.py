@@ -7,6 +7,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from cloud_api.kit.ids import MeterId, PointId, RegisterId, SiteId, TenantId
+from device_profiles.vocabulary import QUANTITIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,34 @@ class PointNow:
     value: float | None
     observed_at: datetime | None
     poll_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePoint:
+    """A point of a device with its latest observation, whatever its quality (code as on the wire)."""
+
+    point_id: PointId
+    name: str
+    kind: str
+    quantity: str
+    unit: str
+    is_cumulative: bool
+    value: float | None
+    observed_at: datetime | None
+    quality: int | None
+    poll_s: float | None
+
+    @property
+    def name_zh(self) -> str:
+        """Its quantity in Chinese, or the point's own name."""
+        known = QUANTITIES.get(self.quantity)
+        return known.zh if known else self.name
+
+    @property
+    def name_en(self) -> str:
+        """Its quantity in English, or the point's own name."""
+        known = QUANTITIES.get(self.quantity)
+        return known.en if known else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,3 +55,12 @@ SELECT starts_at, ends_at, quantity, quality FROM interval
 -- name: visible_points
 -- Those of the given points that the viewer may see: row-level security decides.
 SELECT id FROM point WHERE id = ANY(%(points)s);
+
+-- name: device_points
+-- Every point of a device with its latest value, as good as it is.
+SELECT p.id AS point_id, p.name, p.kind, p.quantity, p.unit, p.is_cumulative, v.value, v.observed_at, v.quality, d.poll_s
+  FROM point p
+  JOIN device d ON d.id = p.device_id
+  LEFT JOIN latest_value v ON v.point_id = p.id
+ WHERE p.device_id = %(device_id)s AND p.retired_at IS NULL
+ ORDER BY p.kind, p.name;

@@ -8,9 +8,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
 from cloud_api.db.queries import load_queries
-from cloud_api.kit.ids import PointId, RegisterId, SiteId
+from cloud_api.kit.ids import DeviceId, PointId, RegisterId, SiteId
 from cloud_api.kit.period import Period
-from cloud_api.operations.overview.model import MeterNow, PointNow, Site
+from cloud_api.operations.overview.model import DevicePoint, MeterNow, PointNow, Site
 from cloud_api.operations.overview.today import Interval
 
 queries = load_queries(__file__)
@@ -63,6 +63,13 @@ async def visible_points(conn: AsyncConnection, points: Sequence[PointId]) -> fr
     """Return the points that row-level security shows."""
     cursor = await conn.execute(queries.visible_points, {"points": list(points)})
     return frozenset(PointId(row[0]) for row in await cursor.fetchall())
+
+
+async def device_points(conn: AsyncConnection, device_id: DeviceId) -> list[DevicePoint]:
+    """Return a device's points with their latest values."""
+    async with conn.cursor(row_factory=class_row(DevicePoint)) as cur:
+        await cur.execute(queries.device_points, {"device_id": device_id})
+        return await cur.fetchall()
 
 
 def point_now(row: dict[str, Any]) -> PointNow:

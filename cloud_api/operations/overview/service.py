@@ -6,10 +6,19 @@ from datetime import datetime, timedelta
 from psycopg import AsyncConnection
 
 from cloud_api.kit.errors import NotFound
-from cloud_api.kit.ids import PointId
+from cloud_api.kit.ids import DeviceId, PointId
 from cloud_api.kit.period import local_days
 from cloud_api.operations.overview import repository
-from cloud_api.operations.overview.model import MeterNow, Overview, PointNow, RoomNow, Site, TenantNow, Today
+from cloud_api.operations.overview.model import (
+    DevicePoint,
+    MeterNow,
+    Overview,
+    PointNow,
+    RoomNow,
+    Site,
+    TenantNow,
+    Today,
+)
 from cloud_api.operations.overview.today import compare, first_day_needed
 
 ROOM_ROLES = ("zone_temp", "co2", "humidity")
@@ -56,6 +65,11 @@ async def today(conn: AsyncConnection, now: datetime) -> Today | None:
     day = now.astimezone(where.zone).date()
     period = local_days(first_day_needed(day), day + timedelta(days=1), where.zone)
     return compare(await repository.intervals(conn, main.register_id, period), now, where.zone)
+
+
+async def device_points(conn: AsyncConnection, device_id: DeviceId) -> list[DevicePoint]:
+    """Return a device's points with their latest values; nothing for a device that is not the viewer's."""
+    return await repository.device_points(conn, device_id)
 
 
 async def visible_points(conn: AsyncConnection, points: Sequence[PointId]) -> frozenset[PointId]:

@@ -14,8 +14,10 @@ from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.i18n import format_number
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.occupancy import service as occupancy
 from cloud_api.operations.overview import service
-from cloud_api.operations.overview.model import MeterNow, PointNow, RoomNow, TenantNow, Today
+from cloud_api.operations.overview.model import MeterNow, PointNow, RoomNow, Site, TenantNow, Today
+from cloud_api.web.console.devices import gateway_health
 from cloud_api.web.shared.charts import Limit, Series, TimeChart, chart_response
 from cloud_api.web.shared.live import STALE_AFTER_S, LiveValue, live_url
 from cloud_api.web.shared.navigation import NavItem
@@ -59,7 +61,7 @@ async def overview(page: StaffPage) -> Response:
     total = _live([m.power for m in shown.meters_of("main")], now)
     floors = [Row(thing=m, value=_live([m.power], now)) for m in shown.meters_of("floor")]
     tenants = _by_power([Row(thing=t, value=_live(t.power, now)) for t in shown.tenants])
-    rooms = [_room(room, now) for room in shown.rooms]
+    rooms = _stuffiest_first([_room(room, now) for room in shown.rooms])
     outdoor = _live([shown.outdoor_temperature], now, factor=1)
     in_rooms = [value for room in rooms for value in (room.temperature, room.co2)]
     return page.render(
@@ -74,7 +76,7 @@ async def overview(page: StaffPage) -> Response:
         outdoor=outdoor,
         co2_high=CO2_HIGH_PPM,
         stream=live_url("/console/live", [total, outdoor, *(r.value for r in (*floors, *tenants)), *in_rooms]),
-        gateways=await devices.gateways(page.conn),
+        **await health(page, shown.site),
         **await alarm_strip(page),
     )
 
@@ -83,6 +85,12 @@ async def overview(page: StaffPage) -> Response:
 async def overview_alarms(page: StaffPage) -> Response:
     """Draw the alarm list anew when one changes."""
     return page.render("console/overview_alarms.html", **await alarm_strip(page))
+
+
+@router.get("/overview/health")
+async def overview_health(page: StaffPage) -> Response:
+    """Draw people and device health anew."""
+    return page.render("console/overview_health.html", **await health(page, await service.site(page.conn)))
 
 
 @router.post("/overview/alarms/{alarm_id}/acknowledge")
@@ -131,6 +139,19 @@ async def alarm_strip(page: Page[StaffViewer]) -> dict[str, Any]:
     }
 
 
+async def health(page: Page[StaffViewer], where: Site) -> dict[str, Any]:
+    """Return who is in, and which gateways and devices answer."""
+    now = page.clock.now()
+    gateways = [gateway_health(g, now) for g in await devices.gateways(page.conn)]
+    return {
+        "people": await occupancy.people_now(page.conn, where.id, where.zone, now),
+        "gateways": gateways,
+        "gateways_heard": sum(g["is_heard"] for g in gateways),
+        "devices_total": sum(g["device_count"] for g in gateways),
+        "devices_silent": sum(g["offline_count"] for g in gateways),
+    }
+
+
 def _comparison(today: Today | None) -> tuple[str, str] | None:
     """Return today's energy against similar days: the share in per cent, and whether it is more or less."""
     if today is None or not today.similar_energy_kwh:
@@ -147,6 +168,10 @@ def _live(points: Sequence[PointNow | None], now: datetime, *, factor: float = K
 
 def _by_power(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: -(row.value.amount or 0.0))
+
+
+def _stuffiest_first(rooms: list[RoomRow]) -> list[RoomRow]:
+    return sorted(rooms, key=lambda row: -((row.co2.amount if row.co2 else None) or 0.0))
 
 
 def _room(room: RoomNow, now: datetime) -> RoomRow:

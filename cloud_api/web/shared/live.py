@@ -1,11 +1,13 @@
 """A value that moves on the page (`ui.live` draws it first, app.js keeps it moving), and the page's stream."""
 
+import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+import orjson
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
@@ -14,10 +16,13 @@ from cloud_api.db.request import clock_of, pool_of
 from cloud_api.identity.model import Viewer
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.ids import PointId
+from cloud_api.kit.scope import SYSTEM
 from cloud_api.operations.overview import service as overview
-from cloud_api.web.shared.live_hub import LiveHub
+from cloud_api.telemetry import service as telemetry
+from cloud_api.telemetry.live import RESYNC, Audience, Notice
 
 POINTS_MAX = 1000  # On one page.
+KEEP_ALIVE_S = 15.0
 
 # Three missed polls of a slow device; the page dims what is older.
 STALE_AFTER_S = 60.0
@@ -110,19 +115,51 @@ async def visible_points(request: Request, viewer: Viewer, points: Sequence[Poin
         return await overview.visible_points(conn, points)
 
 
-def stream(request: Request, points: Iterable[PointId], kinds: Iterable[str]) -> StreamingResponse:
-    """Answer with the events of these points until the page closes."""
+def stream(request: Request, points: frozenset[PointId], kinds: Collection[str]) -> StreamingResponse:
+    """Answer with the events of these points, and with notices of these `kinds`, until the page closes."""
     return StreamingResponse(
-        hub_of(request).events(points, kinds),
+        _events(request, points, kinds),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-def hub_of(request: Request) -> LiveHub:
-    """Return the process's hub, made at the first open page."""
-    state = request.app.state
-    if not hasattr(state, "live_hub"):
-        url = state.settings.database_url.get_secret_value()
-        state.live_hub = LiveHub(url, pool_of(request), clock_of(request))
-    return state.live_hub
+async def _events(request: Request, points: frozenset[PointId], kinds: Collection[str]) -> AsyncIterator[bytes]:
+    with request.app.state.live.subscribe(_audience(points, kinds)) as subscription:
+        yield b"retry: 2000\n\n" + await _snapshot(request, points)
+        while True:
+            try:
+                notice = await asyncio.wait_for(subscription.next(), KEEP_ALIVE_S)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            if notice.kind == RESYNC.kind:
+                yield await _snapshot(request, points)
+            yield _event(notice.kind, notice.data)
+
+
+def _audience(points: frozenset[PointId], kinds: Collection[str]) -> Audience:
+    """Let through the page's own points, the wanted notices without what they name, and the order to fetch anew."""
+
+    def see(notice: Notice) -> Notice | None:
+        if notice.kind == "values":
+            rows = [row for row in notice.data["values"] if row["point"] in points]
+            return Notice(kind="values", data={"values": rows}) if rows else None
+        return Notice(kind=notice.kind, data={}) if notice.kind in kinds or notice.kind == RESYNC.kind else None
+
+    return see
+
+
+async def _snapshot(request: Request, points: frozenset[PointId]) -> bytes:
+    """Return the newest values of a page's points, and the server's time that ages are counted by."""
+    async with transaction(pool_of(request), SYSTEM) as conn:
+        newest = await telemetry.latest_values(conn, sorted(points))
+    rows = [
+        {"point": v.point_id, "value": v.value, "quality": v.quality, "at_ms": int(v.observed_at.timestamp() * 1000)}
+        for v in newest
+    ]
+    return _event("values", {"now_ms": int(clock_of(request).now().timestamp() * 1000), "values": rows})
+
+
+def _event(kind: str, data: Mapping[str, Any]) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(dict(data)) + b"\n\n"

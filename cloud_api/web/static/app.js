@@ -5,7 +5,7 @@ const language = document.documentElement.lang;
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" });
 const UNITS = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
 
-// --- Time. The server's clock counts, not the reader's: each event carries the server's time.
+// --- Time. The server's clock counts, not the reader's: a stream begins with the server's time.
 let clockOffsetMs = 0;
 const nowMs = () => Date.now() + clockOffsetMs;
 
@@ -67,14 +67,14 @@ const showAge = (element) => {
 };
 
 const receiveValues = (message) => {
-  clockOffsetMs = message.now_ms - Date.now();
-  const changed = new Map(Object.entries(message.values)); // point → [value, at_ms, quality]
+  if (message.now_ms) clockOffsetMs = message.now_ms - Date.now();
+  const changed = new Map(message.values.map((row) => [String(row.point), row]));
   for (const element of document.querySelectorAll("[data-points]")) {
     let touched = false;
     for (const point of element.dataset.points.split(" ")) {
       const news = changed.get(point);
       if (!news) continue;
-      stateOf(element).set(point, [news[2] <= 1 ? news[0] : null, news[1]]);
+      stateOf(element).set(point, [news.quality <= 1 ? news.value : null, news.at_ms]);
       touched = true;
     }
     if (touched) show(element);
@@ -94,7 +94,7 @@ let openedBefore = false;
 document.addEventListener("htmx:sseOpen", () => {
   document.body.classList.remove("disconnected");
   // After an interruption something was missed: every live fragment is fetched anew.
-  if (openedBefore) for (const part of document.querySelectorAll("[hx-trigger*='sse:']")) htmx.trigger(part, "live-resync");
+  if (openedBefore) for (const part of document.querySelectorAll("[hx-trigger*='sse:']")) htmx.trigger(part, "sse:resync");
   openedBefore = true;
 });
 document.addEventListener("htmx:sseError", () => document.body.classList.add("disconnected"));

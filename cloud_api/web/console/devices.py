@@ -1,0 +1,141 @@
+"""Gateways and devices: who answers, who does not, and what each says now."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from cloud_api.devices import service
+from cloud_api.identity.model import StaffViewer
+from cloud_api.kit.errors import NotFound
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.kit.ids import DeviceId, PointId
+from cloud_api.kit.period import Period
+from cloud_api.operations.overview import service as overview
+from cloud_api.operations.overview.model import DevicePoint
+from cloud_api.telemetry import service as telemetry
+from cloud_api.telemetry.model import SeriesStep
+from cloud_api.web.shared.charts import Series, TimeChart, chart_response
+from cloud_api.web.shared.live import LiveValue, live_url
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import Page, StaffPage
+from cloud_api.web.shared.templates import gettext as _
+
+router = APIRouter(prefix="/console/devices")
+NAV = NavItem(group="live", order=40, label=N_("Devices"), href="/console/devices", icon="device")
+
+# Three heartbeats of ten seconds: what is older is shown as silent.
+GATEWAY_SILENT_AFTER = timedelta(seconds=30)
+CHART_HOURS = (1, 6, 24, 168)
+COURSE_STEPS = 400
+
+
+@router.get("")
+async def list_devices(
+    page: StaffPage,
+    state: Annotated[str, Query(pattern="^(|online|offline|unknown)$")] = "",
+    gateway: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
+    """List gateways with their health, and devices with their state."""
+    found = [d for d in await service.devices(page.conn) if d["retired_at"] is None]
+    gateways = [gateway_health(g, page.clock.now()) for g in await service.gateways(page.conn)]
+    shown = [d for d in found if (not state or d["state"] == state) and (not gateway or d["gateway_name"] == gateway)]
+    return page.render(
+        "console/devices.html",
+        fragment="devices",
+        gateways=gateways,
+        devices=sorted(shown, key=lambda d: (d["state"] == "online", d["gateway_name"], d["bus"], d["name"])),
+        offline=sum(d["state"] == "offline" for d in found),
+        total=len(found),
+        state=state,
+        gateway=gateway,
+    )
+
+
+@router.get("/{device_id}")
+async def device(page: StaffPage, device_id: int) -> Response:
+    """Show one device with the latest value of each point."""
+    shown = await _device(page, device_id)
+    points = await overview.device_points(page.conn, DeviceId(device_id))
+    now = page.clock.now()
+    stale_after_s = max(60.0, 3 * (shown["poll_s"] or 0))
+    rows = [
+        {"point": point, "value": LiveValue(parts=[point], now=now, decimals=2, stale_after_s=stale_after_s)}
+        for point in points
+    ]
+    return page.render(
+        "console/device.html",
+        device=shown,
+        rows=rows,
+        stream=live_url("/console/live", [row["value"] for row in rows]),
+    )
+
+
+@router.get("/{device_id}/points/{point_id}")
+async def point(
+    page: StaffPage, device_id: int, point_id: int, hours: Annotated[int, Query(ge=1, le=168)] = 24
+) -> Response:
+    """Show the course of one point."""
+    device, found = await _point(page, device_id, point_id)
+    return page.render("console/point.html", device=device, point=found, hours=hours, choices=CHART_HOURS)
+
+
+@router.get("/{device_id}/points/{point_id}/course.json")
+async def course(
+    page: StaffPage, device_id: int, point_id: int, hours: Annotated[int, Query(ge=1, le=168)] = 24
+) -> Response:
+    """Return the course of one point with its range per step; a silence stays a gap."""
+    device, point = await _point(page, device_id, point_id)
+    end = page.clock.now()
+    period = Period(end - timedelta(hours=hours), end)
+    # A step shorter than two polls would make a gap of every pause between them.
+    steps_max = min(COURSE_STEPS, max(2, int(hours * 3600 / (2 * (device["poll_s"] or 1)))))
+    step = telemetry.step_for(period, steps_max)
+    found = {s.starts_at: s for s in await telemetry.series(page.conn, PointId(point_id), period, steps_max=steps_max)}
+    instants = [period.start + i * step for i in range(int(period.duration / step) + 1)]
+    low = [found[at].low if at in found else None for at in instants]
+    spread = [_spread(found.get(at)) for at in instants]
+    return chart_response(
+        TimeChart(
+            zone=page.zone,
+            unit=point.unit,
+            instants=instants,
+            series=[
+                Series(name=_("Lowest"), values=low, style="band-low", colour="cat-1"),
+                Series(name=_("Range"), values=spread, style="band-high", colour="cat-1"),
+                Series(name=_("Mean"), values=[found[at].mean if at in found else None for at in instants]),
+            ],
+            decimals=2,
+            from_zero=False,
+            start=period.start,
+            end=period.end,
+        )
+    )
+
+
+def gateway_health(gateway: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Say whether a gateway is heard, and what its agent reports."""
+    seen = gateway["last_seen_at"]
+    heard = seen is not None and now - seen <= GATEWAY_SILENT_AFTER
+    waiting = gateway["health"].get("outbox") or {}
+    return gateway | {"is_heard": heard, "waiting": waiting.get("rows") if isinstance(waiting, dict) else None}
+
+
+async def _device(page: Page[StaffViewer], device_id: int) -> dict[str, Any]:
+    found = next((d for d in await service.devices(page.conn) if d["id"] == device_id), None)
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def _point(page: Page[StaffViewer], device_id: int, point_id: int) -> tuple[dict[str, Any], DevicePoint]:
+    device = await _device(page, device_id)
+    points = await overview.device_points(page.conn, DeviceId(device_id))
+    found = next((p for p in points if p.point_id == point_id), None)
+    if found is None:
+        raise NotFound
+    return device, found
+
+
+def _spread(step: SeriesStep | None) -> float | None:
+    return step.high - step.low if step and step.high is not None and step.low is not None else None
