@@ -36,7 +36,9 @@ def compare(intervals: Sequence[Interval], now: datetime, zone: ZoneInfo) -> Tod
     today = now.astimezone(zone).date()
     by_day: dict[date, dict[int, float]] = {}
     energy: dict[date, float] = {}
-    so_far = _minute(now, zone)
+    # The ledger may be some minutes behind: similar days count to where today's intervals end.
+    known_until = max((one.ends_at for one in intervals if one.starts_at.astimezone(zone).date() == today), default=now)
+    so_far = _minute(min(known_until, now), zone)
     for one in intervals:
         day, minute = one.starts_at.astimezone(zone).date(), _minute(one.starts_at, zone)
         hours = (one.ends_at - one.starts_at) / timedelta(hours=1)

@@ -1,5 +1,6 @@
 """Gateways and devices: who answers, who does not, and what each says now."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from cloud_api.web.shared.live import LiveValue, live_url
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/devices")
 NAV = NavItem(group="live", order=40, label=N_("Devices"), href="/console/devices", icon="device")
@@ -45,8 +47,7 @@ async def list_devices(
         fragment="devices",
         gateways=gateways,
         devices=sorted(shown, key=lambda d: (d["state"] == "online", d["gateway_name"], d["bus"], d["name"])),
-        offline=sum(d["state"] == "offline" for d in found),
-        total=len(found),
+        answer=_answer(found, gateways),
         state=state,
         gateway=gateway,
     )
@@ -111,6 +112,28 @@ async def course(
             end=period.end,
         )
     )
+
+
+def _answer(found: list[dict[str, Any]], gateways: list[dict[str, Any]]) -> str:
+    """Say in one sentence whether all is well; what is not known is not called well."""
+    silent = [g["label"] or g["name"] for g in gateways if g["is_enabled"] and not g["is_heard"]]
+    states = Counter(d["state"] for d in found)
+    if silent:
+        return _("Gateway {names} is not heard; what its devices do now is not known.", names=", ".join(silent))
+    if states["offline"]:
+        return ngettext(
+            "One of {total} devices does not answer.",
+            "{count} of {total} devices do not answer.",
+            states["offline"],
+            total=len(found),
+        )
+    if states["unknown"]:
+        return _(
+            "{known} of {total} devices answer; the others have not been heard yet.",
+            known=states["online"],
+            total=len(found),
+        )
+    return _("All {total} devices answer.", total=len(found))
 
 
 def gateway_health(gateway: dict[str, Any], now: datetime) -> dict[str, Any]:

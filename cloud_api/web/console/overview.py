@@ -30,6 +30,7 @@ NAV = NavItem(group="live", order=10, label=N_("Overview"), href="/console", ico
 KILO = 0.001  # Points speak in W, pages in kW.
 CO2_HIGH_PPM = 1000.0  # GB/T 18883-2022: the limit for indoor air.
 ALARMS_SHOWN = 6
+ROOMS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ async def overview(page: StaffPage) -> Response:
         rooms=rooms,
         outdoor=outdoor,
         co2_high=CO2_HIGH_PPM,
+        rooms_shown=ROOMS_SHOWN,
         stream=live_url("/console/live", [total, outdoor, *(r.value for r in (*floors, *tenants)), *in_rooms]),
         **await health(page, shown.site),
         **await alarm_strip(page),
@@ -171,7 +173,8 @@ def _by_power(rows: list[Row]) -> list[Row]:
 
 
 def _stuffiest_first(rooms: list[RoomRow]) -> list[RoomRow]:
-    return sorted(rooms, key=lambda row: -((row.co2.amount if row.co2 else None) or 0.0))
+    known = [row for row in rooms if (row.co2 and row.co2.parts) or (row.temperature and row.temperature.parts)]
+    return sorted(known, key=lambda row: -((row.co2.amount if row.co2 else None) or 0.0))
 
 
 def _room(room: RoomNow, now: datetime) -> RoomRow:
