@@ -104,7 +104,8 @@ class HttpsUplink:
         self._careful_batches = 0
         self._live_at_s = float("-inf")
         self._destination = destination
-        self._client = self._make_client()
+        self._verify = _tls(destination)
+        self._client: httpx.AsyncClient
 
     def _make_client(self) -> httpx.AsyncClient:
         destination = self._destination
@@ -115,7 +116,7 @@ class HttpsUplink:
                 "User-Agent": f"edge-agent/{self._agent_version}",
             },
             timeout=httpx.Timeout(destination.timeout_s, connect=10.0),
-            verify=_tls(destination),
+            verify=self._verify,
             trust_env=False,
             limits=httpx.Limits(max_connections=3, max_keepalive_connections=2, keepalive_expiry=60),
         )
@@ -344,5 +345,5 @@ def _tls(destination: Destination) -> ssl.SSLContext | bool:
     if not destination.url.startswith("https:"):
         if not destination.url.startswith(("http://127.", "http://localhost", "http://[::1]")):
             log.warning("credential_travels_in_clear", url=destination.url, remedy="use https")
-        return True
+        return False  # There is nothing to verify, and loading the authorities takes its time.
     return ssl.create_default_context(cafile=str(destination.ca_file) if destination.ca_file else None)

@@ -1,0 +1,109 @@
+"""An agent that can be killed two hundred times in a few seconds: a parent that has imported everything, and forks.
+
+Reads lines from standard input: `OUTBOX URL SEED` starts one agent and answers its process id; the agent lives until it
+is killed, or stops by itself when `drain` is given as a fourth word and nothing waits any more. It reads an endless,
+numbered source, and writes to standard output how far its data are durable.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import sys
+from pathlib import Path
+
+import structlog
+
+from edge_agent.model import Event, Frame, Quality
+from edge_agent.outbox import Outbox
+from edge_agent.uplink.backoff import Backoff
+from edge_agent.uplink.https import Destination, HttpsUplink
+from edge_agent.uplink.wire import Catalogue, CatalogueDevice, CataloguePoint
+
+POINTS = ("number", "double", "energy")
+CATALOGUE = Catalogue(
+    devices=(
+        CatalogueDevice(
+            name="source",
+            label="",
+            profile="p",
+            profile_revision="r",
+            bus="b",
+            address="a",
+            poll_s=1,
+            timeout_s=10,
+            points=tuple(
+                CataloguePoint(name=name, kind="sensor", quantity="x", unit="", scale=3 if name == "energy" else None)
+                for name in POINTS
+            ),
+        ),
+    )
+)
+
+
+def served(number: int) -> Frame:
+    """What the source says at one reading."""
+    return Frame(
+        device="source",
+        observed_at_ms=1_764_000_000_000 + number,
+        points=POINTS,
+        values=(float(number), number * 2.0, number * 1000),
+        qualities=(Quality.GOOD,) * 3,
+        is_billing=number % 50 == 0,
+    )
+
+
+def event(number: int) -> Event:
+    return Event(kind="door.access", device="", at_ms=number, received_at_ms=number, data={"number": number})
+
+
+async def agent(path: Path, url: str, seed: int, *, drain: bool) -> None:
+    source = random.Random(seed)
+    outbox = Outbox(path)
+    outbox.use_scales(CATALOGUE.scales())
+    uplink = HttpsUplink(
+        Destination(url=url, credential="secret", timeout_s=2),
+        outbox,
+        catalogue=lambda: CATALOGUE,
+        health=dict,
+        backoff=Backoff(first_s=0.005, max_s=0.05),
+    )
+    tasks = [asyncio.create_task(outbox.run()), asyncio.create_task(uplink.run())]
+    if drain:
+        while sum(outbox.waiting().values()):  # noqa: ASYNC110  # The outbox has no event for "empty", and needs none.
+            await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        outbox.close()
+        return
+    number = int(outbox.cursor("served") or 0)
+    while True:
+        count = source.randint(1, 8)
+        numbers = range(number, number + count)
+        number += count
+        events = [event(n) for n in numbers if n % 7 == 0]
+        outbox.append([served(n) for n in numbers], events, cursors={"served": str(number)})
+        if source.random() < 0.5:
+            await asyncio.to_thread(outbox.flush)
+            os.write(1, f"durable {number}\n".encode())
+        await asyncio.sleep(source.random() * 0.004)
+
+
+def main() -> None:
+    # A log line that a kill cuts in half would run into the next answer.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    for line in sys.stdin:
+        path, url, seed, *rest = line.split()
+        child = os.fork()
+        if child == 0:
+            os.setpgid(0, 0)
+            asyncio.run(agent(Path(path), url, int(seed), drain=bool(rest)))
+            os._exit(0)
+        os.write(1, f"started {child}\n".encode())
+        os.waitpid(child, 0)
+        os.write(1, b"ended 0\n")
+
+
+if __name__ == "__main__":
+    main()
