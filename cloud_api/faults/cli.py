@@ -12,6 +12,9 @@ app = typer.Typer(no_args_is_help=True, help="Fault rules: list them, check a co
 _Family = Annotated[str, typer.Option("--equipment", help="Equipment family: ahu, chw, vav, fcu, pmp, meter, …")]
 _Map = Annotated[Path, typer.Option("--map", help="YAML file: which column plays which role, in which unit.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+_Healthy = Annotated[
+    list[str] | None, typer.Option(help="A day known to be healthy (2017-04-01); the learned channel is fitted on it.")
+]
 _SEVERITIES = {1: "critical", 2: "high", 3: "warning", 4: "information"}
 
 
@@ -21,15 +24,23 @@ def replay(
     equipment: _Family = "ahu",
     map_file: _Map = Path("columns.yaml"),
     as_json: _Json = False,
+    healthy: _Healthy = None,
+    model: Annotated[Path | None, typer.Option(help="What `faults learn` wrote for this unit.")] = None,
     lang: Annotated[str, typer.Option(help="Language of titles: en or zh.")] = "en",
 ) -> None:
     """Judge a trend by every rule of its equipment family and print the findings."""
+    from cloud_api.faults import learning
     from cloud_api.faults import replay as engine
     from cloud_api.faults import trend as trends
 
     try:
         how = trends.load_map(map_file)
         data = trends.load_trend(trend, how)
+        if healthy:
+            fitted = learning.fit(data, [parse_day(text) for text in healthy])
+            data = trends.with_constants(data, learning.as_constants(fitted))
+        if model:
+            data = trends.with_constants(data, trends.load_model(model))
         done = engine.replay(engine.rules_for(equipment, how), data)
     except (trends.TrendError, ValueError) as error:
         raise SystemExit(str(error)) from error
@@ -53,6 +64,52 @@ def replay(
         print("not evaluated for want of roles:")
         for rule, roles in done.missing.items():
             print(f"  {rule:<11}{', '.join(roles)}")
+
+
+@app.command()
+def learn(
+    trend: Annotated[Path, typer.Argument(help="CSV that holds the healthy days.")],
+    healthy: Annotated[list[str], typer.Option(help="A day known to be healthy (2017-04-01); may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Where to write the unit's model (YAML).")],
+    map_file: _Map = Path("columns.yaml"),
+) -> None:
+    """Fit the learned channel of one unit on healthy days; `replay --model` then finds what no fixed limit can."""
+    import yaml
+
+    from cloud_api.faults import learning
+    from cloud_api.faults import trend as trends
+
+    try:
+        fitted = learning.fit(
+            trends.load_trend(trend, trends.load_map(map_file)), [parse_day(text) for text in healthy]
+        )
+    except (trends.TrendError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    if not fitted:
+        raise SystemExit("the healthy days hold less than an hour of any feature: name more days, or map more roles")
+    for f in fitted:
+        print(f"{f.name:<20}{f.expected:>9.3f} ± {f.band:.3f}  ({f.hours} h)")
+    content = {"fitted_on": list(healthy), "constants": dict(learning.as_constants(fitted))}
+    out.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+@app.command()
+def score(
+    trend: Annotated[Path, typer.Argument(help="CSV with one fault (or none) per day.")],
+    labels: Annotated[Path, typer.Option(help="CSV with the columns date and fault_type ('none' when healthy).")],
+    equipment: _Family = "ahu",
+    map_file: _Map = Path("columns.yaml"),
+    healthy: _Healthy = None,
+) -> None:
+    """Compare findings with labelled days: days found per fault type (95 % Wilson interval), false days, by channel."""
+    from cloud_api.faults import scoring
+    from cloud_api.faults import trend as trends
+
+    try:
+        days = [parse_day(text) for text in healthy or ()]
+        print(scoring.report(equipment, trends.load_map(map_file), trend, labels, days))
+    except (trends.TrendError, ValueError, KeyError, OSError) as error:
+        raise SystemExit(str(error)) from error
 
 
 @app.command("list")

@@ -17,6 +17,10 @@ VALVE_OPEN_PERCENT = 2.0
 DAMPER_LIMIT_PERCENT = 5.0
 MIN_OA_FRACTION_DEFAULT = 0.15
 MODE_DELAY_S = 1800
+CLOSED_PERCENT = 0.5
+LEARNED_SETTLE_S = 1200
+LEARNED_SPEED_PERCENT = 15.0
+LEARNED_SPAN_K = 3.0
 FAN_RUNNING_PERCENT = 5.0
 OAF_MIN, OAF_MAX = -0.05, 1.25
 # Guideline 36 judges rolling averages of five minutes; the commands that make the operating state are averaged so.
@@ -39,8 +43,14 @@ _NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fan_running": (("sf_status",), ("sf_speed",), ("fan_status",)),
     "hour": ((),),
     "is_weekend": ((),),
+    # Features of the learned channel: what the air does while nothing should act on it.
+    "coil_rise": (("sat", "mat", "clg_vlv_cmd", "htg_vlv_cmd"),),
+    "closed_damper_oaf": (("mat", "rat", "oat", "oa_dmpr_cmd"),),
+    "min_damper_oaf": (("mat", "rat", "oat", "oa_dmpr_cmd"),),
+    "open_damper_oaf": (("mat", "rat", "oat", "oa_dmpr_cmd"),),
     "air_kw_per_k": (("supply_flow", "sf_speed"), ("supply_flow",)),
 }
+LEARNED = ("coil_rise", "closed_damper_oaf", "min_damper_oaf", "open_damper_oaf")
 NAMES = frozenset(_NEEDS) - {"sf_status", "sat_sp"}
 
 
@@ -75,18 +85,9 @@ def compute(
     """Return the columns given plus the derived ones that are wanted and can be computed."""
     have: dict[str, Array] = dict(columns)
     available = frozenset(columns)
-    for name in (
-        "sf_status",
-        "sat_sp",
-        "occupied",
-        "fan_running",
-        "oaf",
-        "operating_state",
-        "mode_settled",
-        "air_kw_per_k",
-    ):
+    for name, recipe in _RECIPES.items():
         if name in wanted and name not in have and _choice(name, available) is not None:
-            have[name] = _RECIPES[name](have, len(seconds), tick_s, memory.setdefault(name, {}))
+            have[name] = recipe(have, len(seconds), tick_s, memory.setdefault(name, {}))
     if wanted & {"hour", "is_weekend"}:
         have["hour"], have["is_weekend"] = _local(seconds, zone)
     return have
@@ -173,6 +174,30 @@ def _air_kw_per_k(have: Columns, count: int, _tick_s: int, _memory: Memory) -> A
     return 1.21e-3 * have["supply_flow"] * have.get("sf_speed", np.full(count, 100.0)) / 100
 
 
+def _settled(have: Columns, quiet: NDArray[np.bool_], tick_s: int, memory: Memory) -> NDArray[np.bool_]:
+    """Say where `quiet` has held for 20 minutes with enough air moving for the sensors to be believed."""
+    if "sf_speed" in have:
+        quiet = quiet & (have["sf_speed"] >= LEARNED_SPEED_PERCENT)
+    if "sf_status" in have:
+        quiet = quiet & (have["sf_status"] == 1)
+    return series.held(quiet.astype(float), max(1, LEARNED_SETTLE_S // tick_s), memory) == 1
+
+
+def _coil_rise(have: Columns, _count: int, tick_s: int, memory: Memory) -> Array:
+    quiet = (have["clg_vlv_cmd"] <= CLOSED_PERCENT) & (have["htg_vlv_cmd"] <= CLOSED_PERCENT)
+    return np.where(_settled(have, quiet, tick_s, memory), have["sat"] - have["mat"], np.nan)
+
+
+def _damper_oaf(low: float, high: float) -> Callable[[Columns, int, int, Memory], Array]:
+    def run(have: Columns, _count: int, tick_s: int, memory: Memory) -> Array:
+        span = have["oat"] - have["rat"]
+        quiet = (have["oa_dmpr_cmd"] >= low) & (have["oa_dmpr_cmd"] <= high) & (np.abs(span) >= LEARNED_SPAN_K)
+        fraction = np.divide(have["mat"] - have["rat"], span, out=np.full_like(span, np.nan), where=span != 0)
+        return np.where(_settled(have, quiet, tick_s, memory), fraction, np.nan)
+
+    return run
+
+
 def _fan_running(have: Columns, count: int, tick_s: int, memory: Memory) -> Array:
     if "sf_status" in have:
         return have["sf_status"]
@@ -188,6 +213,10 @@ _RECIPES: dict[str, Callable[[Columns, int, int, Memory], Array]] = {
     "operating_state": _operating_state,
     "mode_settled": _mode_settled,
     "air_kw_per_k": _air_kw_per_k,
+    "coil_rise": _coil_rise,
+    "closed_damper_oaf": _damper_oaf(-100, 1),
+    "min_damper_oaf": _damper_oaf(8, 30),
+    "open_damper_oaf": _damper_oaf(95, 200),
 }
 
 

@@ -5,7 +5,7 @@ import difflib
 import gzip
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,26 @@ def load_trend(path: Path, how: ColumnMap) -> Trend:
         )
         columns[role] = values
     return _to_grid(seconds, columns, tick_s, zone, how, notes)
+
+
+def with_constants(data: Trend, constants: Mapping[str, float]) -> Trend:
+    """Return the trend with constant columns added; a column that the trend carries is kept."""
+    added = {name: np.full(len(data.seconds), value) for name, value in constants.items()}
+    return replace(data, columns=added | dict(data.columns))
+
+
+def load_model(path: Path) -> dict[str, float]:
+    """Read what `faults learn` wrote: constants by role."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        constants = {str(k): float(v) for k, v in content["constants"].items()}
+    except OSError as error:
+        raise TrendError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TrendError(f"{path}: not a model written by `cloud-api faults learn`") from error
+    for name in constants:
+        _canonical(path, name)
+    return constants
 
 
 def resample(seconds: NDArray[np.int64], values: Array, grid: NDArray[np.int64], max_age_s: int) -> Array:
