@@ -1,5 +1,7 @@
 """`edge-agent simulate`: a building on real sockets, its history, and its faults."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +92,87 @@ def render(
     except _refusals() as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
+
+
+@app.command()
+def history(
+    building: BuildingFile,
+    url: Annotated[str, typer.Option(help="Address of the cloud.")],
+    credential_file: Annotated[Path, typer.Option(help="File with the gateway's credential.")],
+    site: Annotated[Path | None, typer.Option(help="Default: site.yaml beside the building file.")] = None,
+    leases: LeasesFile = None,
+    state: StateFolder = DEFAULT_STATE,
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back.")] = 45,
+    until: Annotated[str, typer.Option(help="`now`, or a time such as 2026-11-22T12:00+08:00.")] = "now",
+) -> None:
+    """Send the building's past through the ingest API. May be run again at any time: it goes on, or has nothing to do.
+
+    Card numbers are hashed with the agent's key: EDGE_PRIVACY_KEY, or the one in EDGE_DATA_DIR.
+    """
+    from edge_agent.drivers.mqtt.privacy import PrivacyKeyError, load_key
+    from edge_agent.settings import AgentSettings
+    from edge_agent.simulator.history import HistoryError, HistoryOptions, first_day, send_history
+    from edge_agent.simulator.plan import load_plan
+
+    settings = AgentSettings()
+    try:
+        plan = load_plan(building, leases or building.with_name("leases.csv"))
+        until_ms = _instant_ms(until)
+        secret = settings.privacy_key
+        options = HistoryOptions(
+            plan=plan,
+            site=site or building.with_name("site.yaml"),
+            state=state,
+            url=url,
+            credential=credential_file.read_text(encoding="utf-8").strip(),
+            privacy_key=load_key(secret.get_secret_value() if secret else None, settings.data_dir),
+            from_day=first_day(plan, until_ms, days),
+            until_ms=until_ms,
+        )
+        with _bar(days) as show:
+            done = send_history(options, show)
+    except OSError as error:
+        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
+    except (HistoryError, PrivacyKeyError, *_refusals()) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if not done.observations:
+        typer.echo("the history had been sent before; nothing to do")
+        return
+    typer.echo(f"{done.observations:,} observations and {done.events:,} door events sent")
+    if done.rejected:
+        typer.echo(f"{done.rejected:,} were rejected; the first: {done.first_rejection}", err=True)
+
+
+def _instant_ms(text: str) -> int:
+    from datetime import UTC, datetime
+
+    if text == "now":
+        return round(datetime.now(UTC).timestamp()) * 1000
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither `now` nor a time such as 2026-11-22T12:00+08:00") from error
+    if at.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no time zone; write 2026-11-22T12:00+08:00")
+    return round(at.timestamp() * 1000)
+
+
+@contextmanager
+def _bar(days: int) -> Iterator[Callable[[Any], None]]:
+    """Draw a progress bar of days."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} days"), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task("history", total=days, note="")
+
+        def show(state: Any) -> None:
+            note = f"{state.observations:,} observations"
+            progress.update(task, total=state.days, completed=state.days_done, note=note)
+
+        yield show
 
 
 @fault_app.command("list")

@@ -117,7 +117,7 @@ class Control:
             "at_ms": self.world.now_ms(),
             "outdoor_c": round(building.weather.temperature_c, 1),
             "present": building.present,
-            "main_w": building.meter_w[0],
+            "main_w": building.power.meter_w[0],
             "faults": self.world.journal.as_json(self.world.now_ms()),
             "devices": sorted(self.devices),
         }

@@ -151,7 +151,7 @@ class AirHandler:
         if self.is_neutral:
             return 1.0
         error = (space.temperature_c - 23.2) * (1.0 if self.sat_c < space.temperature_c else -1.0)
-        return min(1.5, max(0.5, 0.8 + 0.5 * error))
+        return min(3.2, max(0.4, 0.8 + 0.8 * error))
 
 
 class RoomUnit:

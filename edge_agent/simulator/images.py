@@ -34,10 +34,10 @@ class DeviceImage:
         self.world, self.name, self.profile = world, name, profile
         self.parameters = parameters
         wired = [_Wired(point, signal_of(world.building, name, point)) for point in profile.points]
-        self._wired = [item for item in wired if not item.point.overlaps]
-        # An overlapping point, such as an identification code in the middle of a voltage, answers only when it is
-        # read alone.
-        self._alone = {(w.point.function, w.point.address, w.point.count): w for w in wired if w.point.overlaps}
+        identities = {identity.point for identity in profile.identity}
+        self._wired = [w for w in wired if not (w.point.overlaps and w.point.name in identities)]
+        # An identification code in the middle of a voltage answers only when it is read alone.
+        self._alone = {(w.point.function, w.point.address, w.point.count): w for w in wired if w not in self._wired}
         self._legal = {function: _legal_spans(profile, function) for function in Function}
         self._made: tuple[int, int] = (-1, -1)
         self._words: dict[Function, dict[int, int]] = {}
@@ -157,7 +157,7 @@ def _text_of(profile: ModbusProfile, point: ModbusPoint) -> str:
 
 def _legal_spans(profile: ModbusProfile, function: Function) -> list[tuple[int, int]]:
     """Address ranges [first, end) that answer: the points and the small gaps between them, but no holes."""
-    spans = sorted((p.address, p.end) for p in profile.points if function in {p.function, p.also} and not p.overlaps)
+    spans = sorted((p.address, p.end) for p in profile.points if function in {p.function, p.also})
     holes = [(first, last + 1) for table, first, last in profile.limits.holes if table is function]
     joined: list[tuple[int, int]] = []
     for first, end in spans:

@@ -79,7 +79,7 @@ def _stays(plan: Plan, space: SpacePlan, day: date, draw: Random) -> Iterator[tu
         share *= 0.95  # Fridays are thinner.
     for person in range(lease.head_count):
         if draw.random() < share:
-            card = card_number(plan.seed, lease.tenant, person)
+            card = card_number(plan.seed, f"{lease.tenant}/{space.code}", person)
             yield from ((*stay, card) for stay in _working_day(space.activity, kind, draw))
     if kind in {DayKind.WORKDAY, DayKind.EXCHANGED} and space.activity in _VISITORS:
         mean, minutes = _VISITORS[space.activity]
@@ -132,8 +132,8 @@ def _through_doors(space: SpacePlan, stays: Iterable[tuple[int, int, int | None]
             yield Passage(second=leave, door=space.floor, direction=Direction.OUT, space=space.code, card=card)
 
 
-def card_number(seed: int, tenant: str, person: int) -> int:
+def card_number(seed: int, team: str, person: int) -> int:
     """Return the number on a person's access card: 26-bit Wiegand, 8-bit facility and 16-bit card."""
-    draw = Random(f"{seed}/card/{tenant}")
+    draw = Random(f"{seed}/card/{team}")
     facility = 100 + draw.randrange(100)
     return facility * 100_000 + (draw.randrange(40_000) + person * 13) % 65_536

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from edge_agent.simulator.electricity import REACTIVE_SHARE
 from edge_agent.simulator.hvac import NO_FAULT, AirHandler, Fault, RoomUnit
-from edge_agent.simulator.model import REACTIVE_SHARE, Building
+from edge_agent.simulator.model import Building
 from edge_agent.simulator.plant import WaterMachine
 from edge_agent.simulator.spaces import Space
 from edge_agent.simulator.weather import relative_humidity
@@ -75,11 +76,11 @@ def signal_of(building: Building, device: str, point: PointLike) -> Signal | Non
 
 
 def _find(building: Building, device: str, point: PointLike) -> Signal | None:
-    machines = {"chiller-1": building.chiller, "hp-1": building.heat_pump}
-    pumps = {"pump-chw-1": building.chiller, "pump-hw-1": building.heat_pump}
+    machines = {"chiller-1": building.services.chiller, "hp-1": building.services.heat_pump}
+    pumps = {"pump-chw-1": building.services.chiller, "pump-hw-1": building.services.heat_pump}
     for table, parts in (
-        (_AIR_HANDLER, building.air_handlers),
-        (_ROOM_UNIT, building.room_units),
+        (_AIR_HANDLER, building.services.air_handlers),
+        (_ROOM_UNIT, building.services.room_units),
         (_MACHINE, machines),
         (_PUMP, pumps),
     ):
@@ -95,38 +96,29 @@ _PHASES = {"l1": 0, "l2": 1, "l3": 2}
 
 
 def _meter_signal(building: Building, device: str, point: PointLike) -> Signal | None:
-    if device not in building.meters:
+    if device not in building.power.meters:
         return None
-    index = building.meters[device]
-    shares = building.phases[device]
+    index = building.power.meters[device]
+    shares = building.power.phases[device]
     rest = point.name.removeprefix(point.quantity).strip("_")
     phase = _PHASES.get(rest)
     share = 1.0 if phase is None else shares[phase]
     if point.quantity in {"active_energy_import", "active_energy_gross", "active_energy_net"}:
         return _energy(index, None if phase is None else share)
     if point.quantity in {"reactive_energy_import", "reactive_energy_gross", "reactive_energy_net"}:
-        return lambda now: Fraction(now.building.meter_vars[index], WS_PER_KWH)
+        return lambda now: Fraction(now.building.power.reactive_vars[index], WS_PER_KWH)
     if point.quantity in {"active_energy_export", "reactive_energy_export", "apparent_energy_export"}:
         return lambda _now: Fraction(0)
     if point.quantity == "apparent_energy":
         apparent = round(1e6 * APPARENT_SHARE)
-        return lambda now: Fraction(now.building.energy_at(index, now.ms) * apparent, WS_PER_KWH * 1_000_000)
+        return lambda now: Fraction(now.building.power.energy_at(index, now.ms) * apparent, WS_PER_KWH * 1_000_000)
     reading = _Electric(device, index, shares)
     return reading.signal(point.quantity, rest, phase)
 
 
 def _energy(index: int, share: float | None) -> Signal:
     ppm = 1_000_000 if share is None else round(share * 1e6)
-
-    def signal(now: Instant) -> Value:
-        building = now.building
-        counted = building.energy_at(index, now.ms) - building.missed_ws[index]
-        missing = building.missing.get(index)
-        if missing is not None:
-            counted -= int((building.energy_at(index, now.ms) - building.meter_ws[index]) * missing)
-        return Fraction(counted * ppm, WS_PER_KWH * 1_000_000)
-
-    return signal
+    return lambda now: Fraction(now.building.power.counted_at(index, now.ms) * ppm, WS_PER_KWH * 1_000_000)
 
 
 class _Electric:
@@ -149,8 +141,8 @@ class _Electric:
             "power_factor_code": self._total_factor,
             "voltage": lambda now: sum(self._voltage(now, p) for p in range(3)) / 3.0,
             "frequency": lambda now: 50.0 + 0.015 * now.flicker("grid") + 0.01 * math.sin(now.building.minute / 11.0),
-            "active_power_demand": lambda now: float(now.building.demand_w[self.index]),
-            "apparent_power_demand": lambda now: float(now.building.demand_w[self.index]) * APPARENT_SHARE,
+            "active_power_demand": lambda now: float(now.building.power.demand_w[self.index]),
+            "apparent_power_demand": lambda now: float(now.building.power.demand_w[self.index]) * APPARENT_SHARE,
             "ct_ratio": lambda _now: 1.0,
             "pt_ratio": lambda _now: 1.0,
             "phase_sequence": lambda _now: 0,
@@ -180,12 +172,12 @@ class _Electric:
     def _voltage(self, now: Instant, phase: int) -> float:
         if int(now.fault(self.device).get("phase_loss", 0)) - 1 == phase:
             return 2.0 + 0.5 * now.flicker(self.device)
-        droop = 0.022 * now.building.meter_w[0] / 1000.0
+        droop = 0.022 * now.building.power.meter_w[0] / 1000.0
         return HOUSE_V - droop + (0.6, -0.4, 0.1)[phase] + 0.35 * now.flicker(f"grid{phase}")
 
     def _power(self, now: Instant, phase: int) -> float:
         fault = now.fault(self.device)
-        power = now.building.power_at(self.index, now.ms) * self.shares[phase]
+        power = now.building.power.power_at(self.index, now.ms) * self.shares[phase]
         if int(fault.get("phase_loss", 0)) - 1 == phase:
             return 0.0
         return -power if int(fault.get("reversed_ct", 0)) - 1 == phase else power
@@ -276,10 +268,10 @@ _INDOOR: Mapping[str, Callable[[RoomUnit, Instant], Value]] = {
     "on_off": lambda unit, _now: int(unit.is_on),
     "alarm_forced_off": lambda _unit, _now: 0,
     "fan_on_off": lambda unit, _now: int(unit.fan > 0),
-    "heating_on_off": lambda unit, now: int(now.building.vrf.is_heating and unit.heating > 0),
+    "heating_on_off": lambda unit, now: int(now.building.services.vrf.is_heating and unit.heating > 0),
     "cooling_on_off_thermo": lambda unit, _now: int(max(unit.cooling, unit.heating) > 0),
     "status_code_fan_speed": lambda unit, _now: _FAN_STEPS[unit.fan],
-    "status_code_mode": lambda _unit, now: 1 if now.building.vrf.is_heating else 2,
+    "status_code_mode": lambda _unit, now: 1 if now.building.services.vrf.is_heating else 2,
     "filter_alarm": lambda _unit, _now: 0,
     "defrost": lambda _unit, _now: 0,
     "room_temperature_setpoint": lambda unit, _now: unit.set_point_c,
@@ -348,7 +340,7 @@ def _indoor_unit_signal(building: Building, _device: str, point: PointLike) -> S
         return lambda _now: 1
     head, _, rest = point.name.partition("_")
     number, _, name = rest.partition("_")
-    units = [unit for unit in building.room_units.values() if unit.is_refrigerant]
+    units = [unit for unit in building.services.room_units.values() if unit.is_refrigerant]
     if head != "unit" or not number.isdecimal() or int(number) >= len(units):
         return None
     unit, found = units[int(number)], _INDOOR.get(name)
@@ -364,7 +356,7 @@ def _counter_signal(_building: Building, device: str, point: PointLike) -> Signa
     if point.quantity == "people_out":
         return lambda now: now.building.people_out
     if point.quantity == "people_count":
-        return lambda now: now.building.hall_count if device == "counter-hall" else now.building.present
+        return lambda now: now.building.spaces["1F-02"].people if device == "counter-hall" else now.building.present
     return None
 
 
@@ -394,7 +386,7 @@ def _climate_signal(building: Building, device: str, point: PointLike) -> Signal
 def _humidity(now: Instant, space: Space) -> float:
     """Relative humidity in %: outdoor moisture, dried by cooling coils, plus what people give off."""
     moisture = now.building.weather.moisture_g_kg
-    if now.building.chiller.is_running:
+    if now.building.services.chiller.is_running:
         moisture = min(moisture, 10.2)
     moisture += 12.0 * space.people / space.area_m2
     return 100.0 * relative_humidity(space.temperature_c, moisture)

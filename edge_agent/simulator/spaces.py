@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-STEP_S = 60
+from edge_agent.simulator.electricity import STEP_S
+
 OUTDOOR_CO2_PPM = 425.0
 CO2_L_S_PERSON = 0.0050  # Seated office work (ASHRAE 62.1 informative value, about 1.2 met).
 PERSON_HEAT_W = 75.0  # Sensible.
@@ -30,6 +31,7 @@ class Activity:
     light_by_clock: bool = False
     night_light: float = 0.0  # Share of the lights outside `hours`.
     fresh_air_l_s_m2: float = 0.0  # By its own small fan, where no air handler serves the space.
+    exposure: float = 1.0  # To weather and sun; a core has little façade.
 
 
 ACTIVITIES = {
@@ -43,7 +45,13 @@ ACTIVITIES = {
     "hall": Activity(standby_w_m2=0.6, light_w_m2=12.0, person_w=12.0),
     "meeting": Activity(standby_w_m2=0.6, light_w_m2=8.0, open_w=900.0, hours=(9, 18.5), fresh_air_l_s_m2=0.4),
     "corridor": Activity(
-        standby_w_m2=0.3, light_w_m2=4.2, open_w=1250.0, light_by_clock=True, night_light=0.22, hours=(7, 21)
+        standby_w_m2=0.3,
+        light_w_m2=4.2,
+        open_w=1250.0,
+        light_by_clock=True,
+        night_light=0.22,
+        hours=(7, 21),
+        exposure=0.35,
     ),
     "lobby": Activity(
         standby_w_m2=0.6, light_w_m2=9.0, open_w=900.0, light_by_clock=True, night_light=0.25, hours=(7, 21.5)
@@ -137,8 +145,9 @@ class Space:
         """Heat and CO2 balance over one minute."""
         area = self.area_m2
         here = self.temperature_c
-        heat = ENVELOPE_W_M2K * area * (outdoor_c - here) + NEIGHBOUR_W_M2K * area * (neighbour_c - here)
-        heat += SOLAR_SHARE_M2_M2 * area * sun_w_m2 + 0.92 * self.electric_w + PERSON_HEAT_W * self.people
+        exposed = self.use.exposure * area
+        heat = ENVELOPE_W_M2K * exposed * (outdoor_c - here) + NEIGHBOUR_W_M2K * area * (neighbour_c - here)
+        heat += SOLAR_SHARE_M2_M2 * exposed * sun_w_m2 + 0.92 * self.electric_w + PERSON_HEAT_W * self.people
         heat += AIR_W_K_L_S * self.supply_l_s * (supply_c - here) + self.heating_w - self.cooling_w
         self.temperature_c = here + heat * STEP_S / (HEAT_CAPACITY_J_M2K * area)
         volume_l = area * CEILING_M * 1000.0
