@@ -55,6 +55,9 @@ class MqttImage:
             values: dict[str, Any] = {}
             for point in message.points:
                 value = self._value(now, point)
+                if value is None:
+                    _removed(payload, point.path)  # Not measured by this one.
+                    continue
                 values[point.name] = value
                 _placed(payload, point.path, _in_payload(point, value))
             self._stamp(message, payload, now.building.at_ms + now.ms, sequence)
@@ -127,6 +130,12 @@ def _placed(payload: Any, path: Path, value: Any) -> Any:
         here = here.setdefault(part, {}) if isinstance(here, dict) else here[part]
     here[path[-1]] = value
     return payload
+
+
+def _removed(payload: Any, path: Path) -> None:
+    here = _at(payload, path[:-1])
+    if isinstance(here, dict):
+        here.pop(path[-1], None)
 
 
 def _at(payload: Any, path: Path) -> Any:

@@ -38,7 +38,9 @@ def make_images(world: World, site: Site) -> dict[str, DeviceImage]:
     """Return the simulated Modbus devices of a site by name; raises ProfileError."""
     images: dict[str, DeviceImage] = {}
     for _bus, device in site.modbus_devices():
-        profile = load_modbus(device.profile, instances=getattr(device, "instances", None))
+        profile = load_modbus(
+            device.profile, instances={block: tuple(numbers) for block, numbers in device.instances.items()}
+        )
         facts = device.attributes.items()  # Such as ct_ratio: what a register of the device would show.
         parameters = {name: float(value) for name, value in facts if not isinstance(value, str)}
         images[device.name] = DeviceImage(world, device.name, profile, parameters)

@@ -146,6 +146,7 @@ class _Electric:
             "ct_ratio": lambda _now: 1.0,
             "pt_ratio": lambda _now: 1.0,
             "phase_sequence": lambda _now: 0,
+            "phase_angle": lambda _now: math.degrees(math.atan(REACTIVE_SHARE)),
         }
 
     def signal(self, quantity: str, rest: str, phase: int | None) -> Signal | None:
@@ -303,6 +304,7 @@ _MACHINE: Mapping[str, Callable[[WaterMachine, Instant], Value]] = {
     "alarm": lambda m, _now: int(m.is_commanded and not m.is_running),
     "fault_code": lambda m, _now: 12 if m.is_commanded and not m.is_running else 0,
     "on_off_command": lambda m, _now: int(m.is_commanded),
+    "defrost": lambda _m, _now: 0,
     "hvac_mode": lambda m, _now: (1 if m.heats else 2) if m.is_commanded else 0,
 }
 
@@ -319,9 +321,17 @@ _PUMP: Mapping[str, Callable[[WaterMachine, Instant], Value]] = {
     "pump_on_off": lambda m, _now: int(m.pump_running),
     "pump_on_off_running": lambda m, _now: int(m.pump_running),
     "on_off": lambda m, _now: int(m.pump_running),
+    "status_code": lambda _m, _now: 1,  # Control ready, drive ready, remote.
     "on_off_command": lambda m, _now: int(m.pump_commanded),
+    "active_energy_import": lambda m, now: (
+        now.building.power.load_ws[now.building.power.loads[_pump_code(m)]] // WS_PER_KWH + 21_000
+    ),
     "operating_hours": lambda _m, now: 14_000 + now.building.minute // 90 % 9000,
 }
+
+
+def _pump_code(machine: WaterMachine) -> str:
+    return "pump-hw-1" if machine.heats else "pump-chw-1"
 
 
 def _from(table: Mapping[str, Callable[..., Value]], part: object, point: PointLike) -> Signal | None:
@@ -378,6 +388,8 @@ def _climate_signal(building: Building, device: str, point: PointLike) -> Signal
         "people_count": lambda _now: space.people,
         "occupancy": lambda _now: int(space.people > 0),
         "battery": lambda now: 97 - now.building.minute // 20_160 % 30,
+        "air_pressure": lambda now: 101_300.0 + 600.0 * math.sin(now.building.minute / 9000.0),
+        "light_level": lambda _now: 4 if space.people else 0,
         "link_quality": lambda now: round(120 + 20 * now.flicker(device, 60_000)),
     }
     return indoor.get(point.quantity)

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import orjson
 import pytest
+import yaml
 
-from device_profiles.catalog import load_mqtt
+from device_profiles.catalog import load_mqtt, load_profile
 from device_profiles.model import ModbusPoint
 from edge_agent.drivers.modbus.codec import compile_decoder, decode_point
 from edge_agent.drivers.mqtt.mapping import Arrival, routes_of
@@ -13,6 +16,7 @@ from edge_agent.simulator.publish import Publisher
 from edge_agent.simulator.recorder import badges_of_day, columns_of
 from edge_agent.simulator.serve import make_images
 
+DEMO = Path(__file__).parents[3] / "deploy" / "demo"
 KEY = b"a key of sixteen bytes or more"
 CODES = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 
@@ -23,7 +27,7 @@ def words_of(image: DeviceImage, point: ModbusPoint) -> list[int]:
 
 def decoded(image: DeviceImage, name: str) -> tuple[object, Quality]:
     point = image.profile.point(name)
-    factors = {factor: 1 for factor in point.factor_names}
+    factors = dict.fromkeys(point.factor_names, 1)
     values, qualities = compile_decoder((point,), point.address, point.count)(words_of(image, point), factors)
     return values[0], qualities[0]
 
@@ -42,19 +46,34 @@ def test_every_point_of_the_demo_site_reads_as_a_plausible_value(hands, site: Si
 
 def test_devices_pass_the_identity_check_of_their_profile(hands, site: Site) -> None:
     images = make_images(hands.world, site)
-    assert decoded(images["meter-main"], "model")[0].startswith("iEM3")
-    assert decoded(images["meter-t401"], "identification_code")[0] in {331, 332}
+    assert decoded(images["meter-main"], "model")[0].startswith("PM5")
+    assert decoded(images["meter-c1"], "identification_code")[0] in {331, 332}
 
 
 def test_the_registers_of_a_floor_add_up_through_real_words(hands, site: Site) -> None:
     images = make_images(hands.world, site)
-    before = {
-        name: decoded(images[name], "active_energy_import")[0] for name in ("meter-f2", "meter-t201", "meter-t202")
-    }
+
+    def kwh(name: str) -> float:
+        scale = images[name].profile.point("active_energy_import").scale
+        return decoded(images[name], "active_energy_import")[0] / 10**scale
+
+    names = ("meter-f2", "meter-t201", "meter-t202")
+    before = {name: kwh(name) for name in names}
     hands.after(3 * 3600)
-    after = {name: decoded(images[name], "active_energy_import")[0] for name in before}
-    used = {name: (after[name] - before[name]) / 1000 for name in before}
+    used = {name: kwh(name) - before[name] for name in names}
     assert used["meter-f2"] > used["meter-t201"] + used["meter-t202"] > 5
+
+
+def test_every_point_that_the_building_file_names_exists_on_its_device(site: Site) -> None:
+    building = yaml.safe_load((DEMO / "building.yaml").read_text())
+    profiles = {
+        device.name: load_profile(device.profile, instances={k: tuple(v) for k, v in device.instances.items()})
+        for _bus, device in site.modbus_devices()
+    } | {device.name: load_profile(device.profile) for device in site.mqtt[0].devices}
+    known = {f"{device}/{point.name}" for device, profile in profiles.items() for point in profile.points}
+    named = {point for item in building["equipment"] for point in item["points"].values()}
+    named |= {register["point"] for meter in building["meters"] for register in meter["registers"].values()}
+    assert named - known == set()
 
 
 def test_an_address_outside_the_map_is_refused_like_the_real_device(hands, site: Site) -> None:
@@ -120,14 +139,14 @@ def publisher(hands, site: Site) -> tuple[Publisher, list[tuple[str, bytes, bool
 def test_the_agent_reads_every_sensor_as_the_building_means_it(hands, site: Site) -> None:
     made, told = publisher(hands, site)
     made.step()
-    payload = next(payload for topic, payload, _retained in told if topic == "zigbee2mqtt/iaq-301")
+    payload = next(payload for topic, payload, _retained in told if topic == "zigbee2mqtt/iaq-201")
     profile = load_mqtt("zigbee2mqtt_co2")
     route = routes_of(
-        "iaq-301", profile, {"base": "zigbee2mqtt", "name": "iaq-301"}, zone=hands.building.plan.zone, key=KEY
+        "iaq-201", profile, {"base": "zigbee2mqtt", "name": "iaq-201"}, zone=hands.building.plan.zone, key=KEY
     )[0]
-    reading = route.read(Arrival(topic="zigbee2mqtt/iaq-301", payload=payload, received_at_ms=hands.now_ms))
+    reading = route.read(Arrival(topic="zigbee2mqtt/iaq-201", payload=payload, received_at_ms=hands.now_ms))
     values = dict(zip(reading.frames[0].points, reading.frames[0].values, strict=True))
-    space = hands.building.spaces["3F-01"]
+    space = hands.building.spaces["2F-01"]
     assert reading.problems == []
     assert values["co2"] == pytest.approx(space.co2_ppm, abs=7)
     assert values["room_temperature"] == pytest.approx(space.temperature_c, abs=0.1)
@@ -163,12 +182,12 @@ def test_a_silenced_device_says_nothing_and_its_broker_calls_it_offline(hands, s
     made, told = publisher(hands, site)
     made.step()
     told.clear()
-    hands.world.journal.set("iaq-301", "silent", at_ms=hands.now_ms)
+    hands.world.journal.set("iaq-201", "silent", at_ms=hands.now_ms)
     for _ in range(180):
         hands.after(1)
         made.step()
-    mine = [(topic, payload) for topic, payload, _retained in told if "iaq-301" in topic]
-    assert [topic for topic, _ in mine] == ["zigbee2mqtt/iaq-301/availability"]
+    mine = [(topic, payload) for topic, payload, _retained in told if "iaq-201" in topic]
+    assert [topic for topic, _ in mine] == ["zigbee2mqtt/iaq-201/availability"]
     assert orjson.loads(mine[0][1]) == {"state": DeviceState.OFFLINE.value}
 
 

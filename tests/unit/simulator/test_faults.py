@@ -48,7 +48,7 @@ def test_an_impossible_fault_is_refused_with_the_reason(target: str, kind: str, 
 
 def test_a_broken_state_file_names_the_remedy(tmp_path: Path, plan: Plan) -> None:
     (tmp_path / "midnight.json").write_text("{")
-    with pytest.raises(KeepingError, match="remove .* to begin a new building"):
+    with pytest.raises(KeepingError, match=r"remove .* to begin a new building"):
         open_building(plan, Folder(tmp_path), None, FaultJournal())
 
 
