@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,6 @@ import httpx
 import orjson
 
 from edge_agent.commissioned import Commissioned, load_commissioned
-from edge_agent.settings import ModbusDevice, MqttDevice
 from edge_agent.simulator.keeping import Folder
 from edge_agent.simulator.model import MINUTE_MS, Building
 from edge_agent.simulator.plan import Plan
@@ -167,10 +166,9 @@ def _batches(
     building: Building, commissioned: Commissioned, options: HistoryOptions, until_ms: int
 ) -> Iterator[_Batch]:
     """Step the building through its past and cut what it shows into messages."""
-    devices = _devices(commissioned)
-    parameters = {name: device.parameters for name, device in devices.items()}
-    columns = columns_of(building, commissioned.profiles, parameters)
+    columns = columns_of(building, commissioned.profiles)
     readers = readers_of(commissioned.profiles)
+    parameters = {d.name: d.parameters for broker in commissioned.site.mqtt for d in broker.devices}
     doors = {name: str(parameters[name].get("door", name)) for name in readers}
     names, scales = [c.address for c in columns], [c.scale for c in columns]
     start_minute, until_minute = building.minute, until_ms // MINUTE_MS
@@ -205,12 +203,6 @@ def _observe(building: Building, columns: list[Column], batch: _Batch) -> None:
             batch.point.append(index)
             batch.value.append(value)
     batch.at_ms += [building.at_ms] * (len(batch.value) - len(batch.at_ms))
-
-
-def _devices(commissioned: Commissioned) -> Mapping[str, ModbusDevice | MqttDevice]:
-    site = commissioned.site
-    modbus = {device.name: device for _bus, device in site.modbus_devices()}
-    return {**modbus, **{device.name: device for broker in site.mqtt for device in broker.devices}}
 
 
 # -- Sending -----------------------------------------------------------------------------------------------------------

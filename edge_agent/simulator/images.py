@@ -29,10 +29,9 @@ class _Wired:
 class DeviceImage:
     """One simulated Modbus device. Implements `modbus.Unit`."""
 
-    def __init__(self, world: World, name: str, profile: ModbusProfile, parameters: dict[str, float]) -> None:
+    def __init__(self, world: World, name: str, profile: ModbusProfile) -> None:
         """Wire every point of the profile to the building."""
         self.world, self.name, self.profile = world, name, profile
-        self.parameters = parameters
         wired = [_Wired(point, signal_of(world.building, name, point)) for point in profile.points]
         identities = {identity.point for identity in profile.identity}
         self._wired = [w for w in wired if not (w.point.overlaps and w.point.name in identities)]
@@ -74,16 +73,7 @@ class DeviceImage:
         for identity in self.profile.identity:
             if identity.point == point.name and identity.one_of:
                 return identity.one_of[0]
-        value = wired.signal(now) if wired.signal is not None else self.parameters.get(point.name)
-        return value if value is None else self._before_factors(point, value)
-
-    def _before_factors(self, point: ModbusPoint, value: Value) -> Value:
-        """Return what stands in the register where a CT ratio or an exponent is applied later."""
-        if isinstance(value, str) or value is None:
-            return value
-        for name in point.multiply_by:
-            value = value / Fraction(str(self.parameters.get(name, 1)))
-        return value
+        return None if wired.signal is None else wired.signal(now)
 
     def _image(self) -> dict[Function, dict[int, int]]:
         """All words of the device, made anew at most every `IMAGE_MS`."""

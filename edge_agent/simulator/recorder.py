@@ -42,16 +42,14 @@ class Column:
     read: Reading
 
 
-def columns_of(
-    building: Building, profiles: Mapping[str, Profile], parameters: Mapping[str, Mapping[str, Any]]
-) -> list[Column]:
-    """Return the points worth a history; `parameters` are those of the site file, by device."""
+def columns_of(building: Building, profiles: Mapping[str, Profile]) -> list[Column]:
+    """Return the points worth a history."""
     columns: list[Column] = []
     for device, profile in profiles.items():
         for point in profile.points:
             signal = signal_of(building, device, point) if _is_kept(device, point) else None
             if signal is not None:
-                read = _reading(profile, point, signal, parameters.get(device, {}))
+                read = _reading(profile, point, signal)
                 columns.append(Column(address=f"{device}/{point.name}", scale=point.scale, read=read))
     return columns
 
@@ -65,9 +63,9 @@ def _is_kept(device: str, point: Point) -> bool:
     return base not in _LEFT_OUT
 
 
-def _reading(profile: Profile, point: Point, signal: Signal, parameters: Mapping[str, Any]) -> Reading:
+def _reading(profile: Profile, point: Point, signal: Signal) -> Reading:
     if point.exact and isinstance(profile, ModbusProfile) and isinstance(point, ModbusPoint):
-        return _exact_reading(point, signal, parameters)
+        return _exact_reading(point, signal)
     step, offset = float(point.multiplier), float(point.offset)
     if abs(step) < 1e-4 or (isinstance(point, ModbusPoint) and point.type.is_float):
         step = 1e-3
@@ -81,19 +79,17 @@ def _reading(profile: Profile, point: Point, signal: Signal, parameters: Mapping
     return read
 
 
-def _exact_reading(point: ModbusPoint, signal: Signal, parameters: Mapping[str, Any]) -> Reading:
+def _exact_reading(point: ModbusPoint, signal: Signal) -> Reading:
     decode = compile_decoder((point,), point.address, point.count)
-    factors = {name: Fraction(str(parameters.get(name, 1))) for name in point.factor_names}
-    divisor = Fraction(1)
-    for name in point.multiply_by:
-        divisor *= factors[name]
+    # Meters of this building are connected directly: their ratio registers say 1.
+    factors = dict.fromkeys(point.factor_names, Fraction(1))
     blank = [0] * point.count
 
     def read(now: Instant) -> float | int | None:
         value = signal(now)
         if value is None or isinstance(value, str):
             return None
-        values, qualities = decode(encode(point, value / divisor, blank), factors)
+        values, qualities = decode(encode(point, value, blank), factors)
         return values[0] if qualities[0] is Quality.GOOD and not isinstance(values[0], str) else None
 
     return read

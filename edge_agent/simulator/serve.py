@@ -41,9 +41,7 @@ def make_images(world: World, site: Site) -> dict[str, DeviceImage]:
         profile = load_modbus(
             device.profile, instances={block: tuple(numbers) for block, numbers in device.instances.items()}
         )
-        facts = device.attributes.items()  # Such as ct_ratio: what a register of the device would show.
-        parameters = {name: float(value) for name, value in facts if not isinstance(value, str)}
-        images[device.name] = DeviceImage(world, device.name, profile, parameters)
+        images[device.name] = DeviceImage(world, device.name, profile)
     return images
 
 

@@ -195,7 +195,7 @@ def test_recorded_registers_are_those_of_the_wire(hands, site: Site) -> None:
     images = make_images(hands.world, site)
     profiles = {name: image.profile for name, image in images.items()}
     now = hands.world.instant()
-    for column in columns_of(hands.building, profiles, {}):
+    for column in columns_of(hands.building, profiles):
         device, _, point = column.address.partition("/")
         if column.scale is not None:
             assert column.read(now) == decoded(images[device], point)[0], column.address
