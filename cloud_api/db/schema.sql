@@ -831,7 +831,7 @@ CREATE TABLE app.point (
     is_cumulative boolean DEFAULT false NOT NULL,
     labels jsonb DEFAULT '{}'::jsonb NOT NULL,
     retired_at timestamp with time zone,
-    CONSTRAINT point_kind_check CHECK ((kind = ANY (ARRAY['sensor'::text, 'setpoint'::text, 'command'::text, 'status'::text])))
+    CONSTRAINT point_kind_check CHECK ((kind = ANY (ARRAY['sensor'::text, 'setpoint'::text, 'command'::text, 'status'::text, 'alarm'::text, 'parameter'::text, 'attribute'::text])))
 );
 
 ALTER TABLE app.point ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (

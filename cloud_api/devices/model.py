@@ -34,7 +34,7 @@ class CataloguePoint(CatalogueModel):
     """A named signal of a device."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
-    kind: Literal["sensor", "setpoint", "command", "status"] = "sensor"
+    kind: Literal["sensor", "setpoint", "command", "status", "alarm", "parameter", "attribute"] = "sensor"
     quantity: Text = ""
     unit: Text = ""
     brick: Text | None = ""
