@@ -59,6 +59,10 @@ services: $(VENV)/.ready ## What the tests need from Debian: Chromium, mosquitto
 test: $(VENV)/.ready assets services ## Set up and run every test: embedded PostgreSQL, then real TimescaleDB
 	@deploy/test.sh $(T)
 
+.PHONY: bench
+bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=400000)
+	@$(BIN)/python -m tests.bench.ingest --rows $(or $(ROWS),400000)
+
 .PHONY: schema dashboards porcelain
 schema: $(VENV)/.ready ## Write cloud_api/db/schema.sql from the migrations
 	@deploy/generate.d/schema.sh

@@ -45,3 +45,11 @@ async def transaction(pool: AsyncConnectionPool, scope: Scope) -> AsyncIterator[
     async with pool.connection() as conn, conn.transaction():
         await set_scope(conn, scope)
         yield conn
+
+
+@asynccontextmanager
+async def pipelined(pool: AsyncConnectionPool, scope: Scope) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction whose statements travel together until one is fetched from; COPY is not possible in it."""
+    async with pool.connection() as conn, conn.pipeline(), conn.transaction():
+        await set_scope(conn, scope)
+        yield conn

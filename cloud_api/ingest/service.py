@@ -8,7 +8,7 @@ import numpy as np
 from psycopg import AsyncConnection, errors
 from psycopg_pool import AsyncConnectionPool
 
-from cloud_api.db.pool import transaction
+from cloud_api.db.pool import pipelined, transaction
 from cloud_api.devices import service as devices
 from cloud_api.devices.model import Gateway
 from cloud_api.ingest import repository
@@ -74,7 +74,8 @@ class Ingest:
 
     async def _accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         now = self.clock.now()
-        async with transaction(self.pool, SYSTEM) as conn:
+        by_copy = len(batch) >= self.limits.copy_from
+        async with (transaction if by_copy else pipelined)(self.pool, SYSTEM) as conn:
             stream = await repository.lock_stream(conn, gateway.id, batch.stream)
             points, device_ids = await self._names(conn, gateway.id, stream.catalogue_version)
             verdicts = judge(
@@ -86,7 +87,7 @@ class Ingest:
                 limits=self.limits,
             )
             if len(verdicts.accepted):
-                await telemetry.store(conn, verdicts.accepted, now)
+                await telemetry.store(conn, verdicts.accepted, now, by_copy=by_copy)
                 await metering.mark_dirty(conn, *verdicts.accepted.spans(), now)
             if verdicts.accepted_events:
                 events = [_event(event, gateway, device_ids, now) for event in verdicts.accepted_events]

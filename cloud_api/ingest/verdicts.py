@@ -73,22 +73,11 @@ def judge(
         batch.at_ms > latest_ms,
         f"more than {limits.future_tolerance} ahead of the cloud's clock",
     )
-    verdict = np.full(len(batch), "", dtype=object)
-    for place in batch.malformed:
-        verdict[place] = "malformed"
-    for code, (mask, _) in reasons.items():
-        verdict[(verdict == "") & mask] = code
-    unknown = new & in_range & (point_id < 0) & (verdict == "")
-    good = new & ~unknown & (verdict == "")
-    rejected = [
-        Rejection(
-            seq=int(batch.seq[i]),
-            code=verdict[i],
-            reason=batch.malformed.get(i) or reasons[verdict[i]][1],
-            content=_content(batch, i),
-        )
-        for i in np.flatnonzero(new & (verdict != "")).tolist()
-    ]
+    refused = np.logical_or.reduce([mask for mask, _ in reasons.values()])
+    refused[list(batch.malformed)] = True
+    unknown = new & in_range & (point_id < 0) & ~refused
+    good = new & ~unknown & ~refused
+    rejected = [_rejection(batch, i, reasons) for i in np.flatnonzero(new & refused).tolist()]
     retry = _unknown_points(batch, np.flatnonzero(unknown))
     accepted = Observations(
         point_id=point_id, at_ms=batch.at_ms, value=value, mantissa=mantissa, quality=batch.quality, scale=scale
@@ -112,6 +101,14 @@ def to_ranges(numbers_: Ints) -> list[Range]:
     firsts = np.concatenate([ordered[:1], ordered[breaks + 1]])
     lasts = np.concatenate([ordered[breaks], ordered[-1:]])
     return [(first, last + 1) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
+
+
+def _rejection(batch: Batch, i: int, reasons: Mapping[str, tuple[Bools, str]]) -> Rejection:
+    if i in batch.malformed:
+        code, reason = "malformed", batch.malformed[i]
+    else:
+        code, reason = next((code, reason) for code, (mask, reason) in reasons.items() if mask[i])
+    return Rejection(seq=int(batch.seq[i]), code=code, reason=reason, content=_content(batch, i))
 
 
 def _is_new(seq: Ints, ranges: list[Range]) -> Bools:

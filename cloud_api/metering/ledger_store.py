@@ -11,6 +11,7 @@ import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
+from cloud_api.db.arrays import Instants, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import RegisterId
 from cloud_api.metering.ledger import SCALE, UNIT, Computed, Reset
@@ -58,9 +59,9 @@ async def mark_dirty(
     await conn.execute(
         queries.mark_dirty,
         {
-            "point_id": point_ids.tolist(),
-            "first": [to_instant(ms) for ms in first_ms.tolist()],
-            "last": [to_instant(ms) for ms in last_ms.tolist()],
+            "point_id": Int8s(point_ids),
+            "first": Instants(first_ms),
+            "last": Instants(last_ms),
             "settled_before": settled_before,
         },
     )

@@ -6,18 +6,27 @@ COPY observation (point_id, observed_at, value, mantissa, quality, scale) FROM S
 -- Returns how many months were new; in a transaction of its own, before the rows that need them.
 SELECT app.ensure_observation_partitions(%(first)s, %(last)s);
 
--- name: upsert_latest
--- Newer wins; of two values of one instant the one received last. Returns the points whose latest value changed.
-INSERT INTO latest_value AS l (point_id, observed_at, value, exact, quality, received_at)
-SELECT t.point_id, t.observed_at, t.value, t.mantissa * power(10::numeric, -t.scale), t.quality, %(received_at)s
+-- name: insert_observations
+-- For batches too small to be worth the round trips of a COPY. NaN and -1 stand for no value and not exact.
+INSERT INTO observation (point_id, observed_at, value, mantissa, quality, scale)
+SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
+       CASE WHEN t.scale >= 0 THEN t.scale END
   FROM unnest(%(point_id)s::bigint[], %(observed_at)s::timestamptz[], %(value)s::float8[], %(mantissa)s::bigint[],
-              %(scale)s::smallint[], %(quality)s::smallint[])
-       AS t(point_id, observed_at, value, mantissa, scale, quality)
+              %(quality)s::smallint[], %(scale)s::smallint[])
+       AS t(point_id, observed_at, value, mantissa, quality, scale);
+
+-- name: upsert_latest
+-- Newer wins; of two values of one instant the one received last. NaN and -1 as above.
+INSERT INTO latest_value AS l (point_id, observed_at, value, exact, quality, received_at)
+SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'),
+       CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END, t.quality, %(received_at)s
+  FROM unnest(%(point_id)s::bigint[], %(observed_at)s::timestamptz[], %(value)s::float8[], %(mantissa)s::bigint[],
+              %(quality)s::smallint[], %(scale)s::smallint[])
+       AS t(point_id, observed_at, value, mantissa, quality, scale)
 ON CONFLICT (point_id) DO UPDATE
    SET observed_at = EXCLUDED.observed_at, value = EXCLUDED.value, exact = EXCLUDED.exact,
        quality = EXCLUDED.quality, received_at = EXCLUDED.received_at
- WHERE l.observed_at <= EXCLUDED.observed_at
-RETURNING point_id;
+ WHERE l.observed_at <= EXCLUDED.observed_at;
 
 -- name: add_events
 -- Events have no natural key; the sequence numbers of the stream keep them from being stored twice.

@@ -1,14 +1,14 @@
 """Rows of observations, latest values and events; decides nothing and never commits."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from cloud_api.db.arrays import Float8s, Instants, Int2s, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.telemetry.columns import Observations, copy_rows
@@ -30,22 +30,14 @@ async def ensure_partitions(conn: AsyncConnection, first: datetime, last: dateti
     return row[0] if row else 0
 
 
-async def upsert_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> list[int]:
-    """Take the newest row of each point where it is newer than what is known; return the points that changed."""
-    exact = newest.scale >= 0
-    cursor = await conn.execute(
-        queries.upsert_latest,
-        {
-            "point_id": newest.point_id.tolist(),
-            "observed_at": [datetime.fromtimestamp(ms / 1000, UTC) for ms in newest.at_ms.tolist()],
-            "value": _or_none(newest.value.tolist(), ~np.isnan(newest.value)),
-            "mantissa": _or_none(newest.mantissa.tolist(), exact),
-            "scale": _or_none(newest.scale.tolist(), exact),
-            "quality": newest.quality.tolist(),
-            "received_at": received_at,
-        },
-    )
-    return [row[0] for row in await cursor.fetchall()]
+async def insert_observations(conn: AsyncConnection, rows: Observations) -> None:
+    """Append the rows as `copy_observations` does, in one statement that may travel with others."""
+    await conn.execute(queries.insert_observations, _arrays(rows))
+
+
+async def upsert_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> None:
+    """Take the newest row of each point where it is newer than what is known."""
+    await conn.execute(queries.upsert_latest, _arrays(newest) | {"received_at": received_at})
 
 
 async def add_events(
@@ -109,8 +101,15 @@ async def live_values(
     return found
 
 
-def _or_none(values: list[Any], present: Any) -> list[Any]:
-    return [value if here else None for value, here in zip(values, present.tolist(), strict=True)]
+def _arrays(rows: Observations) -> dict[str, Any]:
+    return {
+        "point_id": Int8s(rows.point_id),
+        "observed_at": Instants(rows.at_ms),
+        "value": Float8s(rows.value),
+        "mantissa": Int8s(rows.mantissa),
+        "quality": Int2s(rows.quality),
+        "scale": Int2s(rows.scale),
+    }
 
 
 async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -24,14 +24,20 @@ async def ensure_partitions(conn: AsyncConnection, first_ms: int, last_ms: int) 
     return await repository.ensure_partitions(conn, _instant(first_ms), _instant(last_ms))
 
 
-async def store(conn: AsyncConnection, rows: Observations, received_at: datetime) -> None:
-    """Append observations, move the latest values and tell the live pages at commit."""
-    await repository.copy_observations(conn, rows)
+async def store(conn: AsyncConnection, rows: Observations, received_at: datetime, *, by_copy: bool) -> None:
+    """Append observations, move the latest values and tell the live pages at commit.
+
+    `by_copy` is faster from some thousand rows on; without it everything can travel in one pipeline.
+    """
+    if by_copy:
+        await repository.copy_observations(conn, rows)
+    else:
+        await repository.insert_observations(conn, rows)
     newest = rows.newest()
-    changed = await repository.upsert_latest(conn, newest, received_at)
+    await repository.upsert_latest(conn, newest, received_at)
     live_since_ms = (received_at - _LIVE_AGE_MAX).timestamp() * 1000
-    recent = set(newest.point_id[newest.at_ms >= live_since_ms].tolist())
-    await repository.notify_live(conn, values_notices([point for point in changed if point in recent]))
+    recent = newest.point_id[newest.at_ms >= live_since_ms].tolist()
+    await repository.notify_live(conn, values_notices(recent))
 
 
 async def store_events(
