@@ -8,6 +8,7 @@ from pathlib import Path
 from device_profiles.catalog import load_modbus, load_mqtt
 from device_profiles.lined_yaml import LinedFile, Location, Problem, ProfileError, read_yaml
 from device_profiles.model import MqttProfile, Profile
+from device_profiles.vocabulary import PointKind
 from edge_agent.drivers.mqtt.topics import TopicError, fill
 from edge_agent.settings import ModbusDevice, MqttDevice, Site, parse_site, problem_at
 from edge_agent.uplink.wire import Catalogue, CatalogueDevice, CataloguePoint
@@ -57,6 +58,10 @@ class Commissioned:
         )
 
 
+# The wire knows four kinds (ARCHITECTURE.md, section 10); an alarm bit is a status, a setting is a setpoint.
+WIRE_KINDS = {PointKind.ALARM: "status", PointKind.PARAMETER: "setpoint"}
+
+
 def _points(device: ModbusDevice | MqttDevice, profile: Profile) -> Iterator[CataloguePoint]:
     for point in profile.points:
         override = device.points.get(point.name)
@@ -64,7 +69,7 @@ def _points(device: ModbusDevice | MqttDevice, profile: Profile) -> Iterator[Cat
             continue
         yield CataloguePoint(
             name=point.name,
-            kind=point.kind.value,
+            kind=WIRE_KINDS.get(point.kind, point.kind.value),
             quantity=point.quantity,
             unit=point.unit,
             scale=point.scale,
