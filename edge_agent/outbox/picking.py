@@ -58,7 +58,8 @@ class Picker:
 
     def oldest_stored_at(self) -> int | None:
         """Return when the oldest waiting chunk was stored, in milliseconds."""
-        return min((row[3] for row in self._store.rows(queries.totals)), default=None)
+        row = self._store.one(queries.oldest_stored_at)
+        return row[0] if row else None
 
     def begin(self, max_observations: int, lane: Lane) -> Batch | None:
         """Lease chunks from one end of the queue."""

@@ -100,6 +100,9 @@ SELECT coalesce(max(id), 0) FROM chunk;
 -- Answered from the index alone: start-up must not read half a gigabyte of payloads.
 SELECT class, sum(count), count(*), min(stored_at) FROM chunk GROUP BY class;
 
+-- name: oldest_stored_at
+SELECT stored_at FROM chunk ORDER BY id LIMIT 1;
+
 -- name: partly_settled
 SELECT class, done FROM chunk WHERE done IS NOT NULL;
 
