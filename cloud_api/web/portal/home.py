@@ -1,0 +1,106 @@
+"""The tenant's first page: the month so far, its days, power now."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from cloud_api.db.pool import transaction
+from cloud_api.db.request import clock_of, pool_of
+from cloud_api.kit.i18n import format_day, format_short_day
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.kit.period import local_day, slots
+from cloud_api.operations.tenant_usage import service
+from cloud_api.operations.tenant_usage.model import Month
+from cloud_api.web.shared.charts import CategoryChart, Series, TimeChart, chart_response
+from cloud_api.web.shared.live import LiveValue, stream
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import LiveTenant, PortalPage, zone_of
+from cloud_api.web.shared.templates import gettext as _
+
+router = APIRouter(prefix="/portal")
+NAV = NavItem(group="portal", order=10, label=N_("Home"), href="/portal", icon="home")
+
+DAY_MINUTES = 15
+
+
+@router.get("")
+async def home(page: PortalPage) -> Response:
+    """Show what the tenant's people came for: the month so far and where it is heading."""
+    now = page.clock.now()
+    today = now.astimezone(page.zone).date()
+    month = await service.access_month(page.conn, page.viewer, now, page.zone)
+    power = await service.access_power(page.conn, page.viewer, now, page.zone)
+    return page.render(
+        "portal/home.html",
+        tenant=await service.access_tenant(page.conn, page.viewer, today),
+        month=month,
+        change=_change(month),
+        power=LiveValue(parts=power, now=now, factor=0.001),
+        yesterday=today - timedelta(days=1),
+        today=today,
+    )
+
+
+@router.get("/live")
+async def live(request: Request, viewer: LiveTenant) -> StreamingResponse:
+    """Stream the power of the tenant's own meters, and nothing else."""
+    async with transaction(pool_of(request), viewer.scope) as conn:
+        own = await service.access_power(conn, viewer, clock_of(request).now(), zone_of(request))
+    return stream(request, frozenset(point.point_id for point in own), ())
+
+
+@router.get("/usage/days.json")
+async def days_chart(page: PortalPage) -> Response:
+    """Return the month's days as bars."""
+    month = await service.access_month(page.conn, page.viewer, page.clock.now(), page.zone)
+    return chart_response(
+        CategoryChart(
+            unit="kWh",
+            categories=[format_short_day(day.day) for day in month.days],
+            series=[Series(name=_("Energy"), values=[float(day.energy_kwh) for day in month.days], style="bar")],
+        )
+    )
+
+
+@router.get("/usage/{day}")
+async def day(page: PortalPage, day: date) -> Response:
+    """Show one day by quarter hours."""
+    rows = await service.access_day(page.conn, page.viewer, day, page.zone)
+    return page.render(
+        "portal/day.html",
+        day=day,
+        energy_kwh=sum((row.energy_kwh for row in rows), Decimal(0)) if rows else None,
+        is_estimated=any(row.is_estimated for row in rows),
+        before=day - timedelta(days=1),
+        after=day + timedelta(days=1) if day < page.clock.now().astimezone(page.zone).date() else None,
+    )
+
+
+@router.get("/usage/{day}/course.json")
+async def day_chart(page: PortalPage, day: date) -> Response:
+    """Return one day's quarter hours; what is not known stays a gap."""
+    rows = {r.starts_at: r for r in await service.access_day(page.conn, page.viewer, day, page.zone)}
+    whole = local_day(day, page.zone)
+    starts = [slot.start for slot in slots(whole, DAY_MINUTES)]
+    values = [float(rows[at].energy_kwh) if at in rows and rows[at].is_known else None for at in starts]
+    return chart_response(
+        TimeChart(
+            zone=page.zone,
+            unit="kWh",
+            instants=starts,
+            series=[Series(name=format_day(day), values=values, style="bar")],
+            decimals=2,
+            start=whole.start,
+            end=whole.end,
+        )
+    )
+
+
+def _change(month: Month) -> tuple[Decimal, str] | None:
+    """Return the share by which the month differs from the one before, and whether it is more or less."""
+    if not month.before_kwh:
+        return None
+    share = month.until_yesterday_kwh / month.before_kwh - 1
+    return abs(share), "more" if share >= 0 else "less"
