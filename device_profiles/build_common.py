@@ -66,6 +66,8 @@ def common_values(
             remedy = f"use one of: {', '.join([quantity.unit, *known])}" if quantity.unit else "remove it"
             to.add((*location, "device_unit"), what, remedy)
         factor = found or factor
+    if not entry.scale:
+        to.add((*location, "scale"), "a scale of 0 would lose every value", "correct the scale")
     multiplier = entry.scale * factor
     exact = quantity.is_billing if entry.exact is None else entry.exact
     en, zh = _labels(entry, quantity, base_name)

@@ -30,7 +30,7 @@ REGISTERS_MAX = 125
 DIGITS_MAX = 400
 
 AD_HOC_KEYS = (
-    "type", "word_order", "byte_order", "scale", "offset", "sentinel", "bit", "mask", "shift", "enum", "unit",
+    "type", "count", "word_order", "byte_order", "scale", "offset", "sentinel", "bit", "mask", "shift", "enum", "unit",
 )  # fmt: skip
 PROFILE_KEYS = ("profile", "point", "address", "function", "factors")
 KEYS = ("registers", "id", *AD_HOC_KEYS, *PROFILE_KEYS)
@@ -47,17 +47,10 @@ _ALIASES: Mapping[str, str] = {
     "boolean": "bool",
     "bits": "bitfield",
     "bitmap": "bitfield",
-    "u8": "uint8_low",
-    "uint8": "uint8_low",
-    "u8_low": "uint8_low",
-    "u8_high": "uint8_high",
-    "i8": "int8_low",
-    "int8": "int8_low",
-    "i8_low": "int8_low",
-    "i8_high": "int8_high",
     **{f"u{bits}": f"uint{bits}" for bits in (16, 32, 64)},
     **{f"{letter}{bits}": f"int{bits}" for bits in (16, 32, 64) for letter in "is"},
     **{f"f{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    "sign_mag": "sign_magnitude",
     "half": "float16",
     "float": "float32",
     "double": "float64",
@@ -105,7 +98,9 @@ def _ad_hoc(asked: Mapping[str, Any], words: Sequence[int]) -> str:
             raise RequestError(f"{key}: is only used together with profile")
     given = asked.get("sentinel", ())
     sentinels = _listed(given)
-    states = asked.get("enum")
+    count = _integer(asked, "count")
+    if count not in {None, len(words)}:
+        raise RequestError(f"registers: count says {count}, {len(words)} were given")
     point, decoder = _compiled(
         str(asked.get("type", "")),
         len(words),
@@ -117,9 +112,9 @@ def _ad_hoc(asked: Mapping[str, Any], words: Sequence[int]) -> str:
         _integer(asked, "bit"),
         _integer(asked, "mask"),
         _integer(asked, "shift"),
-        json.dumps(states) if isinstance(states, dict) else states,
+        _pairs(asked.get("enum")),
     )
-    unit = f',"unit":{json.dumps(asked["unit"], ensure_ascii=False)}' if "unit" in asked else ""
+    unit = f',"unit":{json.dumps(str(asked["unit"]), ensure_ascii=False)}' if "unit" in asked else ""
     return _described(point, words, *_decode(decoder, words, {})) + unit
 
 
@@ -283,7 +278,11 @@ def _compiled(
 
 
 def _data_type(name: str, count: int) -> DataType:
-    wanted = name.lower().replace("-", "_")
+    wanted = re.sub(r"[-\s]", "_", name.strip().lower())
+    eight = re.fullmatch(r"(u|i|s|uint|int)8_?(h|hi|high|l|lo|low|)", wanted)
+    if eight is not None:
+        sign, half = eight.groups()
+        wanted = f"{'u' if sign.startswith('u') else ''}int8_{'high' if half.startswith('h') else 'low'}"
     wanted = _ALIASES.get(wanted, wanted)
     if wanted in _BY_COUNT:
         fitting = _BY_COUNT[wanted]
@@ -352,15 +351,21 @@ def _pattern(text: str, count: int) -> tuple[int, ...]:
     return tuple(int(digits[i : i + 4], 16) for i in range(0, len(digits), 4))
 
 
+def _pairs(given: Any) -> str | None:
+    """Write an enumeration as text, so that equal questions are compiled once."""
+    if isinstance(given, dict):
+        return ",".join(f"{code}={word}" for code, word in given.items())
+    if given is None or isinstance(given, str):
+        return given
+    raise RequestError("enum: must be pairs such as 0=off,1=on")
+
+
 def _states(given: str | None) -> dict[int, str]:
     if given is None:
         return {}
-    if given.startswith("{"):
-        pairs = list(json.loads(given).items())
-    else:
-        pairs = [part.partition("=")[::2] for part in given.split(",")]
+    pairs = [part.partition("=")[::2] for part in given.split(",")]
     try:
-        return {int(str(code), 0): str(word).strip() for code, word in pairs}
+        return {int(code, 0): word.strip() for code, word in pairs}
     except ValueError as error:
         raise RequestError("enum: must be pairs such as 0=off,1=on") from error
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -78,6 +78,8 @@ def test_an_exact_decimal_is_printed_with_all_digits():
         ({"type": "uint8_high", "registers": [0x0C07]}, 12),
         ({"type": "uint8_low", "registers": [0x0C07]}, 7),
         ({"type": "int8_high", "registers": [0xFF07]}, -1),
+        ({"type": "u8-hi", "registers": [0x0C07]}, 12),
+        ({"type": "u8", "registers": [0x0C07]}, 7),
         ({"type": "sign_magnitude", "registers": [0x800A], "scale": 0.1}, -1),
         ({"type": "sign_magnitude", "registers": [0x8000, 0x0005]}, -5),
         ({"type": "bcd", "registers": [0x1234]}, 1234),
@@ -224,3 +226,36 @@ def test_the_command_line_has_the_same_names():
     refused = CliRunner().invoke(app, ["decode", "--type", "float32", "--registers", "1"])
     assert refused.exit_code == 1
     assert "float32 takes 2" in json.loads(refused.stdout)["error"]
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["float32", "bcd", "0x"]),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+KEYS = ["type", "registers", "word_order", "byte-order", "scale", "offset", "sentinel", "bit", "mask", "shift", "enum",
+        "unit", "id", "profile", "point", "address", "function", "factors", "count"]  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(KEYS), ANYTHING), st.lists(st.integers(0, 65535), min_size=1, max_size=5))
+def test_whatever_is_asked_the_answer_is_one_line_of_json(request_, registers):
+    for asked in (
+        request_,
+        {**request_, "registers": registers},
+        {"type": "uint16", **request_, "registers": registers[:1]},
+    ):
+        line = answer_line(json.dumps(asked).encode())
+        assert b"\n" not in line
+        answered = json.loads(line, parse_constant=pytest.fail)
+        assert ("error" in answered) != ("value" in answered or "readings" in answered)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_arrive_the_answer_is_an_error_in_json(line):
+    assert "error" in json.loads(answer_line(line)) or line.strip().startswith(b"{")

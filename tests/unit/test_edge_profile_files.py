@@ -58,6 +58,7 @@ def test_all_mistakes_are_told_at_once_with_line_and_remedy(tmp_path):
         ("points:\n  - {name: voltage, address: 0, type: uint16, device_unit: kW}\n", "cannot convert kW to V"),
         ("points:\n  - {name: voltage, address: 65535, type: uint32}\n", "would end after address 65535"),
         ("points:\n  - {name: voltage, address: 0, type: uint32, sentinels: ['FFFF']}\n", "FFFF has 1 words, the value 2"),
+        ("points:\n  - {name: voltage, address: 0, type: uint16, scale: 0}\n", "a scale of 0 would lose every value"),
         ("points:\n  - {name: model, address: 0, type: string}\n", "needs the number of registers"),
         ("points:\n  - {name: voltage, address: 0, type: uint16, count: 2}\n", "always takes 1"),
         ("points:\n  - {name: alarm, address: 0, type: uint16, bit: 16}\n", "outside the 16 bits"),
