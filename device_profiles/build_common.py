@@ -22,6 +22,18 @@ _QUALIFIERS = {
     "sum": ("sum", "合计"),
     "n": ("neutral", "中性线"),
     "partial": ("partial", "可清零"),
+    "spike": ("spike tariff", "尖"),
+    "peak": ("peak tariff", "峰"),
+    "flat": ("flat tariff", "平"),
+    "valley": ("valley tariff", "谷"),
+    "active": ("active", "当前"),
+    "limit": ("limit", "限值"),
+    "supply": ("supply", "送风侧"),
+    "cooling": ("cooling", "制冷"),
+    "heating": ("heating", "制热"),
+    "outdoor": ("outdoor", "室外"),
+    "evaporator": ("evaporator", "蒸发器"),
+    "condenser": ("condenser", "冷凝器"),
 }
 
 
