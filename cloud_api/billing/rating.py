@@ -99,6 +99,8 @@ class Line:
     tax_included: bool = True
     tax: Decimal = Decimal(0)
     note: str = ""
+    source: str = "own"
+    """Whose energy the line prices: the tenant's own, its share of common areas, or of losses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +134,21 @@ class Rated:
 
 def rate(tariff: Tariff, cycle: Cycle, usage: Usage, facts: Facts | None = None) -> Rated:
     """Rate one cycle. A missing fact is an issue, never a zero charge that nobody notices."""
+    lines, issues = charges(tariff, cycle, usage, facts)
+    return close(lines, issues)
+
+
+def charges(
+    tariff: Tariff, cycle: Cycle, usage: Usage, facts: Facts | None = None, *, kinds: frozenset[str] | None = None
+) -> tuple[list[Line], list[Issue]]:
+    """Return the lines of one cycle before VAT, for components of the given kinds (default: all)."""
     state = _State(tariff=tariff, cycle=cycle, usage=usage, facts=facts or Facts())
     for version, starts_on, ends_on in segments(tariff, cycle):
         known: dict[str, list[Line]] = {}
         for component in version.components:
             if component.months and starts_on.month not in component.months:
+                continue
+            if kinds is not None and component.kind not in kinds:
                 continue
             part = _Part(version=version, starts_on=starts_on, ends_on=ends_on, component=component, known=known)
             known[component.code] = list(_RULES[component.kind](state, part))
@@ -144,7 +156,7 @@ def rate(tariff: Tariff, cycle: Cycle, usage: Usage, facts: Facts | None = None)
     covered = sum((end - start).days for _, start, end in segments(tariff, cycle))
     if covered != cycle.billed_days:
         state.issue("no_tariff", f"{cycle.billed_days - covered} of {cycle.billed_days} days have no tariff version")
-    return close(state.lines, state.issues)
+    return state.lines, state.issues
 
 
 def close(lines: Iterable[Line], issues: Iterable[Issue] = ()) -> Rated:

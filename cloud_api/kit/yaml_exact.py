@@ -16,7 +16,8 @@ class YamlProblem(ValueError):
 def load_exact(text: str) -> tuple[Any, dict[Path, int]]:
     """Return the data and, for each path into it, its line (from 1).
 
-    Numbers become `int` or `Decimal`, never `float`; a time such as 7:00 stays text (YAML 1.1 would make it 420).
+    Numbers become `int` or `Decimal`, never `float`; a time such as 7:00 stays text (YAML 1.1 would make it 420), and so
+    do `off` and `no`.
     Dates stay text, for pydantic to read. Raises YamlProblem for syntax errors and repeated keys.
     """
     try:
@@ -68,8 +69,8 @@ def _scalar(node: yaml.Node) -> Any:
     match node.tag.rsplit(":", 1)[-1]:
         case "null":
             return None
-        case "bool":
-            return text.lower() in {"true", "yes", "on"}
+        case "bool" if text.lower() in {"true", "false"}:  # As in YAML 1.2: `off` and `no` are words.
+            return text.lower() == "true"
         case "int" | "float" if ":" not in text:
             return _number(text)
         case _:

@@ -1,0 +1,293 @@
+"""Load what decides the bills of one period, from the database, in a handful of set-based queries."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from cloud_api.billing import calendar as holidays
+from cloud_api.billing import rating, timetable
+from cloud_api.billing.assignment import parts_of
+from cloud_api.billing.calendar import CalendarDay, HolidayCalendar
+from cloud_api.billing.policy import Policy, load_policy
+from cloud_api.billing.rating import Issue
+from cloud_api.billing.repository import Row, one, plain_rows, queries, rows, store
+from cloud_api.billing.run_model import (
+    MeterFacts,
+    MeterShare,
+    Part,
+    PartEnergy,
+    Reading,
+    RunInputs,
+    SiteFacts,
+    SpaceFacts,
+    Tenancy,
+    TenantFacts,
+)
+from cloud_api.billing.tariff import Tariff
+from cloud_api.billing.tariff_file import load_dumped
+from cloud_api.billing.timetable import Run
+from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.period import Period, local_day, local_days
+
+QUANTITIES = {
+    "electricity": "active_energy_import",
+    "water": "volume",
+    "gas": "volume",
+    "heat": "heat_energy",
+    "cooling": "cooling_energy",
+}
+
+
+class TariffMissing(Invalid):
+    """No tariff is set for this site and utility."""
+
+    code = "tariff_missing"
+
+
+async def find_site(conn: AsyncConnection, *, code: str | None = None, site_id: int | None = None) -> SiteFacts:
+    """Return a site by code or id, or the only one. Raises NotFound or Invalid with the remedy."""
+    found = await rows(conn, queries.sites, {"code": code, "id": site_id})
+    if not found:
+        raise NotFound(f"there is no site {code}" if code else "there is no site; import the estate first")
+    if len(found) > 1:
+        raise Invalid("there are several sites: name one with --site")
+    row = found[0]
+    if row["owner_id"] is None:
+        raise Invalid(f"site {row['code']} has no owner's account; import the estate again")
+    return SiteFacts(
+        id=row["id"],
+        organisation_id=row["organisation_id"],
+        code=row["code"],
+        name={"zh": row["name_zh"], "en": row["name_en"]},
+        issuer={"code": row["issuer_code"], "zh": row["issuer_zh"], "en": row["issuer_en"]},
+        time_zone=row["time_zone"],
+        currency=row["currency"].strip(),
+        owner_id=row["owner_id"],
+        contract_demand_kw=row["contract_demand_kw"],
+    )
+
+
+async def find_policy(conn: AsyncConnection, site: SiteFacts) -> Policy:
+    """Return the parameters in force at a site."""
+    row = await one(conn, queries.newest_policy, {"site_id": site.id})
+    return load_policy(row["content"]) if row else Policy()
+
+
+async def find_calendar(conn: AsyncConnection, region: str | None) -> HolidayCalendar:
+    """Return the holiday calendar of a region from the table; years that it lacks are seeded from the libraries."""
+    if not region:
+        return holidays.PLAIN
+    if region == "CN" or region.startswith("CN-"):
+        await seed_china(conn, region)
+    elif not await rows(conn, queries.calendar_years, {"region": region}):
+        return holidays.built_in(region)
+    days = await rows(conn, queries.calendar_days, {"region": region})
+    years = await rows(conn, queries.calendar_years, {"region": region})
+    return holidays.from_days(region, [CalendarDay(**day) for day in days], [y["year"] for y in years])
+
+
+async def seed_china(conn: AsyncConnection, region: str) -> None:
+    """Fill the calendar with the years that the library knows and the table does not."""
+    known = {y["year"] for y in await rows(conn, queries.calendar_years, {"region": region})}
+    days, years = holidays.seed_china()
+    missing = [year for year in years if year not in known]
+    if not missing:
+        return
+    await store(
+        conn,
+        queries.seed_calendar_days,
+        {
+            "region": region,
+            "day": [d.day for d in days],
+            "kind": [d.kind for d in days],
+            "name": [d.name for d in days],
+            "doc": [d.official_doc for d in days],
+        },
+    )
+    await store(conn, queries.seed_calendar_years, {"region": region, "year": missing, "doc": days[0].official_doc})
+
+
+async def find_tariff(conn: AsyncConnection, site: SiteFacts, utility: str, payer: str = "tenants") -> Row | None:
+    """Return the newest revision of the tariff in use, or None."""
+    used = {
+        (r["utility"], r["payer"]): r["tariff_code"]
+        for r in await rows(conn, queries.site_tariffs, {"site_id": site.id})
+    }
+    code = used.get((utility, payer))
+    if code is None:
+        return None
+    return await one(conn, queries.newest_tariff, {"organisation_id": site.organisation_id, "code": code})
+
+
+async def load_inputs(
+    conn: AsyncConnection, site: SiteFacts, utility: str, first: date, after: date, *, known_at: datetime | None = None
+) -> tuple[RunInputs, list[Issue]]:
+    """Load a period's inputs, with assignments as known at an instant (None: now). Raises TariffMissing, NoTariff."""
+    stored = await find_tariff(conn, site, utility)
+    if stored is None:
+        raise TariffMissing(
+            f"site {site.code} has no tariff for {utility}: cloud-api tariff import FILE --site {site.code}"
+        )
+    tariff = load_dumped(stored["content"])
+    if tariff.currency != site.currency:
+        raise Invalid(f"tariff {tariff.tariff} is in {tariff.currency}, site {site.code} bills in {site.currency}")
+    landlord = await find_tariff(conn, site, utility, "landlord")
+    calendar = await find_calendar(conn, tariff.holiday_calendar)
+    period = local_days(first, after, tariff.zone)
+    ids = {"site_id": site.id, "utility": utility, "first": first, "after": after}
+    ids["known_at"] = "infinity" if known_at is None else known_at.isoformat()
+    ids |= {"start": period.start, "end": period.end, "organisation_id": site.organisation_id}
+    meters = [_meter(row) for row in await rows(conn, queries.meters, ids)]
+    shares = [MeterShare(**row) for row in await rows(conn, queries.meter_shares, ids)]
+    tenancies = [Tenancy(**row) for row in await rows(conn, queries.tenancies, ids)]
+    parts, issues = parts_of(meters, shares, tenancies, period=period, zone=tariff.zone, owner=site.owner_id)
+    runs = runs_by_day(tariff, calendar, period)
+    issues += _too_long(meters, runs)
+    utility_bill = await one(conn, queries.utility_bill, ids)
+    before = await one(conn, queries.resale_before, ids | {"year_start": date(first.year, 1, 1)})
+    inputs = RunInputs(
+        site=site,
+        utility=utility,
+        starts_on=first,
+        ends_on=after,
+        period=period,
+        tariff=tariff,
+        tariff_revision=stored["revision"],
+        tariff_sha256=stored["sha256"],
+        landlord_tariff=tariff if landlord is None else load_dumped(landlord["content"]),
+        calendar=calendar,
+        policy=await find_policy(conn, site),
+        runs=runs,
+        parts=parts,
+        energy=await load_energy(conn, utility, parts, runs),
+        readings=await load_readings(conn, utility, parts),
+        tenants={row["id"]: _tenant(row) for row in await rows(conn, queries.tenants, ids)},
+        tenancies=tenancies,
+        spaces=[SpaceFacts(**row) for row in await rows(conn, queries.lettable_spaces, ids)],
+        used_before=await _used_before(conn, tariff, ids),
+        earlier=await _earlier(conn, ids, first),
+        utility_bill=None if utility_bill is None else utility_bill["content"],
+        recovered_before=before["recovered"] if before else Decimal(0),
+        paid_before=before["paid"] if before else Decimal(0),
+    )
+    return inputs, issues
+
+
+def runs_by_day(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> list[Run]:
+    """Cut the period into runs, and at every local midnight: leases change there and charts count by day."""
+    found = []
+    for run in timetable.cut(tariff, calendar, period):
+        start = run.start
+        while start < run.end:
+            end = min(run.end, local_day(start.astimezone(tariff.zone).date(), tariff.zone).end)
+            found.append(Run(start=start, end=end, version=run.version, bucket=run.bucket))
+            start = end
+    return found
+
+
+def _too_long(meters: Sequence[MeterFacts], runs: Sequence[Run]) -> list[Issue]:
+    """Name meters whose intervals would cross an edge of a price."""
+    found = []
+    for minutes in sorted({m.interval_minutes for m in meters}):
+        step = timedelta(minutes=minutes)
+        epoch = datetime.fromisoformat("1970-01-01T00:00+00:00")
+        if any((run.start - epoch) % step for run in runs):
+            names = ", ".join(m.code for m in meters if m.interval_minutes == minutes)
+            text = f"intervals of {minutes} minutes cross an edge of the tariff's windows: {names}"
+            found.append(Issue(code="interval_too_long", text=text))
+    return found
+
+
+async def load_energy(
+    conn: AsyncConnection, utility: str, parts: Sequence[Part], runs: Sequence[Run]
+) -> dict[int, PartEnergy]:
+    """Return energy per part and run from the interval ledger, in one query."""
+    step = min((part.meter.interval_minutes for part in parts), default=15)
+    values = {
+        "part": [part.index for part in parts],
+        "meter_id": [part.meter.id for part in parts],
+        "starts_at": [part.period.start for part in parts],
+        "ends_at": [part.period.end for part in parts],
+        "quantity": QUANTITIES[utility],
+        "run": list(range(len(runs))),
+        "run_start": [run.start for run in runs],
+        "run_end": [run.end for run in runs],
+        "step": step,
+    }
+    found: defaultdict[int, PartEnergy] = defaultdict(PartEnergy)
+    for part, run, micro, estimated, count, missing in await plain_rows(conn, queries.energy_by_run, values):
+        energy = found[part]
+        energy.runs[run] = micro
+        energy.estimated += estimated
+        energy.count += count
+        energy.missing += missing
+    return dict(found)
+
+
+async def load_readings(
+    conn: AsyncConnection, utility: str, parts: Sequence[Part]
+) -> dict[tuple[int, str], list[Reading]]:
+    """Return the register readings beside the boundaries of tenants' stretches: the evidence on the bill."""
+    edges = [(p.index, edge, p.meter.id, at) for p in parts if p.holdings for edge, at in _edges(p)]
+    values = {
+        "part": [e[0] for e in edges],
+        "edge": [e[1] for e in edges],
+        "meter_id": [e[2] for e in edges],
+        "at": [e[3] for e in edges],
+        "quantity": QUANTITIES[utility],
+    }
+    found: defaultdict[tuple[int, str], list[Reading]] = defaultdict(list)
+    for part, edge, register, taken_at, value, multiplier in await plain_rows(conn, queries.readings_at, values):
+        found[part, edge].append(Reading(register_id=register, taken_at=taken_at, value=value, multiplier=multiplier))
+    return dict(found)
+
+
+def _edges(part: Part) -> list[tuple[str, datetime]]:
+    return [("start", part.period.start), ("end", part.period.end)]
+
+
+def _meter(row: Row) -> MeterFacts:
+    return MeterFacts(
+        id=row["id"],
+        code=row["code"],
+        name={"zh": row["name_zh"], "en": row["name_en"]},
+        use=row["use"],
+        parent_id=row["parent_meter_id"],
+        interval_minutes=row["interval_minutes"],
+    )
+
+
+def _tenant(row: Row) -> TenantFacts:
+    return TenantFacts(
+        id=row["id"],
+        code=row["code"],
+        name={"zh": row["name_zh"], "en": row["name_en"]},
+        credit_code=row["credit_code"],
+        attributes=row["attributes"],
+        is_owner=row["is_owner"],
+    )
+
+
+async def _used_before(conn: AsyncConnection, tariff: Tariff, ids: dict[str, Any]) -> dict[int, dict[str, Decimal]]:
+    periods = {c.tiers.period for v in tariff.versions for c in v.components if c.tiers}
+    longer = next((p for p in ("year", "bimonth") if p in periods), None)
+    if longer is None:
+        return {}
+    start, _ = rating.tier_period(ids["first"], longer)
+    found: defaultdict[int, dict[str, Decimal]] = defaultdict(dict)
+    for row in await rows(conn, queries.used_before, ids | {"tier_start": start}):
+        found[row["tenant_id"]][row["bucket"]] = row["quantity"]
+    return dict(found)
+
+
+async def _earlier(conn: AsyncConnection, ids: dict[str, Any], first: date) -> dict[tuple[int, str], dict[str, Any]]:
+    last_month = (first - timedelta(days=1)).replace(day=1)
+    year_ago = date(first.year - 1, first.month, 1)
+    values = ids | {"last_month": last_month, "last_year": year_ago}
+    values["last_year_end"] = date(year_ago.year + year_ago.month // 12, year_ago.month % 12 + 1, 1)
+    found = await rows(conn, queries.earlier_bills, values)
+    return {(row["tenant_id"], row["when"]): {"total": str(row["total"]), "quantity": row["quantity"]} for row in found}

@@ -1,0 +1,57 @@
+"""Named parameters of a site's billing, with their defaults; stored with every bill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+
+from pydantic import TypeAdapter
+
+Driver = Literal["area", "head_count", "energy", "equal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How energy that nobody metered for himself is shared, and what keeps a run from being issued.
+
+    common: weights of drivers, such as {"area": 0.3, "energy": 0.7}; empty (default): the landlord bears common areas,
+    which then go through rent or service fee, as the rules on resold electricity (转供电) ask.
+    residual: who bears losses and unmetered load. loss_bucket: the bucket that shared losses are priced in (flat by
+    practice); None prices them in the bucket where they arose.
+    vacant: the landlord is a party with his own share of area, head count (0) and energy.
+    """
+
+    common: Mapping[Driver, Decimal] = field(default_factory=dict[Driver, Decimal])
+    residual: Literal["landlord", "pro_rata_energy", "pro_rata_area", "fixed_pct"] = "landlord"
+    residual_percent_max: Decimal = Decimal(0)
+    loss_bucket: str | None = None
+    loss_warn_percent: Decimal = Decimal(3)
+    loss_block_percent: Decimal = Decimal(8)
+    gain_block_percent: Decimal = Decimal(1)
+    estimated_max_percent: Decimal = Decimal(20)
+    resale_mode: Literal["pass_through", "cost_share"] = "pass_through"
+    resale_tolerance: Decimal = Decimal("1.00")
+    due_days: int = 15
+    approval: Literal["two_people", "automatic"] = "two_people"
+    adjustment_threshold: Decimal = Decimal("50.00")
+    adjustment_months_max: int = 12
+    late_fee_daily: Decimal = Decimal(0)
+    late_fee_grace_days: int = 0
+    late_fee_minimum: Decimal = Decimal("1.00")
+    late_fee_cap_percent: Decimal = Decimal(30)
+    late_fee_year_split: Literal["contract_rate", "new_year_days_only", "split", "all_days_high"] = "contract_rate"
+    prepaid_low_days: int = 7
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+
+_ADAPTER: TypeAdapter[Policy] = TypeAdapter(Policy)
+
+
+def load_policy(content: Mapping[str, Any]) -> Policy:
+    """Return the policy of stored or entered data; raises pydantic's ValidationError for an unknown parameter."""
+    return _ADAPTER.validate_python(dict(content))
+
+
+def dump_policy(policy: Policy) -> dict[str, Any]:
+    """Return the policy as JSON data, defaults included: a bill shows every parameter it was made with."""
+    return _ADAPTER.dump_python(policy, mode="json")

@@ -1,0 +1,302 @@
+-- name: sites
+-- The site that is meant, with its issuer and the landlord's own account; without a code the only one.
+SELECT s.id, s.organisation_id, s.code, s.name_zh, s.name_en, o.code AS issuer_code, o.name_zh AS issuer_zh,
+       o.name_en AS issuer_en, s.time_zone, s.currency, s.contract_demand_kw,
+       (SELECT t.id FROM tenant t WHERE t.organisation_id = o.id AND t.is_owner ORDER BY t.id LIMIT 1) AS owner_id
+  FROM site s JOIN organisation o ON o.id = s.organisation_id
+ WHERE (%(code)s::text IS NULL OR s.code = %(code)s) AND (%(id)s::bigint IS NULL OR s.id = %(id)s)
+ ORDER BY s.id LIMIT 2;
+
+-- name: meters
+-- Every meter of the utility with its place in the tree.
+SELECT m.id, m.code, m.name_zh, m.name_en, m.use, m.parent_meter_id, m.interval_minutes
+  FROM meter m WHERE m.site_id = %(site_id)s AND m.utility = %(utility)s ORDER BY m.code;
+
+-- name: meter_shares
+-- Which meter measures which space in the period, as known at an instant.
+SELECT x.meter_id, x.space_id, s.code AS space, x.share, lower(x.valid) AS valid_from, upper(x.valid) AS valid_to
+  FROM meter_space_as_known(%(known_at)s::timestamptz) x
+  JOIN meter m ON m.id = x.meter_id AND m.site_id = %(site_id)s AND m.utility = %(utility)s AND m.use = 'tenant'
+  JOIN space s ON s.id = x.space_id
+ WHERE x.valid && tstzrange(%(start)s, %(end)s)
+ ORDER BY x.meter_id, s.code, x.valid;
+
+-- name: tenancies
+-- Who held which space in the period, as known at an instant.
+SELECT x.space_id, s.code AS space, x.tenant_id, x.lease_id, l.number AS lease, l.version AS lease_version,
+       lower(x.term) AS starts_on, upper(x.term) AS ends_on, coalesce(x.area_m2, s.area_m2, 0) AS area_m2,
+       (SELECT h.people FROM head_count h WHERE h.lease_id = x.lease_id
+           AND h.valid && daterange(%(first)s, %(after)s) ORDER BY h.valid LIMIT 1) AS people
+  FROM lease_space_as_known(%(known_at)s::timestamptz) x
+  JOIN lease l ON l.id = x.lease_id AND l.status IN ('approved', 'active', 'ended')
+  JOIN space s ON s.id = x.space_id
+  JOIN floor f ON f.id = s.floor_id
+  JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
+ WHERE x.term && daterange(%(first)s, %(after)s)
+ ORDER BY x.tenant_id, s.code, x.term;
+
+-- name: lettable_spaces
+-- Spaces that can be let, for what is vacant.
+SELECT s.id, s.code, coalesce(s.area_m2, 0) AS area_m2
+  FROM space s JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id
+ WHERE b.site_id = %(site_id)s AND s.use = 'lettable' ORDER BY s.code;
+
+-- name: tenants
+-- Names for bills.
+SELECT id, code, name_zh, name_en, credit_code, attributes, is_owner
+  FROM tenant WHERE organisation_id = %(organisation_id)s ORDER BY id;
+
+-- name: energy_by_run
+-- Energy of meter stretches per stretch of one price, in millionths of a unit: the whole site in one pass. An interval
+-- belongs to the run that holds its start; the service makes sure that no interval crosses an edge.
+WITH part AS MATERIALIZED (
+    SELECT p.part, p.starts_at, p.ends_at, r.id AS register_id
+      FROM unnest(%(part)s::int[], %(meter_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[])
+           AS p(part, meter_id, starts_at, ends_at)
+      JOIN register r ON r.meter_id = p.meter_id AND r.quantity = %(quantity)s
+       AND r.open_period && tstzrange(p.starts_at, p.ends_at)
+), grid AS MATERIALIZED (
+    SELECT r.run, g AS starts_at
+      FROM unnest(%(run)s::int[], %(run_start)s::timestamptz[], %(run_end)s::timestamptz[]) AS r(run, first, after),
+           generate_series(r.first, r.after - make_interval(mins => %(step)s), make_interval(mins => %(step)s)) g
+)
+SELECT p.part, g.run, (sum(i.quantity) * 1000000)::bigint AS micro,
+       (coalesce(sum(i.quantity) FILTER (WHERE i.quality = 'estimated'), 0) * 1000000)::bigint AS estimated,
+       count(*)::int AS count, (count(*) FILTER (WHERE i.quality = 'missing'))::int AS missing
+  FROM part p
+  JOIN interval i ON i.register_id = p.register_id AND i.starts_at >= p.starts_at AND i.starts_at < p.ends_at
+  JOIN grid g ON g.starts_at = i.starts_at
+ GROUP BY p.part, g.run;
+
+-- name: readings_at
+-- The reading beside each boundary: the last one at or before it, else the first one after it.
+SELECT b.part, b.edge, r.id AS register_id, x.taken_at, x.value, r.multiplier
+  FROM unnest(%(part)s::int[], %(edge)s::text[], %(meter_id)s::bigint[], %(at)s::timestamptz[])
+       AS b(part, edge, meter_id, at)
+  JOIN register r ON r.meter_id = b.meter_id AND r.quantity = %(quantity)s
+   AND (r.open_period @> b.at OR upper(r.open_period) = b.at)
+  LEFT JOIN LATERAL (
+      (SELECT v.taken_at, v.value FROM (
+          SELECT o.observed_at AS taken_at, o.mantissa * power(10::numeric, -o.scale) AS value FROM observation o
+           WHERE o.point_id = r.point_id AND o.observed_at <= b.at AND o.observed_at > b.at - interval '40 days'
+             AND o.mantissa IS NOT NULL ORDER BY o.observed_at DESC LIMIT 1) v)
+      UNION ALL
+      (SELECT q.taken_at, q.value FROM reading q WHERE q.register_id = r.id AND q.taken_at <= b.at
+        ORDER BY q.taken_at DESC LIMIT 1)
+      ORDER BY taken_at DESC LIMIT 1) x ON true
+ ORDER BY b.part, b.edge, r.id;
+
+-- name: used_before
+-- Energy per bucket on earlier bills of the tier period: where yearly steps go on.
+SELECT b.tenant_id, u.bucket, sum(u.own + u.common + u.loss) AS quantity
+  FROM bill b, jsonb_to_recordset(b.snapshot -> 'usage') AS u(bucket text, own numeric, common numeric, loss numeric)
+ WHERE b.site_id = %(site_id)s AND b.kind IN ('bill', 'final') AND b.state IN ('issued', 'approved', 'reviewed')
+   AND b.snapshot ->> 'utility' = %(utility)s
+   AND lower(b.period) >= %(tier_start)s AND upper(b.period) <= %(first)s
+ GROUP BY b.tenant_id, u.bucket;
+
+-- name: earlier_bills
+-- Totals of last month's and last year's bills, for comparison.
+SELECT b.tenant_id, CASE WHEN lower(b.period) >= %(last_month)s THEN 'last_month' ELSE 'last_year' END AS "when",
+       b.total, b.snapshot ->> 'quantity' AS quantity
+  FROM bill b
+ WHERE b.site_id = %(site_id)s AND b.kind = 'bill' AND b.state IN ('issued', 'credited')
+   AND b.snapshot ->> 'utility' = %(utility)s
+   AND (b.period && daterange(%(last_month)s, %(first)s) OR b.period && daterange(%(last_year)s, %(last_year_end)s));
+
+-- name: resale_before
+-- What was recovered and paid for the same energy in earlier issued runs of the year.
+SELECT coalesce(sum((r.summary -> 'resale' ->> 'recovered')::numeric), 0) AS recovered,
+       coalesce(sum((r.summary -> 'resale' ->> 'paid_for_same_energy')::numeric), 0) AS paid
+  FROM bill_run r
+ WHERE r.site_id = %(site_id)s AND r.utility = %(utility)s AND r.state = 'issued'
+   AND lower(r.period) >= %(year_start)s AND upper(r.period) <= %(first)s;
+
+-- name: calendar_days
+-- The holiday calendar of a region.
+SELECT day, kind, name, official_doc FROM holiday_calendar WHERE region = %(region)s ORDER BY day;
+
+-- name: calendar_years
+-- The years of a region that are official.
+SELECT year FROM holiday_year WHERE region = %(region)s ORDER BY year;
+
+-- name: seed_calendar_days
+-- Days from a library; what people entered stays.
+INSERT INTO holiday_calendar (region, day, kind, name, official_doc)
+SELECT %(region)s, t.day, t.kind, t.name, t.official_doc
+  FROM unnest(%(day)s::date[], %(kind)s::text[], %(name)s::text[], %(doc)s::text[]) AS t(day, kind, name, official_doc)
+ WHERE NOT EXISTS (SELECT 1 FROM holiday_year y WHERE y.region = %(region)s AND y.year = extract(year FROM t.day))
+    ON CONFLICT (region, day) DO NOTHING;
+
+-- name: seed_calendar_years
+-- Years from a library.
+INSERT INTO holiday_year (region, year, official_doc)
+SELECT %(region)s, t.year, %(doc)s FROM unnest(%(year)s::int[]) AS t(year) ON CONFLICT DO NOTHING;
+
+-- name: newest_tariff
+-- The current revision of a tariff.
+SELECT id, code, revision, sha256, content, recorded_at, recorded_by FROM tariff
+ WHERE organisation_id = %(organisation_id)s AND code = %(code)s ORDER BY revision DESC LIMIT 1;
+
+-- name: tariff_revision
+-- One revision, as a bill names it.
+SELECT id, code, revision, sha256, content, recorded_at, recorded_by FROM tariff
+ WHERE organisation_id = %(organisation_id)s AND code = %(code)s AND revision = %(revision)s;
+
+-- name: tariffs
+-- The newest revision of every tariff, and where it is used.
+SELECT DISTINCT ON (t.code) t.id, t.code, t.revision, t.sha256, t.content, t.recorded_at, t.recorded_by,
+       (SELECT jsonb_agg(jsonb_build_object('site', s.code, 'utility', x.utility, 'payer', x.payer))
+          FROM site_tariff x JOIN site s ON s.id = x.site_id
+         WHERE x.organisation_id = t.organisation_id AND x.tariff_code = t.code) AS used
+  FROM tariff t WHERE t.organisation_id = %(organisation_id)s ORDER BY t.code, t.revision DESC;
+
+-- name: add_tariff
+-- A new revision.
+INSERT INTO tariff (organisation_id, code, revision, sha256, content, recorded_at, recorded_by)
+VALUES (%(organisation_id)s, %(code)s, %(revision)s, %(sha256)s, %(content)s, %(at)s, %(actor)s) RETURNING id;
+
+-- name: use_tariff
+-- Which tariff a site's tenants (or the landlord) pay.
+INSERT INTO site_tariff (organisation_id, site_id, utility, payer, tariff_code)
+VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, %(payer)s, %(code)s)
+    ON CONFLICT (site_id, utility, payer) DO UPDATE SET tariff_code = EXCLUDED.tariff_code;
+
+-- name: site_tariffs
+-- Tariffs in use at a site.
+SELECT utility, payer, tariff_code FROM site_tariff WHERE site_id = %(site_id)s;
+
+-- name: newest_policy
+-- The parameters in force.
+SELECT content FROM billing_policy WHERE site_id = %(site_id)s ORDER BY id DESC LIMIT 1;
+
+-- name: add_policy
+-- New parameters; the old ones stay with the bills they made.
+INSERT INTO billing_policy (organisation_id, site_id, content, recorded_at, recorded_by)
+VALUES (%(organisation_id)s, %(site_id)s, %(content)s, %(at)s, %(actor)s);
+
+-- name: utility_bill
+-- The utility's bill of exactly this period.
+SELECT content FROM utility_bill
+ WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s);
+
+-- name: save_utility_bill
+-- Enter or replace the utility's bill of a period.
+INSERT INTO utility_bill (organisation_id, site_id, utility, period, content, total, recorded_at, recorded_by)
+VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, daterange(%(first)s, %(after)s), %(content)s, %(total)s,
+        %(at)s, %(actor)s)
+RETURNING id;
+
+-- name: forget_utility_bill
+-- A corrected entry replaces the old one; bills that used it keep it in their snapshot.
+DELETE FROM utility_bill
+ WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s);
+
+-- name: living_run
+-- The run of a period that was not cancelled.
+SELECT * FROM bill_run
+ WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s)
+   AND state <> 'cancelled'
+   FOR UPDATE;
+
+-- name: run_by_id
+-- One run.
+SELECT r.*, s.code AS site_code FROM bill_run r JOIN site s ON s.id = r.site_id WHERE r.id = %(run_id)s;
+
+-- name: lock_run
+-- One run, held until the transaction ends.
+SELECT * FROM bill_run WHERE id = %(run_id)s FOR UPDATE;
+
+-- name: runs
+-- Runs of an organisation, newest period first.
+SELECT r.id, r.utility, lower(r.period) AS starts_on, upper(r.period) AS ends_on, r.state, r.prepared_by, r.created_at,
+       r.finished_at, r.summary, s.code AS site_code, s.name_zh AS site_zh, s.name_en AS site_en, s.currency
+  FROM bill_run r JOIN site s ON s.id = r.site_id
+ WHERE r.organisation_id = %(organisation_id)s AND r.state <> 'cancelled'
+ ORDER BY r.period DESC, r.id DESC LIMIT %(limit)s;
+
+-- name: add_run
+-- A run begins as a draft.
+INSERT INTO bill_run (organisation_id, site_id, utility, period, state, prepared_by, created_at)
+VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, daterange(%(first)s, %(after)s), 'draft', %(actor)s, %(at)s)
+RETURNING id;
+
+-- name: finish_run
+-- The run is calculated.
+UPDATE bill_run SET state = 'calculated', summary = %(summary)s, finished_at = %(at)s, progress_count = %(count)s,
+       progress_total = %(count)s WHERE id = %(run_id)s;
+
+-- name: set_run_state
+-- One step of a run.
+UPDATE bill_run SET state = %(state)s WHERE id = %(run_id)s;
+
+-- name: set_bill_states
+-- The same step for the run's bills.
+UPDATE bill SET state = %(state)s
+ WHERE run_id = %(run_id)s AND state = ANY(%(from_states)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s);
+
+-- name: add_bills
+-- Computed bills of a run.
+INSERT INTO bill (organisation_id, tenant_id, site_id, run_id, kind, state, period, currency, net, tax, total, sha256,
+                  snapshot)
+SELECT %(organisation_id)s, t.tenant_id, %(site_id)s, %(run_id)s, t.kind, t.state, daterange(t.first, t.after),
+       %(currency)s, t.net, t.tax, t.total, t.sha256, t.snapshot
+  FROM unnest(%(tenant_id)s::bigint[], %(kind)s::text[], %(state)s::text[], %(first)s::date[], %(after)s::date[],
+              %(net)s::numeric[], %(tax)s::numeric[], %(total)s::numeric[], %(sha256)s::text[], %(snapshot)s::jsonb[])
+       AS t(tenant_id, kind, state, first, after, net, tax, total, sha256, snapshot);
+
+-- name: add_step
+-- Who, when, why.
+INSERT INTO bill_step (organisation_id, run_id, bill_id, at, actor, from_state, to_state, reason)
+VALUES (%(organisation_id)s, %(run_id)s, %(bill_id)s, %(at)s, %(actor)s, %(from_state)s, %(to_state)s, %(reason)s);
+
+-- name: steps
+-- The history of a run or a bill.
+SELECT at, actor, from_state, to_state, reason FROM bill_step
+ WHERE run_id = %(run_id)s OR bill_id = %(bill_id)s ORDER BY id;
+
+-- name: run_bills
+-- Bills of a run without their snapshots.
+SELECT b.id, b.tenant_id, t.code AS tenant_code, t.name_zh, t.name_en, b.kind, b.state, b.number, b.total, b.currency,
+       b.snapshot ->> 'quantity' AS quantity, b.snapshot -> 'issues' AS issues,
+       b.snapshot ->> 'estimated_percent' AS estimated_percent, b.sha256
+  FROM bill b JOIN tenant t ON t.id = b.tenant_id
+ WHERE b.run_id = %(run_id)s AND b.state <> 'cancelled' ORDER BY b.kind, t.code;
+
+-- name: bills_to_number
+-- Approved bills of a run, in the order in which they get their numbers.
+SELECT b.id FROM bill b JOIN tenant t ON t.id = b.tenant_id
+ WHERE b.run_id = %(run_id)s AND b.kind = 'bill' AND b.state = 'approved' ORDER BY t.code, b.id;
+
+-- name: take_numbers
+-- The next numbers; the row's lock holds until the bills that bear them are committed, so none is ever lost.
+INSERT INTO bill_number (organisation_id, year, series, last)
+VALUES (%(organisation_id)s, %(year)s, %(series)s, %(count)s)
+    ON CONFLICT (organisation_id, year, series) DO UPDATE SET last = bill_number.last + EXCLUDED.last
+RETURNING last;
+
+-- name: issue_bills
+-- Number, date and due date, once and for good.
+UPDATE bill b SET state = 'issued', number = t.number, issued_at = %(at)s, due_on = %(due_on)s
+  FROM unnest(%(bill_id)s::bigint[], %(number)s::text[]) AS t(bill_id, number)
+ WHERE b.id = t.bill_id;
+
+-- name: bill_by_id
+-- One bill with its snapshot; row-level security hides what is not the viewer's.
+SELECT b.*, lower(b.period) AS starts_on, upper(b.period) AS ends_on, t.code AS tenant_code, t.name_zh, t.name_en,
+       c.number AS corrects_number
+  FROM bill b JOIN tenant t ON t.id = b.tenant_id LEFT JOIN bill c ON c.id = b.corrects_bill_id
+ WHERE (b.id = %(bill_id)s OR b.number = %(number)s);
+
+-- name: bills_of_tenant
+-- A tenant's issued bills, newest first, with what is still open.
+SELECT b.id, b.number, b.kind, b.state, lower(b.period) AS starts_on, upper(b.period) AS ends_on, b.currency, b.total,
+       b.due_on, b.issued_at, b.snapshot ->> 'utility' AS utility, b.snapshot ->> 'quantity' AS quantity,
+       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+  FROM bill b
+ WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
+ ORDER BY b.issued_at DESC, b.id DESC LIMIT %(limit)s;
+
+-- name: run_ids_issued
+-- Bills of a run, for verification and documents.
+SELECT id FROM bill WHERE run_id = %(run_id)s AND state <> 'cancelled' AND kind = 'bill' ORDER BY id;

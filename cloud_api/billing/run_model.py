@@ -1,0 +1,179 @@
+"""What a bill run reads and what it makes. Values only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from cloud_api.billing.apportionment import Apportioned, Holding
+from cloud_api.billing.calendar import HolidayCalendar
+from cloud_api.billing.policy import Policy
+from cloud_api.billing.rating import Issue, Rated
+from cloud_api.billing.tariff import Tariff
+from cloud_api.billing.timetable import Run
+from cloud_api.kit.period import Period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFacts:
+    """The site whose tenants are billed."""
+
+    id: int
+    organisation_id: int
+    code: str
+    name: Mapping[str, str]
+    issuer: Mapping[str, str]
+    time_zone: str
+    currency: str
+    owner_id: int
+    contract_demand_kw: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterFacts:
+    """A meter of the site's utility, its place in the tree and its interval."""
+
+    id: int
+    code: str
+    name: Mapping[str, str]
+    use: str
+    parent_id: int | None
+    interval_minutes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterShare:
+    """A dated share of a meter that measures a space."""
+
+    meter_id: int
+    space_id: int
+    space: str
+    share: Decimal
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenancy:
+    """Who holds a space, in local days; `area_m2` as leased."""
+
+    space_id: int
+    space: str
+    tenant_id: int
+    lease_id: int
+    lease: str
+    lease_version: int
+    starts_on: date
+    ends_on: date | None
+    area_m2: Decimal
+    people: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceFacts:
+    """A space that can be let, for the owner's share of what is vacant."""
+
+    id: int
+    code: str
+    area_m2: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantFacts:
+    """Whom a bill is for."""
+
+    id: int
+    code: str
+    name: Mapping[str, str]
+    credit_code: str | None
+    attributes: Mapping[str, Any]
+    is_owner: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A stretch of one meter whose energy is asked for; holdings are empty for the main and common meters."""
+
+    index: int
+    meter: MeterFacts
+    period: Period
+    holdings: tuple[Holding, ...] = ()
+    subtract_from: int | None = None
+    """The part of the parent meter that this energy is taken off, for meters that hang under a tenant's meter."""
+
+    @property
+    def expected_count(self) -> int:
+        """Intervals in the part."""
+        return int(self.period.duration.total_seconds()) // (self.meter.interval_minutes * 60)
+
+
+@dataclass(slots=True, kw_only=True)
+class PartEnergy:
+    """Energy of a part in micro-kWh per run, and how far it can be trusted."""
+
+    runs: dict[int, int] = field(default_factory=dict[int, int])
+    estimated: int = 0
+    count: int = 0
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A register's value beside a boundary of a part."""
+
+    register_id: int
+    taken_at: datetime | None
+    value: Decimal | None
+    multiplier: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInputs:
+    """Everything that decides the bills of one period; the same inputs give the same bytes."""
+
+    site: SiteFacts
+    utility: str
+    starts_on: date
+    ends_on: date
+    period: Period
+    tariff: Tariff
+    tariff_revision: int
+    tariff_sha256: str
+    landlord_tariff: Tariff
+    calendar: HolidayCalendar
+    policy: Policy
+    runs: Sequence[Run]
+    parts: Sequence[Part]
+    energy: Mapping[int, PartEnergy]
+    readings: Mapping[tuple[int, str], Sequence[Reading]]
+    tenants: Mapping[int, TenantFacts]
+    tenancies: Sequence[Tenancy]
+    spaces: Sequence[SpaceFacts]
+    used_before: Mapping[int, Mapping[str, Decimal]]
+    earlier: Mapping[tuple[int, str], Mapping[str, Any]]
+    """(tenant, "last_month" or "last_year") → total and kWh of that bill."""
+    utility_bill: Mapping[str, Any] | None = None
+    recovered_before: Decimal = Decimal(0)
+    paid_before: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillDraft:
+    """One computed bill: its printed amounts, and the snapshot that proves them."""
+
+    tenant_id: int
+    kind: str
+    rated: Rated
+    snapshot: dict[str, Any]
+    sha256: str
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """All bills of a run, the reconciliation and what forbids issuing."""
+
+    bills: tuple[BillDraft, ...]
+    apportioned: Apportioned
+    summary: dict[str, Any]
