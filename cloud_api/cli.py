@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cloud_api.billing.bill_cli import bill_app, verify_app
 from cloud_api.billing.cli import tariff_app
 from cloud_api.devices.cli import app as gateway
 from cloud_api.faults.cli import app as faults
@@ -17,7 +18,8 @@ app.add_typer(user_commands, name="user")
 app.add_typer(gateway, name="gateway")
 app.add_typer(faults, name="faults")
 app.add_typer(tariff_app, name="tariff")
-app.registered_commands += operations.registered_commands
+app.add_typer(bill_app, name="bill")
+app.registered_commands += [*operations.registered_commands, *verify_app.registered_commands]
 
 
 @app.command()

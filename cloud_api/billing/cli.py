@@ -44,7 +44,7 @@ def check(
 ) -> None:
     """Prove that every minute of every kind of day is priced exactly once."""
     try:
-        found = load_tariff(_resolve(file))
+        found = load_tariff(resolve(file))
         proof = _proof(found, year or Clock().now().year)
     except DomainError as error:
         _fail(error, as_json=as_json)
@@ -76,7 +76,7 @@ def rate(
 ) -> None:
     """Rate a load profile offline and print the charges per month and component."""
     try:
-        tariff = load_tariff(_resolve(file)).tariff
+        tariff = load_tariff(resolve(file)).tariff
         zone = tariff.zone if time_zone is None else ZoneInfo(time_zone)
         load = read_load(intervals, zone, minutes=interval_minutes)
         facts = Facts(
@@ -100,8 +100,9 @@ def rate(
         raise typer.Exit(1)
 
 
-def _resolve(file: Path) -> Path:
-    template = TEMPLATES / f"{file.name}.yaml"
+def resolve(file: Path) -> Path:
+    """Return the file itself, or the template that bears its name (hyphens and underscores are the same)."""
+    template = TEMPLATES / f"{file.name.replace('_', '-')}.yaml"
     return template if not file.exists() and file.parent == Path() and template.is_file() else file
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -123,15 +124,26 @@ async def find_tariff(conn: AsyncConnection, site: SiteFacts, utility: str, paye
     return await one(conn, queries.newest_tariff, {"organisation_id": site.organisation_id, "code": code})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """What a bill was made with, for making it again: assignments as known then, tariff revision, parameters."""
+
+    known_at: datetime
+    tariff_revision: int
+    policy: Policy
+
+
 async def load_inputs(
-    conn: AsyncConnection, site: SiteFacts, utility: str, first: date, after: date, *, known_at: datetime | None = None
+    conn: AsyncConnection, site: SiteFacts, utility: str, first: date, after: date, *, pins: Pins | None = None
 ) -> tuple[RunInputs, list[Issue]]:
-    """Load a period's inputs, with assignments as known at an instant (None: now). Raises TariffMissing, NoTariff."""
+    """Load a period's inputs, as they are now or as a bill pinned them. Raises TariffMissing or NoTariff."""
     stored = await find_tariff(conn, site, utility)
     if stored is None:
         raise TariffMissing(
             f"site {site.code} has no tariff for {utility}: cloud-api tariff import FILE --site {site.code}"
         )
+    if pins is not None:
+        stored = await _pinned_tariff(conn, stored, site, pins)
     tariff = load_dumped(stored["content"])
     if tariff.currency != site.currency:
         raise Invalid(f"tariff {tariff.tariff} is in {tariff.currency}, site {site.code} bills in {site.currency}")
@@ -139,7 +151,7 @@ async def load_inputs(
     calendar = await find_calendar(conn, tariff.holiday_calendar)
     period = local_days(first, after, tariff.zone)
     ids = {"site_id": site.id, "utility": utility, "first": first, "after": after}
-    ids["known_at"] = "infinity" if known_at is None else known_at.isoformat()
+    ids["known_at"] = "infinity" if pins is None else pins.known_at.isoformat()
     ids |= {"start": period.start, "end": period.end, "organisation_id": site.organisation_id}
     meters = [_meter(row) for row in await rows(conn, queries.meters, ids)]
     shares = [MeterShare(**row) for row in await rows(conn, queries.meter_shares, ids)]
@@ -160,7 +172,7 @@ async def load_inputs(
         tariff_sha256=stored["sha256"],
         landlord_tariff=tariff if landlord is None else load_dumped(landlord["content"]),
         calendar=calendar,
-        policy=await find_policy(conn, site),
+        policy=await find_policy(conn, site) if pins is None else pins.policy,
         runs=runs,
         parts=parts,
         energy=await load_energy(conn, utility, parts, runs),
@@ -175,6 +187,14 @@ async def load_inputs(
         paid_before=before["paid"] if before else Decimal(0),
     )
     return inputs, issues
+
+
+async def _pinned_tariff(conn: AsyncConnection, stored: Row, site: SiteFacts, pins: Pins) -> Row:
+    values = {"organisation_id": site.organisation_id, "code": stored["code"], "revision": pins.tariff_revision}
+    found = await one(conn, queries.tariff_revision, values)
+    if found is None:
+        raise TariffMissing(f"tariff {stored['code']} has no revision {pins.tariff_revision}")
+    return found
 
 
 def runs_by_day(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> list[Run]:

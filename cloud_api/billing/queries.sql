@@ -297,6 +297,12 @@ SELECT b.id, b.number, b.kind, b.state, lower(b.period) AS starts_on, upper(b.pe
  WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
  ORDER BY b.issued_at DESC, b.id DESC LIMIT %(limit)s;
 
+-- name: registers_of
+-- The registers of meters that a period's energy comes from.
+SELECT r.meter_id, r.id FROM register r
+ WHERE r.meter_id = ANY(%(meter_id)s) AND r.quantity = %(quantity)s AND r.open_period && tstzrange(%(start)s, %(end)s)
+ ORDER BY r.meter_id, r.id;
+
 -- name: run_ids_issued
 -- Bills of a run, for verification and documents.
 SELECT id FROM bill WHERE run_id = %(run_id)s AND state <> 'cancelled' AND kind = 'bill' ORDER BY id;

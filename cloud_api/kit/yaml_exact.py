@@ -16,9 +16,8 @@ class YamlProblem(ValueError):
 def load_exact(text: str) -> tuple[Any, dict[Path, int]]:
     """Return the data and, for each path into it, its line (from 1).
 
-    Numbers become `int` or `Decimal`, never `float`; a time such as 7:00 stays text (YAML 1.1 would make it 420), and so
-    do `off` and `no`.
-    Dates stay text, for pydantic to read. Raises YamlProblem for syntax errors and repeated keys.
+    Numbers become `int` or `Decimal`, never `float`; a time such as 7:00 stays text (YAML 1.1 would make it 420), and
+    so do `off` and `no`. Dates stay text, for pydantic to read. Raises YamlProblem for syntax errors and repeated keys.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -44,7 +44,7 @@ async def recompute_due(conn: AsyncConnection, clock: Clock, *, limit: int = REG
     registers = await store.registers(conn, ids)
     wanted = _without_overlaps(await store.stretches(conn, due))
     readings = await store.readings(conn, wanted)
-    rules = await _rules(conn, registers)
+    rules = await rules_of(conn, registers)
     computed = [
         (stretch.register_id, interval)
         for stretch, course in zip(wanted, readings, strict=True)
@@ -55,7 +55,7 @@ async def recompute_due(conn: AsyncConnection, clock: Clock, *, limit: int = REG
             end_ms=store.to_ms(stretch.last),
         )
     ]
-    computed = _with_edits(computed, await store.edits(conn, ids))
+    computed = with_edits(computed, await store.edits(conn, ids))
     now = clock.now()
     changed = await store.write(conn, wanted, computed, now)
     await store.sum_days(conn, _spans(computed))
@@ -69,17 +69,18 @@ async def recompute_due(conn: AsyncConnection, clock: Clock, *, limit: int = REG
     return Recomputed(registers=len(due), intervals=len(computed), meters=meters)
 
 
-async def _rules(conn: AsyncConnection, registers: Mapping[RegisterId, Register]) -> dict[RegisterId, Rules]:
+async def rules_of(conn: AsyncConnection, registers: Mapping[RegisterId, Register]) -> dict[RegisterId, Rules]:
+    """Return what the ledger has to know of registers beside their readings."""
     ids = list(registers)
     resets = await store.resets(conn, ids)
     multipliers = await store.multipliers(conn, ids)
     return {
-        register_id: _rules_of(register, resets.get(register_id, []), multipliers.get(register_id, []))
+        register_id: _rules_for(register, resets.get(register_id, []), multipliers.get(register_id, []))
         for register_id, register in registers.items()
     }
 
 
-def _rules_of(
+def _rules_for(
     register: Register, resets: Sequence[Reset], dated: Sequence[tuple[datetime | None, datetime | None, Decimal]]
 ) -> Rules:
     interval_ms = register.interval_minutes * _MINUTE_MS
@@ -119,10 +120,11 @@ def _without_overlaps(stretches: Sequence[store.Stretch]) -> list[store.Stretch]
     return [stretch for known in by_register.values() for stretch in known]
 
 
-def _with_edits(
+def with_edits(
     computed: Sequence[tuple[RegisterId, Computed]],
     edits: Mapping[tuple[RegisterId, int], tuple[Decimal, str, str]],
 ) -> list[tuple[RegisterId, Computed]]:
+    """Put what people decided in the place of what was computed."""
     if not edits:
         return list(computed)
     result: list[tuple[RegisterId, Computed]] = []

@@ -84,7 +84,8 @@ class Demo:
         if "site" not in self.state.done:
             self._cloud("import-estate", str(self.files / "building.yaml"))
             self._cloud("import-leases", str(self.files / "leases.csv"), "--tenants", str(self.files / "tenants.csv"))
-            self._cloud("tariff", "import", "zhejiang-commercial-2026", "--site", SITE)
+            self._cloud("tariff", "import", "zhejiang-2026-demo", "--site", SITE, "--landlord")
+            self._cloud("bill", "policy", "approval=automatic", "--site", SITE)
             self.home.mark(self.state, "site")
         if "people" not in self.state.done:
             for login, arguments in {

@@ -79,6 +79,7 @@ CREATE TABLE app.bill_run (
     state text NOT NULL CHECK (state IN ('draft', 'calculated', 'reviewed', 'approved', 'issued', 'cancelled')),
     prepared_by text NOT NULL,
     created_at timestamptz NOT NULL,
+    known_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     progress_count integer NOT NULL DEFAULT 0,
     progress_total integer NOT NULL DEFAULT 0,

@@ -216,3 +216,63 @@ async def test_a_month_that_is_not_over_and_a_site_without_tariff_are_refused(tw
         await billing.calculate_run(two_rooms.conn, two_rooms.site, "2026-11", actor="x", clock=CLOCK)
     with pytest.raises(billing.Invalid, match="has no tariff for water"):
         await billing.calculate_run(two_rooms.conn, two_rooms.site, "2026-10", actor="x", clock=CLOCK, utility="water")
+
+
+async def test_a_bill_is_made_again_from_raw_readings_even_when_the_ledger_is_gone(two_rooms):
+    from cloud_api.billing import verification
+
+    run = await two_rooms.run(issue=True)
+    await two_rooms.conn.execute(
+        "UPDATE interval i SET quantity = 0 FROM register r JOIN meter m ON m.id = r.meter_id WHERE r.id = i.register_id AND m.code IN ('m1', 'm2')"
+    )
+    verdicts = [
+        await verification.verify_bill(two_rooms.conn, b["number"]) for b in run["bills"] if b["kind"] == "bill"
+    ]
+    assert [(v.holds, v.differences, v.recomputed == v.total) for v in verdicts] == [(True, (), True)] * 2
+    assert all(v.holds for v in await verification.verify_run(two_rooms.conn, run["id"]))
+
+
+async def test_verification_names_the_lines_that_a_changed_reading_moves(two_rooms):
+    from cloud_api.billing import verification
+
+    run = await two_rooms.run(issue=True)
+    await two_rooms.conn.execute(
+        "UPDATE reading SET value = value + 5 WHERE taken_at >= '2026-10-20 04:00Z' AND register_id IN (SELECT r.id FROM register r JOIN meter m ON m.id = r.meter_id WHERE m.code = 'm1')"
+    )
+    (number,) = [b["number"] for b in run["bills"] if b["tenant_code"] == "a"]
+    verdict = await verification.verify_bill(two_rooms.conn, number)
+    assert not verdict.holds
+    assert any("energy peak: quantity" in d for d in verdict.differences)
+    assert verdict.recomputed == verdict.total + Decimal("5.49")  # 5 kWh at 1.07, and funds rounded on their own line.
+
+
+async def test_the_pdf_holds_both_languages_and_the_same_bill_gives_the_same_bytes(two_rooms):
+    import io
+
+    from pypdf import PdfReader
+
+    from cloud_api.billing.document.render import bill_pdf
+
+    run = await two_rooms.run(issue=True)
+    bill = await two_rooms.bill(run, "b")
+    pdf = bill_pdf(bill)
+    assert pdf == bill_pdf(bill)
+    text = "".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages)
+    for words in (
+        "PARK-2026-B000002",
+        "电费账单",
+        "Electricity",
+        "租户 b",
+        "Tenant b",
+        "2026-10-11 – 2026-10-31",
+        "m2",
+        f"{bill['total']:,.2f}",
+        "付款附言",
+    ):
+        assert words in text
+    fonts = {
+        f["/BaseFont"]
+        for page in PdfReader(io.BytesIO(pdf)).pages
+        for f in (x.get_object() for x in page["/Resources"]["/Font"].values())
+    }
+    assert all("NotoSans" in name for name in fonts)

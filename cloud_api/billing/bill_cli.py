@@ -1,0 +1,224 @@
+"""Commands of bill runs and bills: run, review, approve, issue, PDF, verify; tariffs of a site."""
+
+import asyncio
+import getpass
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from psycopg import AsyncConnection
+
+from cloud_api.billing.cli import File, resolve, tariff_app
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError, Invalid
+
+bill_app = typer.Typer(no_args_is_help=True, help="Bill runs and bills.")
+verify_app = typer.Typer()
+SiteOption = Annotated[str | None, typer.Option("--site", help="Code of the site; needed when there are several.")]
+
+
+@tariff_app.command("import")
+def import_(
+    file: File,
+    site: SiteOption = None,
+    landlord: Annotated[bool, typer.Option(help="It is also (or only) what the landlord pays the utility.")] = False,
+    tenants: Annotated[bool, typer.Option(help="It is what tenants pay.")] = True,
+) -> None:
+    """Record a tariff and use it at a site; a changed file becomes a new revision."""
+    from cloud_api.billing import inputs, service
+    from cloud_api.billing.tariff_file import load_tariff
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        tariff = load_tariff(resolve(file)).tariff
+        found = await inputs.find_site(conn, code=site)
+        payers = [p for p, wanted in (("tenants", tenants), ("landlord", landlord)) if wanted]
+        revision = await service.import_tariff(conn, found, tariff, actor=_actor(), clock=clock, payers=payers)
+        return f"{tariff.tariff} revision {revision} holds for {tariff.utility} at {found.code}"
+
+    print(_run(use_case))
+
+
+@bill_app.command("policy")
+def policy(
+    settings: Annotated[list[str] | None, typer.Argument(help="name=value, value as JSON or a word.")] = None,
+    site: SiteOption = None,
+) -> None:
+    """Show or change a site's billing parameters, such as approval=automatic or common='{"area": 1}'."""
+    from cloud_api.billing import inputs, service
+    from cloud_api.billing.policy import dump_policy
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await inputs.find_site(conn, code=site)
+        if settings:
+            changed = dict(_setting(text) for text in settings)
+            current = await service.set_policy(conn, found, changed, actor=_actor(), clock=clock)
+        else:
+            current = await inputs.find_policy(conn, found)
+        return json.dumps(dump_policy(current), ensure_ascii=False, indent=2)
+
+    print(_run(use_case))
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise Invalid(f"{text!r} is not name=value")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+@bill_app.command("run")
+def run(
+    month: Annotated[str, typer.Option(help="YYYY-MM, a full month.")],
+    site: SiteOption = None,
+    utility: Annotated[str, typer.Option()] = "electricity",
+    issue: Annotated[bool, typer.Option("--issue", help="Issue at once; needs approval=automatic.")] = False,
+) -> None:
+    """Calculate a month's bills; a run that was not issued is computed anew."""
+    from cloud_api.billing import inputs, service
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await inputs.find_site(conn, code=site)
+        do = service.run_and_issue if issue else service.calculate_run
+        run_id = await do(conn, found, month, actor=_actor(), clock=clock, utility=utility)
+        return _run_words(await service.get_run(conn, run_id))
+
+    print(_run(use_case))
+
+
+def _run_words(found: dict[str, object]) -> str:
+    summary = found["summary"]
+    assert isinstance(summary, dict)
+    lines = [
+        f"run {found['id']} is {found['state']}: {summary['bills']} bills, {summary['total']} in all",
+        (
+            f"main {summary['main_kwh']} = tenants {summary['tenants_kwh']} + common {summary['common_kwh']}"
+            f" + owner {summary['owner_kwh']} + losses {summary['loss_kwh']} kWh ({summary['loss_percent']} %)"
+        ),
+    ]
+    reasons = found["reasons"]
+    assert isinstance(reasons, list)
+    return "\n".join([*lines, *(f"cannot be issued: {reason}" for reason in reasons)])
+
+
+@bill_app.command("step")
+def step(
+    run_id: Annotated[int, typer.Argument(help="Number of the run.")],
+    name: Annotated[str, typer.Argument(help="review, approve, issue, send_back or cancel")],
+    reason: Annotated[str, typer.Option()] = "",
+) -> None:
+    """Take a run one step further; whoever prepared it cannot approve it."""
+    from cloud_api.billing import service
+    from cloud_api.billing.states import Step
+
+    if name not in {s.value for s in Step if s is not Step.CALCULATE}:
+        raise typer.BadParameter("review, approve, issue, send_back or cancel", param_hint="NAME")
+    print(
+        _run(
+            lambda conn, clock: service.take_step(conn, run_id, Step(name), actor=_actor(), clock=clock, reason=reason)
+        )
+    )
+
+
+@bill_app.command("issue")
+def issue(run_id: Annotated[int, typer.Argument(help="Number of an approved run.")]) -> None:
+    """Give an approved run's bills their numbers, for good."""
+    from cloud_api.billing import service
+
+    print(_run(lambda conn, clock: service.issue_run(conn, run_id, actor=_actor(), clock=clock)))
+
+
+@bill_app.command("list")
+def list_(run_id: Annotated[int, typer.Argument(help="Number of the run.")]) -> None:
+    """List a run's bills."""
+    from cloud_api.billing import service
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await service.get_run(conn, run_id)
+        columns = ("id", "number", "kind", "state", "tenant_code", "quantity", "total")
+        return "\n".join("\t".join(str(b[c] or "-") for c in columns) for b in found["bills"])
+
+    print(_run(use_case))
+
+
+@bill_app.command("pdf")
+def pdf(
+    bill: Annotated[str, typer.Argument(help="Number or id of a bill.")],
+    out: Annotated[Path | None, typer.Option(help="File; default: <number>.pdf here.")] = None,
+) -> None:
+    """Write a bill's PDF; the same bill always gives the same bytes."""
+    from cloud_api.billing import service
+    from cloud_api.billing.document.render import bill_pdf
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await service.get_bill(conn, bill)
+        path = out or Path(f"{found['number'] or found['id']}.pdf")
+        content = bill_pdf(found)
+        await asyncio.to_thread(path.write_bytes, content)
+        return str(path)
+
+    print(_run(use_case))
+
+
+@verify_app.command("verify")
+def verify(
+    bill: Annotated[str | None, typer.Argument(help="Number or id of a bill.")] = None,
+    run_id: Annotated[int | None, typer.Option("--run", help="Verify every bill of a run.")] = None,
+) -> None:
+    """Make a bill again from raw register readings and compare every line; exit 1 when anything differs."""
+    from cloud_api.billing import verification
+
+    if (bill is None) == (run_id is None):
+        raise typer.BadParameter("name a bill, or a run with --run")
+    failed = False
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        nonlocal failed
+        if run_id is not None:
+            verdicts = await verification.verify_run(conn, run_id)
+        else:
+            verdicts = [await verification.verify_bill(conn, str(bill))]
+        failed = not all(v.holds for v in verdicts)
+        return "\n".join(line for v in verdicts for line in _verdict(v))
+
+    print(_run(use_case))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _verdict(found: object) -> list[str]:
+    from cloud_api.billing.verification import Verdict
+
+    assert isinstance(found, Verdict)
+    word = "holds" if found.holds else "DIFFERS"
+    head = f"{found.bill} {word}: total {found.total}, recomputed {found.recomputed} from {found.readings} intervals"
+    return [head, *(f"  {text}" for text in found.differences)]
+
+
+def _actor() -> str:
+    return f"cli:{getpass.getuser()}"
+
+
+def _run(use_case: Callable[[AsyncConnection, Clock], Awaitable[str]]) -> str:
+    """Run a use case in one transaction that sees everything; a refusal ends the command with its words."""
+    from cloud_api.db.pool import make_pool, transaction
+    from cloud_api.kit.scope import SYSTEM
+    from cloud_api.settings import load_settings
+
+    async def inside() -> str:
+        settings = load_settings()
+        async with (
+            make_pool(settings.database_url.get_secret_value(), size_max=1) as pool,
+            transaction(pool, SYSTEM) as conn,
+        ):
+            return await use_case(conn, Clock())
+
+    try:
+        return asyncio.run(inside())
+    except DomainError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
