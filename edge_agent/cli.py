@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.commands import outbox, profiles, simulate
+from edge_agent.commands import outbox, profiles, read, scan, simulate
 from edge_agent.commands.decode import decode
+from edge_agent.commands.target import Language
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 app.command()(decode)
+app.command()(read.read)
+app.command()(scan.scan)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(simulate.app, name="simulate")
@@ -24,11 +27,11 @@ def root() -> None:
 
 
 @app.command()
-def check(site: SitePath) -> None:
-    """Check a site file offline: every mistake with file, line and remedy."""
+def check(site: SitePath, lang: Language = "en") -> None:
+    """Check a site file offline: every mistake with line and remedy, and whether each bus can carry it."""
     from edge_agent.commands.check import check_site
 
-    raise typer.Exit(check_site(site))
+    raise typer.Exit(check_site(site, lang))
 
 
 @app.command()
