@@ -109,3 +109,31 @@ SELECT occurrence, opened_at, detected_at, annunciated_at, acknowledged_at, ackn
 -- name: become_sole_evaluator
 -- One evaluator per database; a second one waits for this session to end.
 SELECT pg_try_advisory_lock(7206144300) AS is_mine;
+
+-- name: equipment_context
+-- What an equipment serves: the tenants who lease those spaces on a day, and the floors.
+SELECT e.id, e.code, e.name_zh, e.name_en, s.time_zone, s.currency, s.attributes AS site_attributes,
+       coalesce(array_agg(DISTINCT t.name_zh) FILTER (WHERE t.id IS NOT NULL), '{}') AS tenants_zh,
+       coalesce(array_agg(DISTINCT t.name_en) FILTER (WHERE t.id IS NOT NULL), '{}') AS tenants_en,
+       coalesce(array_agg(DISTINCT f.code) FILTER (WHERE f.id IS NOT NULL), '{}') AS floors
+  FROM equipment e
+  JOIN site s ON s.id = e.site_id
+  LEFT JOIN equipment_serves v ON v.equipment_id = e.id
+  LEFT JOIN space sp ON sp.id = v.space_id
+  LEFT JOIN floor f ON f.id = sp.floor_id
+  LEFT JOIN lease_space ls ON ls.space_id = sp.id AND ls.term @> %(day)s::date
+  LEFT JOIN tenant t ON t.id = ls.tenant_id AND NOT t.is_owner
+ WHERE e.id = ANY(%(ids)s::bigint[])
+ GROUP BY e.id, s.time_zone, s.currency, s.attributes;
+
+-- name: equipment_parents
+-- The tree of equipment: what is fed by what.
+SELECT id, parent_equipment_id FROM equipment WHERE parent_equipment_id IS NOT NULL;
+
+-- name: open_fault_alarms
+-- Equipment alarms that are in fault or suppressed by design, locked.
+SELECT * FROM alarm WHERE subject LIKE 'equipment:%%' AND (active OR suppression = 'by_design') ORDER BY id FOR UPDATE;
+
+-- name: become_sole_fault_evaluator
+-- One evaluator of fault rules per database.
+SELECT pg_try_advisory_lock(7206144301) AS is_mine;

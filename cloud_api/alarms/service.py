@@ -19,10 +19,8 @@ SHELF_MAX = timedelta(days=30)
 OPEN_MAX = 500
 JOURNAL_MAX = 200
 
-# A fault rule's own persistence delays its verdict; here it only needs time to come back.
-_FAULT_POLICY = Policy(
-    off_delay=timedelta(minutes=5), hold_back=timedelta(minutes=2), reopen_within=timedelta(minutes=30)
-)
+# A fault rule's own delays are in its verdict already. A fault that comes back soon is the same case.
+_FAULT_POLICY = Policy(hold_back=timedelta(minutes=2), reopen_within=timedelta(hours=2))
 
 
 class AlarmNotFound(NotFound):

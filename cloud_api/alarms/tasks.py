@@ -1,24 +1,27 @@
 """The evaluator as a background service of the worker: a turn every second, sooner when something is heard."""
 
 import asyncio
+from typing import LiteralString
 
 import psycopg
 import structlog
 
 from cloud_api.alarms import repository, service
+from cloud_api.alarms.equipment import evaluate_faults
 from cloud_api.alarms.evaluator import evaluate_communication
 from cloud_api.db.queue import Worker
 from cloud_api.db.queue import service as background
 
 log = structlog.get_logger()
 TURN_SECONDS = 0.5
+FAULT_TURN_SECONDS = 5.0
 
 
 @background("alarms:evaluate")
 async def evaluate(worker: Worker) -> None:
     """Evaluate until cancelled. Only one evaluator works per database; others stand by for the lock."""
     async with await psycopg.AsyncConnection.connect(worker.database_url, autocommit=True) as guard:
-        await _become_sole(guard)
+        await _become_sole(guard, repository.queries.become_sole_evaluator)
         started_at = worker.clock.now()
         log.info("evaluator_started")
         while True:
@@ -31,9 +34,22 @@ async def evaluate(worker: Worker) -> None:
             await asyncio.sleep(TURN_SECONDS)
 
 
-async def _become_sole(guard: psycopg.AsyncConnection) -> None:
+@background("alarms:faults")
+async def evaluate_equipment(worker: Worker) -> None:
+    """Follow the stored data with the fault rules of every equipment; one per database."""
+    async with await psycopg.AsyncConnection.connect(worker.database_url, autocommit=True) as guard:
+        await _become_sole(guard, repository.queries.become_sole_fault_evaluator)
+        while True:
+            async with worker.transaction() as conn:
+                changed = await evaluate_faults(conn, worker.clock.now())
+                await repository.notify_live(conn, changed)
+            await guard.execute("SELECT 1")
+            await asyncio.sleep(FAULT_TURN_SECONDS)
+
+
+async def _become_sole(guard: psycopg.AsyncConnection, lock: LiteralString) -> None:
     while True:
-        row = await (await guard.execute(repository.queries.become_sole_evaluator)).fetchone()
+        row = await (await guard.execute(lock)).fetchone()
         if row and row[0]:
             return
         await asyncio.sleep(TURN_SECONDS * 4)

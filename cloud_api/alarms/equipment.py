@@ -1,0 +1,123 @@
+"""Faults of equipment become alarms: one sentence with where, since when, what it costs and whom it affects."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from cloud_api.alarms import repository, service, topology
+from cloud_api.alarms.model import AlarmId, Report
+from cloud_api.faults import live
+from cloud_api.faults.live import Change
+from cloud_api.faults.model import Verdict
+from cloud_api.faults.pricing import HOURS_PER_DAY_DEFAULT
+
+# A failure of what feeds an equipment explains these of its alarms: they miss what is not supplied.
+FAILS_TO_SUPPLY = frozenset(
+    ("CHW-0007", "CHW-0008", "HW-0009", "HW-0010", "HP-0007", "PMP-0001", "PMP-0002", "PMP-0003", "AHU-0039", "VRF-01")
+)
+MISSES_SUPPLY = frozenset(
+    ("AHU-0007", "AHU-0013", "AHU-0032", "AHU-0033", "FCU-0002", "FCU-0003", "VAV-0004", "VAV-0008", "VRF-02")
+)
+_LINGER = timedelta(minutes=30)
+_NAMES_MAX = 3
+
+
+async def evaluate_faults(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
+    """Judge what has arrived and let the alarms follow, in the same transaction; returns the alarms that changed."""
+    changes = await live.evaluate(conn)
+    if not changes:
+        return []
+    ids = sorted({c.equipment.id for c in changes if c.verdict is Verdict.FAULT})
+    contexts = {row["id"]: row for row in await _contexts(conn, ids, now)} if ids else {}
+    changed = await service.report(conn, [_report(c, contexts.get(c.equipment.id)) for c in changes], now)
+    return list(dict.fromkeys(changed + await explain_supply(conn, now)))
+
+
+async def explain_supply(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
+    """Suppress alarms that a failure further up (chiller > air handler > terminal) explains, and release them after."""
+    rows = await repository.rows(conn, repository.queries.open_fault_alarms, {})
+    alarms = [repository.alarm_from_row(row) for row in rows]
+    causes = defaultdict(list)
+    for alarm in alarms:
+        if alarm.rule in FAILS_TO_SUPPLY:
+            causes[alarm.subject].append(alarm.state)
+    parents = {
+        f"equipment:{row['id']}": (f"equipment:{row['parent_equipment_id']}",)
+        for row in await repository.rows(conn, repository.queries.equipment_parents, {})
+    }
+    changed = []
+    for alarm in alarms:
+        if alarm.rule in MISSES_SUPPLY:
+            explained = topology.is_explained(alarm.subject, alarm.state, causes, parents, now, _LINGER)
+            if await service.set_explained(conn, alarm, now, is_explained=explained):
+                changed.append(alarm.id)
+    return changed
+
+
+def _report(change: Change, context: Mapping[str, Any] | None) -> Report:
+    return Report(
+        organisation_id=change.equipment.organisation_id,
+        site_id=change.equipment.site_id,
+        subject=f"equipment:{change.equipment.id}",
+        rule=change.rule.id,
+        severity=change.rule.spec.severity,
+        verdict=change.verdict,
+        at=change.at,
+        params=_params(change, context) if context else {},
+    )
+
+
+def _params(change: Change, context: Mapping[str, Any]) -> dict[str, Any]:
+    spec = change.rule.spec
+    zh = f"{context['name_zh']}：{spec.title.zh}，自 {{since}} 起"
+    en = f"{context['name_en']}: {_lower_first(spec.title.en)} since {{since}}"
+    params: dict[str, Any] = {
+        "name": context["code"],
+        "since": change.onset.isoformat(),
+        "evidence": dict(change.evidence),
+        "confidence": _confidence(change),
+    }
+    if change.waste_kw:
+        kwh = round(change.waste_kw * HOURS_PER_DAY_DEFAULT, 1)
+        params |= {"waste_kw": change.waste_kw, "kwh_per_day": kwh}
+        price = context["site_attributes"].get("energy_price_per_kwh")
+        if price is not None:
+            money = round(kwh * float(price), 2)
+            params |= {"money_per_day": money, "currency": context["currency"]}
+            zh += f"，约 {money:.0f} {_currency_zh(context['currency'])}/天"
+            en += f", about {context['currency']} {money:.0f} a day"
+        else:
+            zh += f"，约 {kwh:.0f} kWh/天"
+            en += f", about {kwh:.0f} kWh a day"
+    if context["tenants_zh"]:
+        params |= {"tenants_zh": context["tenants_zh"], "tenants_en": context["tenants_en"]}
+        zh += f"，影响 {_names(context['tenants_zh'], '、', '等')}"
+        en += f", affects {_names(context['tenants_en'], ', ', ' and others')}"
+    return params | {"sentence_zh": zh, "sentence_en": en, "floors": context["floors"]}
+
+
+def _confidence(change: Change) -> str:
+    """Say how sure a verdict is: a learned band is softer than a proof by command and status."""
+    if change.rule.spec.reference.startswith("learned") or change.rule.spec.severity > 3:
+        return "medium"
+    return "high" if change.rule.spec.severity <= 2 else "medium"
+
+
+def _names(names: Sequence[str], comma: str, more: str) -> str:
+    return comma.join(names[:_NAMES_MAX]) + (more if len(names) > _NAMES_MAX else "")
+
+
+def _lower_first(title: str) -> str:
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _currency_zh(currency: str) -> str:
+    return "元" if currency == "CNY" else currency
+
+
+async def _contexts(conn: AsyncConnection, ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    values = {"ids": list(ids), "day": now.date()}
+    return await repository.rows(conn, repository.queries.equipment_context, values)

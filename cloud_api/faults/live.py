@@ -1,0 +1,337 @@
+"""Live evaluation: the evaluator of each equipment follows the stored data, tick by tick, in event time.
+
+A gateway delivers its observations in order, so everything up to the newest one received is complete: the evaluator
+goes that far and no further. While a gateway is away nothing is judged; when it comes back, its backlog is judged as if
+it had been there all along.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from cloud_api.db.queries import load_queries
+from cloud_api.faults import pricing, trend
+from cloud_api.faults.evaluation import NO_EVAL, VERDICTS, Evaluator, Verdicts
+from cloud_api.faults.model import Verdict
+from cloud_api.faults.rules import Rule, RuleError, catalogue, role_aliases, roles
+from cloud_api.faults.series import Array
+from cloud_api.faults.units import Unit, UnitError, conversion, quantity
+
+log = structlog.get_logger()
+queries = load_queries(__file__)
+
+TICK_S = 60
+# A value holds this long when the next does not come (change-of-value sensors speak rarely).
+MAX_AGE_S = 900
+# Observations of one instant may be split over two batches.
+SETTLE = timedelta(seconds=5)
+# How much one turn judges at most, and how far back a new evaluator starts.
+TICKS_MAX = 1440
+FIRST_LOOK_BACK = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundPoint:
+    """A point that plays a role, with what brings its value to the role's unit."""
+
+    role: str
+    point_id: int
+    conversion: Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """An equipment that fault rules can judge."""
+
+    id: int
+    organisation_id: int
+    site_id: int
+    code: str
+    name_zh: str
+    name_en: str
+    family: str
+    zone: ZoneInfo
+    points: tuple[BoundPoint, ...]
+    constants: Mapping[str, float]
+    watermark: datetime | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A rule's verdict about an equipment that holds from `at` on; `onset` is when its condition began."""
+
+    equipment: Equipment
+    rule: Rule
+    verdict: Verdict
+    at: datetime
+    onset: datetime
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    waste_kw: float | None = None
+
+
+async def evaluate(conn: AsyncConnection) -> list[Change]:
+    """Judge what has arrived for every equipment and return the changes of verdicts, in order of event time.
+
+    The evaluators' memory is stored in the same transaction: either both count or neither.
+    """
+    known = {row["equipment_id"]: row for row in await _rows(conn, queries.evaluators, {})}
+    settings = await _settings(conn, None)
+    changes: list[Change] = []
+    for equipment in await bound_equipment(conn):
+        try:
+            changes += await _evaluate_one(conn, equipment, known.get(equipment.id), settings.get(equipment.id, {}))
+        except RuleError as error:  # One wrong setting must not stop the others.
+            log.warning("fault_rules_refused", equipment=equipment.code, error=str(error))
+    return sorted(changes, key=lambda c: (c.at, c.equipment.id, c.rule.id))
+
+
+async def bound_equipment(conn: AsyncConnection, equipment_id: int | None = None) -> list[Equipment]:
+    """Return the equipment whose Brick class has rules, with roles bound; one, or all in scope."""
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for row in await _rows(conn, queries.bound_points, {"equipment_id": equipment_id}):
+        grouped.setdefault(row["equipment_id"], []).append(row)
+    return [e for rows in grouped.values() if (e := _equipment(rows)) is not None]
+
+
+async def rules_of(conn: AsyncConnection, equipment: Equipment) -> list[Rule]:
+    """Return the rules that hold for an equipment, with what engineers set."""
+    return _rules(equipment.family, (await _settings(conn, equipment.id)).get(equipment.id, {}))
+
+
+async def columns_between(
+    conn: AsyncConnection, equipment: Equipment, start: datetime, end: datetime, tick_s: int = TICK_S
+) -> tuple[NDArray[np.int64], dict[str, Array]]:
+    """Return the ticks in (start, end] and the equipment's roles on them, in canonical units; unknown is NaN."""
+    first = int(start.timestamp()) // tick_s * tick_s + tick_s
+    seconds = np.arange(first, int(end.timestamp()) + 1, tick_s, dtype=np.int64)
+    values = {
+        "points": [p.point_id for p in equipment.points],
+        "start": start - timedelta(seconds=MAX_AGE_S),
+        "end": end,
+    }
+    stored: dict[int, tuple[list[float], list[float]]] = {}
+    for row in await _rows(conn, queries.observations, values):
+        at, value = stored.setdefault(row["point_id"], ([], []))
+        at.append(row["second"])
+        value.append(row["value"])
+    columns = {name: np.full(len(seconds), value) for name, value in equipment.constants.items()}
+    for point in equipment.points:
+        at, value = stored.get(point.point_id, ([], []))
+        converted = np.array(value) * point.conversion.factor + point.conversion.offset
+        if roles()[point.role].unit == "bool":
+            converted = (converted > 0.5).astype(float)
+        instants = np.ceil(np.array(at, dtype=np.float64)).astype(np.int64)
+        columns[point.role] = trend.resample(instants, converted, seconds, MAX_AGE_S)
+    return seconds, columns
+
+
+async def set_rule(
+    conn: AsyncConnection,
+    *,
+    equipment_id: int,
+    rule: str,
+    is_enabled: bool,
+    params: Mapping[str, str | float | bool],
+    set_by: str,
+    set_at: datetime,
+) -> bool:
+    """Switch a rule on or off for an equipment or change its parameters; False when there is no such equipment.
+
+    Raises RuleError for an unknown rule or an impossible parameter.
+    """
+    if rule not in catalogue().rules:
+        raise RuleError(f"there is no rule {rule!r}")
+    catalogue().rules[rule].with_params(params)
+    values = {
+        "equipment_id": equipment_id,
+        "rule": rule,
+        "is_enabled": is_enabled,
+        "params": Jsonb(dict(params)),
+        "set_by": set_by,
+        "set_at": set_at,
+    }
+    return bool(await _rows(conn, queries.set_rule, values))
+
+
+async def applicability(conn: AsyncConnection) -> list[dict[str, Any]]:
+    """Return per equipment the rules' verdicts and, for those that cannot be judged, the missing roles."""
+    return await _rows(conn, queries.applicability, {})
+
+
+async def _evaluate_one(
+    conn: AsyncConnection, equipment: Equipment, row: dict[str, Any] | None, settings: Mapping[str, dict[str, Any]]
+) -> list[Change]:
+    if equipment.watermark is None:
+        return []
+    rules = _rules(equipment.family, settings)
+    available = frozenset(p.role for p in equipment.points) | frozenset(equipment.constants)
+    bindings = _fingerprint(rules, equipment)
+    end = equipment.watermark - SETTLE
+    # A change of bindings or parameters starts afresh: an old memory would not fit the new expressions.
+    is_new = row is None or row["bindings"] != bindings
+    start = end - FIRST_LOOK_BACK if row is None else row["evaluated_through"]
+    memory = {} if is_new or row is None else json.loads(row["memory"])
+    before = {} if row is None else {k: v for k, v in row["verdicts"].items() if k in {r.id for r in rules}}
+    end = min(end, start + timedelta(seconds=TICKS_MAX * TICK_S))
+    if end - start < timedelta(seconds=TICK_S):
+        return []
+    seconds, columns = await columns_between(conn, equipment, start, end)
+    if not len(seconds):
+        return []
+    evaluator = Evaluator(rules=rules, available=available, tick_s=TICK_S, zone=equipment.zone, memory=memory)
+    found = evaluator.run(seconds, columns)
+    changes = [c for rule in rules for c in _changes(equipment, rule, found[rule.id], seconds, columns, before)]
+    after = {rule.id: VERDICTS[int(found[rule.id].codes[-1])].value for rule in rules}
+    await conn.execute(
+        queries.store_evaluator,
+        {
+            "equipment_id": equipment.id,
+            "organisation_id": equipment.organisation_id,
+            "evaluated_through": datetime.fromtimestamp(int(seconds[-1]), UTC),
+            "bindings": bindings,
+            "memory": json.dumps(evaluator.memory),
+            "verdicts": Jsonb(after),
+            "missing": Jsonb({k: list(v) for k, v in evaluator.missing().items()}),
+        },
+    )
+    return changes
+
+
+def _changes(
+    equipment: Equipment,
+    rule: Rule,
+    verdicts: Verdicts,
+    seconds: NDArray[np.int64],
+    columns: Mapping[str, Array],
+    before: Mapping[str, str],
+) -> list[Change]:
+    was = before.get(rule.id)
+    previous = np.concatenate(([_code(was)], verdicts.codes[:-1]))
+    changed = []
+    for i in np.flatnonzero(verdicts.codes != previous).tolist():
+        verdict = VERDICTS[int(verdicts.codes[i])]
+        at = datetime.fromtimestamp(int(seconds[i]), UTC)
+        onset, evidence, waste = at, {}, None
+        if verdict is Verdict.FAULT:
+            onset = at - timedelta(seconds=TICK_S * (int(verdicts.runs[i]) - 1))
+            evidence = _evidence(columns, max(0, i - int(verdicts.runs[i]) + 1), i)
+            waste = pricing.waste_kw(rule, columns, seconds, TICK_S, equipment.zone, i)
+        changed.append(
+            Change(
+                equipment=equipment, rule=rule, verdict=verdict, at=at, onset=onset, evidence=evidence, waste_kw=waste
+            )
+        )
+    return changed
+
+
+def _code(verdict: str | None) -> int:
+    return NO_EVAL if verdict is None else VERDICTS.index(Verdict(verdict))
+
+
+def _evidence(columns: Mapping[str, Array], first: int, last: int) -> dict[str, float]:
+    found = {}
+    for name, values in sorted(columns.items()):
+        part = values[first : last + 1]
+        known = part[~np.isnan(part)]
+        if len(known):
+            found[name] = round(float(known.mean()), 2)
+    return found
+
+
+def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
+    head = rows[0]
+    family = catalogue().bricks.get(head["brick_class"].removeprefix("brick:"))
+    if family is None:
+        return None
+    points, problems = [], []
+    for row in rows:
+        role = role_aliases().get(row["role"])
+        if role is None:
+            continue
+        try:
+            points.append(
+                BoundPoint(
+                    role=role, point_id=row["point_id"], conversion=conversion(row["unit"] or "1", roles()[role].unit)
+                )
+            )
+        except UnitError as error:
+            problems.append(f"{row['role']}: {error}")
+    newest: dict[int, datetime] = {}
+    for row in rows:
+        if row["observed_at"] is not None:
+            gateway = row["gateway_id"]
+            newest[gateway] = max(newest.get(gateway, row["observed_at"]), row["observed_at"])
+    return Equipment(
+        id=head["equipment_id"],
+        organisation_id=head["organisation_id"],
+        site_id=head["site_id"],
+        code=head["code"],
+        name_zh=head["name_zh"],
+        name_en=head["name_en"],
+        family=family,
+        zone=ZoneInfo(head["time_zone"]),
+        points=tuple(points),
+        constants=_constants(head["attributes"], {p.role for p in points}),
+        # Data of the gateway that is furthest behind are still to come.
+        watermark=min(newest.values(), default=None),
+        problems=tuple(problems),
+    )
+
+
+def _constants(attributes: Mapping[str, Any], bound: set[str]) -> dict[str, float]:
+    """Read design data and the learned model from an equipment's attributes; a bound point beats them."""
+    found: dict[str, float] = {"cop": pricing.COP_DEFAULT}
+    design = attributes.get("design", attributes)
+    named = {"minimum_outside_air_fraction": "min_oa_fraction"}
+    for name, value in {**design, **attributes.get("learned", {})}.items():
+        role = role_aliases().get(str(named.get(name, name)))
+        if role is not None and isinstance(value, int | float | str):
+            try:
+                found[role] = quantity(value, roles()[role].unit)
+            except UnitError:
+                continue
+    return {name: value for name, value in found.items() if name not in bound}
+
+
+def _rules(family: str, settings: Mapping[str, dict[str, Any]]) -> list[Rule]:
+    rules = []
+    for rule in catalogue().family(family):
+        setting = settings.get(rule.id)
+        if setting is None:
+            rules.append(rule)
+        elif setting["is_enabled"]:
+            rules.append(rule.with_params(setting["params"]))
+    return rules
+
+
+def _fingerprint(rules: Sequence[Rule], equipment: Equipment) -> str:
+    text = json.dumps(
+        [[r.id, r.spec.model_dump(), dict(r.params), r.delay_s, r.clear_s] for r in rules]
+        + [[p.role, p.point_id] for p in equipment.points]
+        + [sorted(equipment.constants)]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _settings(conn: AsyncConnection, equipment_id: int | None) -> dict[int, dict[str, dict[str, Any]]]:
+    found: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in await _rows(conn, queries.rule_settings, {"equipment_id": equipment_id}):
+        found.setdefault(row["equipment_id"], {})[row["rule"]] = row
+    return found
+
+
+async def _rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(query, values)).fetchall()

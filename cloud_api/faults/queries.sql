@@ -1,0 +1,49 @@
+-- name: bound_points
+-- Equipment with its roles, the points that play them, and how far their gateway's data have come.
+SELECT e.id AS equipment_id, e.organisation_id, e.site_id, e.code, e.name_zh, e.name_en, e.brick_class, e.attributes,
+       s.time_zone, b.role, b.point_id, p.unit, l.observed_at, d.gateway_id
+  FROM equipment e
+  JOIN site s ON s.id = e.site_id
+  JOIN equipment_point b ON b.equipment_id = e.id
+  JOIN point p ON p.id = b.point_id AND p.retired_at IS NULL
+  JOIN device d ON d.id = p.device_id
+  LEFT JOIN latest_value l ON l.point_id = p.id
+ WHERE %(equipment_id)s::bigint IS NULL OR e.id = %(equipment_id)s
+ ORDER BY e.id, b.role;
+
+-- name: evaluators
+-- What each evaluator remembers, locked for this turn.
+SELECT equipment_id, evaluated_through, bindings, memory, verdicts FROM fault_evaluator FOR UPDATE;
+
+-- name: store_evaluator
+-- Keep what an evaluator remembers; commits together with the alarms that its verdicts opened.
+INSERT INTO fault_evaluator (equipment_id, organisation_id, evaluated_through, bindings, memory, verdicts, missing)
+VALUES (%(equipment_id)s, %(organisation_id)s, %(evaluated_through)s, %(bindings)s, %(memory)s, %(verdicts)s, %(missing)s)
+ON CONFLICT (equipment_id) DO UPDATE SET evaluated_through = EXCLUDED.evaluated_through, bindings = EXCLUDED.bindings,
+       memory = EXCLUDED.memory, verdicts = EXCLUDED.verdicts, missing = EXCLUDED.missing;
+
+-- name: rule_settings
+-- What engineers set.
+SELECT equipment_id, rule, is_enabled, params FROM fault_rule_setting
+ WHERE %(equipment_id)s::bigint IS NULL OR equipment_id = %(equipment_id)s;
+
+-- name: set_rule
+-- Switch a rule on or off for an equipment, or change its parameters.
+INSERT INTO fault_rule_setting (equipment_id, rule, organisation_id, is_enabled, params, set_by, set_at)
+SELECT e.id, %(rule)s, e.organisation_id, %(is_enabled)s, %(params)s, %(set_by)s, %(set_at)s
+  FROM equipment e WHERE e.id = %(equipment_id)s
+ON CONFLICT (equipment_id, rule) DO UPDATE SET is_enabled = EXCLUDED.is_enabled, params = EXCLUDED.params,
+       set_by = EXCLUDED.set_by, set_at = EXCLUDED.set_at
+RETURNING equipment_id;
+
+-- name: observations
+-- Good values of some points in (start, end], in order; a value that a window starts with may be older.
+SELECT point_id, extract(epoch FROM observed_at)::float8 AS second, value FROM observation
+ WHERE point_id = ANY(%(points)s::bigint[]) AND observed_at > %(start)s AND observed_at <= %(end)s AND quality <= 1
+   AND value IS NOT NULL
+ ORDER BY point_id, observed_at;
+
+-- name: applicability
+-- For every equipment: what cannot be judged, and for want of which roles.
+SELECT e.id AS equipment_id, e.code, e.name_zh, e.name_en, f.evaluated_through, f.verdicts, f.missing
+  FROM equipment e JOIN fault_evaluator f ON f.equipment_id = e.id ORDER BY e.code;

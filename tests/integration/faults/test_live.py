@@ -1,0 +1,129 @@
+"""Live evaluation follows the stored data and opens alarms; a restart, or a backlog, changes nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cloud_api.alarms import service
+from cloud_api.alarms.equipment import evaluate_faults
+from cloud_api.faults import live
+from cloud_api.faults.rules import RuleError
+
+T0 = datetime(2026, 3, 2, 1, tzinfo=UTC)
+ROLES = {"mat": "°C", "oat": "°C", "rat": "°C", "sf_status": ""}
+
+
+async def one(conn, query, values=()):
+    return (await (await conn.execute(query, values)).fetchone())[0]
+
+
+@pytest.fixture
+async def air_handler(conn):
+    """An air handler that serves a leased space, with four points."""
+    organisation = await one(
+        conn, "INSERT INTO organisation (code, name_zh, name_en) VALUES ('p', '园区', 'Park') RETURNING id"
+    )
+    site = await one(
+        conn,
+        "INSERT INTO site (organisation_id, code, name_zh, name_en) VALUES (%s, 's', '站', 'Site') RETURNING id",
+        (organisation,),
+    )
+    gateway = await one(
+        conn,
+        "INSERT INTO gateway (organisation_id, site_id, name) VALUES (%s, %s, 'g') RETURNING id",
+        (organisation, site),
+    )
+    device = await one(
+        conn,
+        "INSERT INTO device (organisation_id, gateway_id, name) VALUES (%s, %s, 'ahu-3') RETURNING id",
+        (organisation, gateway),
+    )
+    equipment = await one(
+        conn,
+        "INSERT INTO equipment (organisation_id, site_id, code, name_zh, name_en, brick_class)"
+        " VALUES (%s, %s, 'ahu-3', '三号空调箱', 'AHU-3', 'AHU') RETURNING id",
+        (organisation, site),
+    )
+    points = {}
+    for role, unit in ROLES.items():
+        points[role] = await one(
+            conn,
+            "INSERT INTO point (organisation_id, device_id, name, unit) VALUES (%s, %s, %s, %s) RETURNING id",
+            (organisation, device, role, unit),
+        )
+        await conn.execute("INSERT INTO equipment_point VALUES (%s, %s, %s)", (equipment, role, points[role]))
+    await conn.execute("SELECT app.ensure_observation_partitions(%s, %s)", (T0, T0 + timedelta(days=1)))
+    return equipment, points
+
+
+async def observe(conn, points, minutes, mat):
+    for minute in minutes:
+        at = T0 + timedelta(minutes=minute)
+        for role, value in {"mat": mat, "oat": 10.0, "rat": 22.0, "sf_status": 1.0}.items():
+            await conn.execute("INSERT INTO observation VALUES (%s, %s, %s, NULL, 0, NULL)", (points[role], at, value))
+            await conn.execute(
+                "INSERT INTO latest_value (point_id, observed_at, value, quality, received_at) VALUES (%s, %s, %s, 0, %s)"
+                " ON CONFLICT (point_id) DO UPDATE SET observed_at = EXCLUDED.observed_at",
+                (points[role], at, value, at),
+            )
+
+
+async def history(conn):
+    rows = await (
+        await conn.execute(
+            "SELECT a.rule, j.kind, j.at FROM alarm_journal j JOIN alarm a ON a.id = j.alarm_id ORDER BY j.id"
+        )
+    ).fetchall()
+    return rows
+
+
+async def test_a_fault_opens_an_alarm_after_its_delay_and_clears_it_when_mended(conn, air_handler):
+    equipment, points = air_handler
+    await observe(conn, points, range(0, 40), mat=30.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=40))
+    [alarm] = await service.open_alarms(conn)
+    assert (alarm.rule, alarm.subject) == ("AHU-0028", f"equipment:{equipment}")
+    assert alarm.opened_at == T0 + timedelta(minutes=15)
+    assert alarm.sentence("en").startswith("AHU-3: mixing box damper fault")
+    assert "03-02 09:00" in alarm.sentence("zh")
+    await observe(conn, points, range(40, 60), mat=15.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=60))
+    rows = await history(conn)
+    assert rows[-1] == ("AHU-0028", "cleared", T0 + timedelta(minutes=45))
+
+
+@pytest.mark.parametrize("step", [4, 60])
+async def test_a_backlog_gives_the_same_alarms_as_data_that_came_in_time(conn, air_handler, step):
+    _, points = air_handler
+    for begin in range(0, 60, step):
+        for minute in range(begin, begin + step):
+            await observe(conn, points, [minute], mat=30.0 if minute < 40 else 15.0)
+        await evaluate_faults(conn, T0 + timedelta(hours=2))
+    happened = await history(conn)
+    assert [(kind, at) for rule, kind, at in happened if rule == "AHU-0028" and kind in {"opened", "cleared"}] == [
+        ("opened", T0 + timedelta(minutes=15)),
+        ("cleared", T0 + timedelta(minutes=45)),
+    ]
+
+
+async def test_a_rule_can_be_switched_off_for_one_equipment_and_a_wrong_parameter_is_refused(conn, air_handler):
+    equipment, points = air_handler
+    with pytest.raises(RuleError, match="no parameter"):
+        await live.set_rule(
+            conn, equipment_id=equipment, rule="AHU-0028", is_enabled=True, params={"x": 1}, set_by="lin", set_at=T0
+        )
+    await live.set_rule(
+        conn, equipment_id=equipment, rule="AHU-0028", is_enabled=False, params={}, set_by="lin", set_at=T0
+    )
+    await observe(conn, points, range(0, 40), mat=30.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=40))
+    assert all(a.rule != "AHU-0028" for a in await service.open_alarms(conn))
+
+
+async def test_what_cannot_be_judged_is_listed_with_the_missing_roles(conn, air_handler):
+    _, points = air_handler
+    await observe(conn, points, range(0, 10), mat=15.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=10))
+    [row] = await live.applicability(conn)
+    assert {"dsp", "dsp_sp", "sf_speed"} <= set(row["missing"]["AHU-0001"])
+    assert row["verdicts"]["AHU-0028"] == "ok"
