@@ -69,17 +69,16 @@ async def observe(conn, points, minutes, mat):
 
 
 async def history(conn):
-    rows = await (
+    return await (
         await conn.execute(
             "SELECT a.rule, j.kind, j.at FROM alarm_journal j JOIN alarm a ON a.id = j.alarm_id ORDER BY j.id"
         )
     ).fetchall()
-    return rows
 
 
 async def test_a_fault_opens_an_alarm_after_its_delay_and_clears_it_when_mended(conn, air_handler):
     equipment, points = air_handler
-    await observe(conn, points, range(0, 40), mat=30.0)
+    await observe(conn, points, range(40), mat=30.0)
     await evaluate_faults(conn, T0 + timedelta(minutes=40))
     [alarm] = await service.open_alarms(conn)
     assert (alarm.rule, alarm.subject) == ("AHU-0028", f"equipment:{equipment}")
@@ -115,14 +114,14 @@ async def test_a_rule_can_be_switched_off_for_one_equipment_and_a_wrong_paramete
     await live.set_rule(
         conn, equipment_id=equipment, rule="AHU-0028", is_enabled=False, params={}, set_by="lin", set_at=T0
     )
-    await observe(conn, points, range(0, 40), mat=30.0)
+    await observe(conn, points, range(40), mat=30.0)
     await evaluate_faults(conn, T0 + timedelta(minutes=40))
     assert all(a.rule != "AHU-0028" for a in await service.open_alarms(conn))
 
 
 async def test_what_cannot_be_judged_is_listed_with_the_missing_roles(conn, air_handler):
     _, points = air_handler
-    await observe(conn, points, range(0, 10), mat=15.0)
+    await observe(conn, points, range(10), mat=15.0)
     await evaluate_faults(conn, T0 + timedelta(minutes=10))
     [row] = await live.applicability(conn)
     assert {"dsp", "dsp_sp", "sf_speed"} <= set(row["missing"]["AHU-0001"])
