@@ -1,7 +1,7 @@
 """CPU of decoding one point, beside pymodbus' `convert_from_registers` on the same words in the same run.
 
 Ours gives a checked value: sentinels, not-a-number, plausibility, unit, exact mantissa. pymodbus gives a bare number.
-Run: python tests/bench/bench_decode.py
+Run: python -m tests.bench.decode
 """
 
 import random
