@@ -1,22 +1,55 @@
 """The `edge-agent` command: run · check · read · scan · write · decode · profiles · outbox · simulate."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from edge_agent.commands import outbox, profiles, read, scan, simulate
-from edge_agent.commands.decode import decode
-from edge_agent.commands.target import Language
+from edge_agent.commands.language import Language
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# Where a command lives: a function, or a Typer app with commands of its own. A module is imported when its command is
+# used: `decode` is called from scripts, and shall not wait for drivers and sockets.
+COMMANDS = {
+    "decode": "edge_agent.commands.decode:decode",
+    "read": "edge_agent.commands.read:read",
+    "scan": "edge_agent.commands.scan:scan",
+    "outbox": "edge_agent.commands.outbox:app",
+    "profiles": "edge_agent.commands.profiles:app",
+    "simulate": "edge_agent.commands.simulate:app",
+}
 
-app.command()(decode)
-app.command()(read.read)
-app.command()(scan.scan)
-app.add_typer(outbox.app, name="outbox")
-app.add_typer(profiles.app, name="profiles")
-app.add_typer(simulate.app, name="simulate")
+
+class LazyCommands(TyperGroup):
+    """A group that imports a command when somebody asks for it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name all commands, imported or not."""
+        return [*super().list_commands(ctx), *(name for name in COMMANDS if name not in self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the command if need be; None when there is none of that name."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _imported(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+def _imported(name: str) -> Any:
+    module, attribute = COMMANDS[name].split(":")
+    found = getattr(import_module(module), attribute)
+    holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    holder.callback()(lambda: None)  # Makes the holder a group even when it holds one command.
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found, name=name)
+    else:
+        holder.command(name)(found)
+    group = typer.main.get_command(holder)
+    assert isinstance(group, TyperGroup)
+    return group.commands[name]
+
+
+app = typer.Typer(cls=LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 SitePath = Annotated[Path, typer.Argument(help="The site file (YAML).", metavar="SITE")]
 

@@ -12,9 +12,9 @@ import typer
 from device_profiles.catalog import load_modbus
 from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile
+from edge_agent.commands.language import Language
 from edge_agent.commands.target import (
     Baud,
-    Language,
     Parity,
     RtuOverTcp,
     Serial,

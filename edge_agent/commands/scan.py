@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.commands.target import Baud, Language, Parity, RtuOverTcp, Serial, StopBits, Tcp, Timeout, bus_of
+from edge_agent.commands.language import Language
+from edge_agent.commands.target import Baud, Parity, RtuOverTcp, Serial, StopBits, Tcp, Timeout, bus_of
 from edge_agent.commissioning.probe import open_line
 from edge_agent.commissioning.scan import Found, modbus_profiles
 from edge_agent.commissioning.scan import scan as scan_bus

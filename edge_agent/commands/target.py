@@ -16,7 +16,6 @@ Baud = Annotated[int, typer.Option(help="Of the serial line.")]
 Parity = Annotated[str, typer.Option(help="none, even or odd.")]
 StopBits = Annotated[int, typer.Option(help="1 or 2.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.")]
-Language = Annotated[str, typer.Option("--lang", envvar="EDGE_LANG", help="en or zh.")]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="Take bus and profile from this site file.")]
 
 _BUS: TypeAdapter[Bus] = TypeAdapter(Bus)
