@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import psycopg
 from rich.console import Console
 
 from cloud_api.db.embedded import EmbeddedError, EmbeddedServer
@@ -26,6 +27,7 @@ SITE = "hz-park"
 GATEWAY = "gw-demo"
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 READY_SECONDS_MAX = 60.0
+LEDGER_SECONDS_MAX = 180.0
 
 
 class Demo:
@@ -142,12 +144,24 @@ class Demo:
         )  # fmt: skip
 
     def _settle_ledger_and_bills(self) -> None:
-        self._cloud("ledger", "catch-up")
+        self._wait_for_ledger()
         month = previous_month(datetime.now(UTC), SHANGHAI).start.astimezone(SHANGHAI).strftime("%Y-%m")
         if f"bills {month}" in self.state.done:
             return
         self._cloud("bill", "run", "--site", SITE, "--month", month, "--issue")
         self.home.mark(self.state, f"bills {month}")
+
+    def _wait_for_ledger(self) -> None:
+        """The worker computes the intervals; wait until nothing is left to compute."""
+        deadline = time.monotonic() + LEDGER_SECONDS_MAX
+        with psycopg.connect(self.server.addresses(DATABASE).superuser, autocommit=True) as conn:
+            while conn.execute("SELECT EXISTS (SELECT FROM app.dirty_range)").fetchone() != (False,):
+                self.supervisor.look_after()
+                if time.monotonic() > deadline:
+                    raise DemoError(
+                        f"the interval ledger is not done after {LEDGER_SECONDS_MAX:.0f} s; see log/worker.log"
+                    )
+                time.sleep(0.5)
 
     def _start_agent(self) -> None:
         part = Part(
