@@ -152,7 +152,7 @@ class Demo:
         self.home.mark(self.state, f"bills {month}")
 
     def _wait_for_ledger(self) -> None:
-        """The worker computes the intervals; wait until nothing is left to compute."""
+        """Wait until the worker has computed every interval."""
         deadline = time.monotonic() + LEDGER_SECONDS_MAX
         with psycopg.connect(self.server.addresses(DATABASE).superuser, autocommit=True) as conn:
             while conn.execute("SELECT EXISTS (SELECT FROM app.dirty_range)").fetchone() != (False,):
