@@ -71,12 +71,14 @@ class Demo:
             migrate(self.server.addresses(DATABASE).owner)
         with self.step("Site, leases, tariff, people"):
             self._import_site()
-        with self.step("Broker and simulated building"):
-            self._start_building()
         with self.step("Cloud: API and worker"):
             self._start_cloud()
+        self._write_site_file()
+        # Before the building runs: the living building goes on where its past ends.
         with self.step(f"History: {self.history_days} days through the ingest API", shows_progress=True):
             self._send_history()
+        with self.step("Broker and simulated building"):
+            self._start_building()
         with self.step("Interval ledger and last month's bills"):
             self._settle_ledger_and_bills()
         with self.step("Edge agent"):
@@ -105,10 +107,9 @@ class Demo:
     def _start_building(self) -> None:
         broker = [sys.executable, "-m", "deploy.demo.broker", str(self.state.ports["broker"])]
         self.supervisor.start(Part(name="broker", command=broker, log=self._log("broker")))
-        self._write_site_file()
         simulate = [self._bin("edge-agent"), "simulate", "run", str(self.files / "building.yaml")]
         simulate += ["--site", str(self.site_file), "--control-port", str(self.state.ports["control"])]
-        simulate += ["--leases", str(self.files / "leases.csv"), "--state", str(self.home.folder / "building")]
+        simulate += ["--leases", str(self.files / "leases.csv"), "--state", str(self.building_state)]
         self.supervisor.start(Part(name="building", command=simulate, log=self._log("building")))
 
     def _write_site_file(self) -> None:
@@ -137,6 +138,8 @@ class Demo:
     def _send_history(self) -> None:
         self._edge(
             "simulate", "history", str(self.files / "building.yaml"),
+            "--site", str(self.site_file),
+            "--state", str(self.building_state),
             "--days", str(self.history_days),
             "--url", self.url,
             "--credential-file", str(self.credential_file),
@@ -168,10 +171,7 @@ class Demo:
             name="agent",
             command=[self._bin("edge-agent"), "run", "--site", str(self.site_file)],
             log=self._log("agent"),
-            environment={
-                "EDGE_DATA_DIR": str(self.home.folder / "edge"),
-                "EDGE_STATUS_PORT": str(self.state.ports["status"]),
-            },
+            environment=self._edge_environment(),
         )
         self.supervisor.start(part)
         self._wait_for(f"http://127.0.0.1:{self.state.ports['status']}/")
@@ -214,6 +214,11 @@ class Demo:
         return self.home.folder / "gateway.credential"
 
     @property
+    def building_state(self) -> Path:
+        """Where the simulated building keeps its state, its past included."""
+        return self.home.folder / "building"
+
+    @property
     def site_file(self) -> Path:
         """The commissioned site file of the demo building, with this machine's ports."""
         return self.home.folder / "site.yaml"
@@ -239,8 +244,14 @@ class Demo:
     def _cloud(self, *arguments: str) -> str:
         return self._command("cloud-api", arguments, self._cloud_environment())
 
+    def _edge_environment(self) -> dict[str, str]:
+        return {
+            "EDGE_DATA_DIR": str(self.home.folder / "edge"),
+            "EDGE_STATUS_PORT": str(self.state.ports["status"]),
+        }
+
     def _edge(self, *arguments: str, shows_progress: bool = False) -> None:
-        self._command("edge-agent", arguments, {}, shows_progress=shows_progress)
+        self._command("edge-agent", arguments, self._edge_environment(), shows_progress=shows_progress)
 
     def _command(
         self, name: str, arguments: tuple[str, ...], environment: dict[str, str], *, shows_progress: bool = False

@@ -135,6 +135,11 @@ def _begin(options: HistoryOptions, folder: Folder) -> dict[str, Any]:
     if begun_at is None:
         begun_at = options.from_day
         folder.begin(begun_at)
+    elif begun_at > options.from_day:
+        raise HistoryError(
+            f"the building in {options.state} began at {begun_at:%Y-%m-%d} and has no earlier past: send the history "
+            "before it runs for the first time, or remove the folder"
+        )
     identity = f"{options.plan.seed}/{begun_at.isoformat()}/{options.until_ms}"
     kept = {
         "stream": str(uuid.uuid5(NAMESPACE, identity)),
