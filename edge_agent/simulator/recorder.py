@@ -25,8 +25,11 @@ _LEFT_OUT = frozenset(
     {
         *("alarm", "filter_alarm", "fire_alarm", "fault_code", "communication_ok", "battery", "link_quality"),
         *("co2_setpoint", "operating_hours", "start_count", "filter_differential_pressure", "status_code_mode"),
-        *("status_code_fan", "heating_output_electric", "cooling_energy"),
-        *("condenser_water_supply_temperature", "condenser_water_return_temperature"),
+        *("status_code_fan", "heating_output_electric", "cooling_energy", "alarm_forced_off", "defrost", "alarm_trip"),
+        *("status_code_fan_speed", "heating_on_off", "pump_on_off_condenser_water", "compressor_on_off_2"),
+        *("condenser_water_supply_temperature", "condenser_water_return_temperature", "air_pressure", "light_level"),
+        *("operating_hours_running", "fault_code_alarm_word", "fault_code_warning_word", "status_code_remote"),
+        *("status_code_control_ready", "status_code_drive_ready", "humidity_return_air"),
     }
 )
 
@@ -56,6 +59,8 @@ def columns_of(building: Building, profiles: Mapping[str, Profile]) -> list[Colu
 
 def _is_kept(device: str, point: Point) -> bool:
     if point.is_text:
+        return False
+    if device.startswith("pump-") and point.is_cumulative:
         return False
     if device.startswith("meter-"):
         return point.name in _METER_POINTS and (device == "meter-main" or not point.name.startswith("reactive"))
