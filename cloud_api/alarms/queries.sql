@@ -1,8 +1,8 @@
 -- name: gateway_facts
 -- Enabled gateways, what was heard of them and whether they still send what they had stored.
 SELECT id, organisation_id, site_id, name, last_seen_at,
-       CASE WHEN jsonb_typeof(health -> 'outbox_count') = 'number' THEN (health ->> 'outbox_count')::numeric::bigint ELSE 0
-       END AS backlog_count
+       CASE WHEN jsonb_typeof(health #> '{outbox,rows}') = 'number' THEN (health #>> '{outbox,rows}')::numeric::bigint
+            ELSE 0 END AS backlog_count
   FROM gateway WHERE is_enabled;
 
 -- name: device_facts

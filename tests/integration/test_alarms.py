@@ -180,10 +180,10 @@ async def test_a_device_whose_data_stop_arriving_is_stale_although_its_gateway_l
     await heard(conn, at(299))
     await turn(conn, at(299))
     assert await service.open_alarms(conn) == []
-    await conn.execute("UPDATE gateway SET health = '{\"outbox_count\": 12}', last_seen_at = %s", (at(310),))
+    await conn.execute('UPDATE gateway SET health = \'{"outbox": {"rows": 12000}}\', last_seen_at = %s', (at(310),))
     await turn(conn, at(310))
     assert await service.open_alarms(conn) == []  # The gateway still sends what it had stored.
-    await conn.execute("UPDATE gateway SET health = '{\"outbox_count\": 0}', last_seen_at = %s", (at(320),))
+    await conn.execute('UPDATE gateway SET health = \'{"outbox": {"rows": 3}}\', last_seen_at = %s', (at(320),))
     await turn(conn, at(320))
     await turn(conn, at(322))
     assert [a.rule for a in await service.open_alarms(conn)] == ["device_stale"]

@@ -1,0 +1,121 @@
+"""What an alarm's page shows beside its sentence: the data behind the verdict, what to check, the same fault before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from psycopg import AsyncConnection
+
+from cloud_api.alarms.model import OpenAlarm
+from cloud_api.faults import live, replay
+from cloud_api.faults.evaluation import NO_EVAL, Evaluator
+from cloud_api.faults.findings import Finding
+from cloud_api.faults.rules import RoleSpec, Rule, bind, catalogue, roles
+from cloud_api.faults.trend import Trend
+from cloud_api.kit.errors import Invalid, NotFound
+
+BEFORE = timedelta(hours=3)
+SPAN_MAX = timedelta(hours=12)
+TRY_OUT_MAX = timedelta(days=31)
+CHART_STEPS_MAX = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The roles that a rule looks at, in one unit, around an alarm; unknown is None."""
+
+    unit: str
+    instants: tuple[datetime, ...]
+    series: tuple[tuple[RoleSpec, tuple[float | None, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryOut:
+    """What a rule would have found: findings, and for how much of the time it could not judge."""
+
+    rule: Rule
+    missing: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    judged_share: float
+
+
+def rule_of(alarm: OpenAlarm) -> Rule | None:
+    """Return the fault rule behind an alarm; None for communication losses."""
+    return catalogue().rules.get(alarm.rule)
+
+
+def playbook(alarm: OpenAlarm, language: str) -> tuple[str, ...]:
+    """Return what to check first, in the reader's language."""
+    rule = rule_of(alarm)
+    zh = language.startswith("zh")
+    if rule is None:
+        return _COMMUNICATION_ZH if zh else _COMMUNICATION_EN
+    return rule.spec.playbook.zh if zh else rule.spec.playbook.en
+
+
+async def evidence(conn: AsyncConnection, alarm: OpenAlarm, now: datetime) -> list[Evidence]:
+    """Return the data behind an equipment's alarm, one block per unit; empty when there is none."""
+    rule = rule_of(alarm)
+    if rule is None or not alarm.subject.startswith("equipment:"):
+        return []
+    found = await live.bound_equipment(conn, int(alarm.subject.partition(":")[2]))
+    if not found:
+        return []
+    start = alarm.opened_at - BEFORE
+    end = min(alarm.cleared_at or now, start + SPAN_MAX)
+    span = (end - start).total_seconds()
+    step = max(live.TICK_S, int(span / CHART_STEPS_MAX) // live.TICK_S * live.TICK_S)
+    seconds, columns = await live.columns_between(conn, found[0], start, end, step)
+    evaluator = Evaluator(rules=[rule], available=frozenset(columns), tick_s=live.TICK_S, zone=found[0].zone)
+    shown = evaluator.inputs(bind(rule, frozenset(columns)).roles)
+    constants = frozenset(found[0].constants)
+    return _blocks(seconds.tolist(), {n: v.tolist() for n, v in columns.items() if n in shown and n not in constants})
+
+
+async def try_out(
+    conn: AsyncConnection,
+    *,
+    equipment_id: int,
+    rule_id: str,
+    params: Mapping[str, str | float | bool],
+    start: datetime,
+    end: datetime,
+) -> TryOut:
+    """Say what a rule would have found on an equipment's stored data, without switching it on."""
+    if not timedelta(0) < end - start <= TRY_OUT_MAX:
+        raise Invalid(f"choose a period of at most {TRY_OUT_MAX.days} days")
+    found = await live.bound_equipment(conn, equipment_id)
+    if not found:
+        raise NotFound
+    if rule_id not in catalogue().rules:
+        raise Invalid(f"there is no rule {rule_id!r}")
+    rule = catalogue().rules[rule_id].with_params(params)
+    seconds, columns = await live.columns_between(conn, found[0], start, end)
+    data = Trend(seconds=seconds, columns=columns, tick_s=live.TICK_S, zone=found[0].zone)
+    done = replay.replay([rule], data)
+    codes = done.verdicts[rule_id].codes
+    judged = float((codes != NO_EVAL).mean()) if len(codes) else 0.0
+    return TryOut(rule=rule, missing=done.missing.get(rule_id, ()), findings=done.findings, judged_share=judged)
+
+
+def _blocks(seconds: list[int], columns: Mapping[str, list[float]]) -> list[Evidence]:
+    instants = tuple(datetime.fromtimestamp(s, UTC) for s in seconds)
+    by_unit: dict[str, list[tuple[RoleSpec, tuple[float | None, ...]]]] = {}
+    for name, values in columns.items():
+        spec = roles()[name]
+        known = tuple(None if np.isnan(v) else round(v, 2) for v in values)
+        by_unit.setdefault(spec.unit, []).append((spec, known))
+    return [Evidence(unit=unit, instants=instants, series=tuple(series)) for unit, series in by_unit.items()]
+
+
+_COMMUNICATION_EN = (
+    "Check that the device has power and its communication light blinks",
+    "Check cable, terminals and the bus termination",
+    "Check whether its address or baud rate was changed; restart the gateway last",
+)
+_COMMUNICATION_ZH = (
+    "检查设备是否通电、通信指示灯是否闪烁",
+    "检查线缆、接线端子与总线终端电阻",
+    "检查地址或波特率是否被改动，最后再重启网关",
+)

@@ -1,0 +1,65 @@
+"""A person finds an alarm, understands it, and acts on it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cloud_api.alarms import service
+from cloud_api.alarms.model import Report
+from cloud_api.db.pool import transaction
+from cloud_api.faults.model import Verdict
+from cloud_api.kit.scope import SYSTEM
+
+from .conftest import csrf_token, sign_in
+
+
+@pytest.fixture
+async def alarm_id(pool, park):
+    async with transaction(pool, SYSTEM) as conn:
+        row = await (
+            await conn.execute(
+                "INSERT INTO site (organisation_id, code, name_zh, name_en) VALUES (%s, 's', '站', 'Site') RETURNING id",
+                (park.organisation_id,),
+            )
+        ).fetchone()
+        now = datetime.now(UTC)
+        report = Report(
+            organisation_id=park.organisation_id,
+            site_id=row[0],
+            subject="device:1",
+            rule="device_silent",
+            severity=3,
+            verdict=Verdict.FAULT,
+            at=now - timedelta(minutes=5),
+            params={"name": "meter-t301"},
+        )
+        [found] = await service.report(conn, [report], now)
+    return found
+
+
+async def test_the_list_says_what_is_wrong_and_acknowledging_needs_one_click(client, alarm_id):
+    await sign_in(client, "facilities")
+    page = await client.get("/console/alarms")
+    assert "meter-t301 has not answered since" in page.text
+    token = await csrf_token(client, "/console/alarms")
+    answer = await client.post(f"/console/alarms/{alarm_id}/acknowledge", data={"csrf_token": token})
+    assert answer.headers["location"] == f"/console/alarms/{alarm_id}"
+    shown = (await client.get(f"/console/alarms/{alarm_id}")).text
+    assert "acknowledged" in shown
+    assert "Check cable" in shown
+
+
+async def test_a_shelf_takes_a_reason_and_moves_the_alarm_to_the_suppressed(client, alarm_id):
+    await sign_in(client, "facilities")
+    token = await csrf_token(client, f"/console/alarms/{alarm_id}")
+    data = {"csrf_token": token, "hours": 8, "reason": "fit-out of 3F"}
+    assert (await client.post(f"/console/alarms/{alarm_id}/shelve", data=data)).status_code == 303
+    assert "meter-t301" not in (await client.get("/console/alarms")).text
+    assert "meter-t301" in (await client.get("/console/alarms?show=suppressed")).text
+
+
+async def test_the_page_speaks_chinese(client, alarm_id):
+    await sign_in(client, "facilities")
+    client.cookies.set("language", "zh")
+    page = await client.get(f"/console/alarms/{alarm_id}?lang=zh", headers={"Accept-Language": "zh-CN"})
+    assert page.status_code == 200
