@@ -1,0 +1,1 @@
+"""Sparkplug B payloads and the rules of an edge node's session."""
