@@ -218,15 +218,24 @@ async def add_reading(
 
 
 async def edit_interval(
-    conn: AsyncConnection, author: Author, register_id: RegisterId, *, starts_at: datetime, quantity: Decimal
+    conn: AsyncConnection,
+    author: Author,
+    register_id: RegisterId,
+    *,
+    starts_at: datetime,
+    quantity: Decimal,
+    method: str = "edit",
 ) -> None:
-    """Decide an interval's quantity; it stands until it is undone, whatever readings come."""
+    """Decide an interval's quantity; it stands until it is undone, whatever readings come.
+
+    With a `method` of the estimation cascade the interval counts as estimated, otherwise as edited.
+    """
     register = await _register(conn, register_id)
     if not quantity.is_finite() or abs(quantity) >= Decimal(10) ** 12:
         raise Invalid("quantity: must be a number below 10^12")
     key = {"register_id": register_id, "starts_at": starts_at}
     await conn.execute(queries.replace_edit, author.columns() | key)
-    await conn.execute(queries.add_edit, author.columns() | key | {"quantity": quantity, "method": "edit"})
+    await conn.execute(queries.add_edit, author.columns() | key | {"quantity": quantity, "method": method})
     await _audit(conn, author, "interval.edit", register, starts_at=starts_at, quantity=quantity)
 
 

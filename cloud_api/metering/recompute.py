@@ -131,12 +131,12 @@ def with_edits(
     for register_id, interval in computed:
         edit = edits.get((register_id, interval.start_ms))
         if edit is not None:
-            quantity, _, _ = edit
+            quantity, method, _ = edit
             interval = replace(  # noqa: PLW2901  # The edited interval takes the computed one's place.
                 interval,
                 quantity=quantity,
-                quality=Quality.EDITED,
-                method=Method.EDIT,
+                quality=Quality.EDITED if method == Method.EDIT else Quality.ESTIMATED,
+                method=Method(method),
                 reason=Reason.NONE,
             )
         result.append((register_id, interval))

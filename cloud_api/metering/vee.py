@@ -1,0 +1,138 @@
+"""Validation of intervals: which of them deserve a second look, and why. Pure.
+
+The checks and their default limits follow section 4 of the domain notes (Oracle MDM, California VEE, AEMO); each limit
+is a setting of the meter's class, because what is a spike for a tenant is a start-up for a chiller.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from cloud_api.metering.model import MeterInterval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Settings of a meter class; None switches a check off."""
+
+    spike_ratio: Decimal | None = Decimal("1.8")  # (highest - third highest) / third highest, per day.
+    spike_floor: Decimal = Decimal(1)  # Below this quantity nothing is a spike.
+    zero_hours: int | None = 24
+    stuck_intervals: int | None = 8
+    estimated_hours: int | None = 4
+    high_ratio: Decimal | None = Decimal(2)  # Of the mean of the like days before.
+    low_ratio: Decimal | None = Decimal("0.4")
+    power_kw_max: Decimal | None = None
+
+
+BY_USE = {
+    "main": Limits(zero_hours=1, high_ratio=Decimal("1.6")),
+    "floor": Limits(),
+    "tenant": Limits(),
+    "common": Limits(),
+    "plant": Limits(spike_ratio=None, zero_hours=None, high_ratio=None, low_ratio=None),
+    "check": Limits(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One place that deserves a look."""
+
+    check: str
+    starts_at: datetime
+    ends_at: datetime
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def validate(day: Sequence[MeterInterval], like_days: Sequence[Decimal], limits: Limits) -> list[Finding]:
+    """Check one local day of a meter, given the totals of up to three like days before it.
+
+    The day may stretch into the days before, so that runs are seen whole. Intervals are in order of time.
+    """
+    if not day:
+        return []
+    return [
+        *_runs(day, limits),
+        *_stuck(day, limits),
+        *_negative(day),
+        *_spikes(day, limits),
+        *_demand(day, limits),
+        *_level(day, like_days, limits),
+    ]
+
+
+def _runs(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+    for run in _same(day, lambda i: i.quality, "missing"):
+        yield _finding("missing", run, intervals=len(run))
+    if limits.estimated_hours is not None:
+        for run in _same(day, lambda i: i.quality, "estimated"):
+            if _hours(run) > limits.estimated_hours:
+                yield _finding("estimated", run, intervals=len(run))
+    if limits.zero_hours is not None:
+        for run in _same(day, lambda i: i.quantity == 0 and i.quality == "actual", wanted=True):
+            if _hours(run) >= limits.zero_hours:
+                yield _finding("zero_run", run, hours=_hours(run))
+
+
+def _stuck(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+    if limits.stuck_intervals is None:
+        return
+    for value, group in groupby(day, key=lambda i: i.quantity if i.quality == "actual" else None):
+        run = list(group)
+        if value and len(run) >= limits.stuck_intervals:
+            yield _finding("stuck", run, quantity=str(value), intervals=len(run))
+
+
+def _negative(day: Sequence[MeterInterval]) -> Iterator[Finding]:
+    for run in _same(day, lambda i: i.quantity < 0, wanted=True):
+        yield _finding("negative", run, quantity=str(min(i.quantity for i in run)))
+
+
+def _spikes(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+    known = sorted((i for i in day if i.quality == "actual"), key=lambda i: i.quantity, reverse=True)
+    if limits.spike_ratio is None or len(known) < 3 or known[0].quantity < limits.spike_floor:
+        return
+    third = known[2].quantity
+    if third > 0 and (known[0].quantity - third) / third > limits.spike_ratio:
+        yield _finding("spike", [known[0]], quantity=str(known[0].quantity), third=str(third))
+
+
+def _demand(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+    if limits.power_kw_max is None:
+        return
+    for interval in day:
+        power_kw = interval.quantity * 3600 / Decimal((interval.ends_at - interval.starts_at).total_seconds())
+        if power_kw > limits.power_kw_max:
+            yield _finding("over_capacity", [interval], power_kw=f"{power_kw:.1f}", limit_kw=str(limits.power_kw_max))
+
+
+def _level(day: Sequence[MeterInterval], like_days: Sequence[Decimal], limits: Limits) -> Iterator[Finding]:
+    if len(like_days) < 3 or any(i.quality == "missing" for i in day):
+        return
+    usual = sum(like_days, Decimal(0)) / len(like_days)
+    total = sum((i.quantity for i in day), Decimal(0))
+    if usual <= 0:
+        return
+    detail = {"total": f"{total:.3f}", "usual": f"{usual:.3f}"}
+    if limits.high_ratio is not None and total > usual * limits.high_ratio:
+        yield _finding("high", day, **detail)
+    elif limits.low_ratio is not None and total < usual * limits.low_ratio:
+        yield _finding("low", day, **detail)
+
+
+def _same(day: Sequence[MeterInterval], key: Any, wanted: object) -> Iterator[list[MeterInterval]]:
+    for value, group in groupby(day, key=key):
+        if value == wanted:
+            yield list(group)
+
+
+def _hours(run: Sequence[MeterInterval]) -> float:
+    return (run[-1].ends_at - run[0].starts_at).total_seconds() / 3600
+
+
+def _finding(check: str, run: Sequence[MeterInterval], **detail: Any) -> Finding:
+    return Finding(check=check, starts_at=run[0].starts_at, ends_at=run[-1].ends_at, detail=detail)

@@ -1,0 +1,223 @@
+"""The worklist of doubtful intervals: run the checks, list what they found, accept, edit or estimate, undo."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from cloud_api.db.queries import load_queries
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.ids import MeterId, RegisterId
+from cloud_api.kit.period import Period, local_days, slots
+from cloud_api.metering import corrections, repository
+from cloud_api.metering.corrections import Author, CorrectionRefused
+from cloud_api.metering.estimation import estimate, like_days
+from cloud_api.metering.model import Interval, MeterInterval
+from cloud_api.metering.vee import BY_USE, Finding, Limits, validate
+
+queries = load_queries(__file__, "worklist.sql")
+
+_HISTORY = timedelta(days=35)  # Holds three like days of every type.
+ESTIMATED_INTERVALS_MAX = 3_000  # A month of quarter hours.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the worklist."""
+
+    id: int
+    register_id: RegisterId
+    starts_at: datetime
+    ends_at: datetime
+    check_name: str
+    detail: Mapping[str, Any]
+    state: str
+    found_at: datetime
+    settled_at: datetime | None
+    settled_by: str | None
+    reason: str | None
+    meter_id: MeterId
+    code: str
+    name_zh: str
+    name_en: str
+
+
+async def check(conn: AsyncConnection, clock: Clock, *, days: int) -> int:
+    """Check the last `days` complete local days of every meter in scope; return how many findings there are."""
+    now = clock.now()
+    count = 0
+    for row in await _all(conn, queries.meters_to_check, {}):
+        count += await _check_meter(conn, row, now, days)
+    return count
+
+
+async def entries(conn: AsyncConnection, *, state: str = "open", limit: int = 100, offset: int = 0) -> list[Entry]:
+    """Return findings of a state, the oldest first."""
+    async with conn.cursor(row_factory=class_row(Entry)) as cursor:
+        await cursor.execute(queries.open_findings, {"state": state, "limit": limit, "offset": offset})
+        return await cursor.fetchall()
+
+
+async def counts(conn: AsyncConnection) -> dict[str, int]:
+    """Return how many findings there are by state."""
+    return {row["state"]: row["count"] for row in await _all(conn, queries.count_findings, {})}
+
+
+async def accept(conn: AsyncConnection, author: Author, finding_id: int) -> None:
+    """Say that the value is right as it is."""
+    await _finding(conn, finding_id)
+    await _settle(conn, author, finding_id, "accepted")
+
+
+async def reopen(conn: AsyncConnection, author: Author, finding_id: int) -> None:
+    """Put a settled finding back on the list; edits made for it are undone one by one on the meter's page."""
+    await _finding(conn, finding_id)
+    await _settle(conn, author, finding_id, "open")
+
+
+async def edit(conn: AsyncConnection, author: Author, finding_id: int, *, total: Decimal) -> None:
+    """Decide what was used over the finding's stretch; it is spread evenly over its intervals, exactly."""
+    finding = await _finding(conn, finding_id)
+    starts = _starts(finding)
+    unit = Decimal("0.000001")
+    share = (total / len(starts)).quantize(unit)
+    quantities = [share] * len(starts)
+    quantities[0] += total - share * len(starts)
+    for start, quantity in zip(starts, quantities, strict=True):
+        await corrections.edit_interval(
+            conn, author, RegisterId(finding["register_id"]), starts_at=start, quantity=quantity
+        )
+    await _settle(conn, author, finding_id, "edited")
+
+
+async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int) -> str:
+    """Fill the finding's stretch by the estimation cascade and return the method.
+
+    The sum stays what the readings say. Where they say nothing (a counter that fell for no known reason), like days do.
+    """
+    finding = await _finding(conn, finding_id)
+    zone, register_id = ZoneInfo(finding["time_zone"]), RegisterId(finding["register_id"])
+    starts = _starts(finding)
+    history = Period(finding["starts_at"] - _HISTORY, finding["ends_at"])
+    known = await repository.intervals(conn, [register_id], history)
+    inside = [i for i in known if finding["starts_at"] <= i.starts_at < finding["ends_at"]]
+    is_known = len(inside) == len(starts) and all(i.quality != "missing" for i in inside)
+    total = sum((i.quantity for i in inside), Decimal(0)) if is_known else None
+    try:
+        method, quantities = estimate(
+            starts, total, _profile(known, zone), zone, step=timedelta(minutes=finding["interval_minutes"])
+        )
+    except ValueError as error:
+        raise CorrectionRefused(f"{error}: enter a quantity instead") from error
+    for start, quantity in zip(starts, quantities, strict=True):
+        await corrections.edit_interval(
+            conn, author, register_id, starts_at=start, quantity=quantity, method=str(method)
+        )
+    await _settle(conn, author, finding_id, "estimated")
+    return str(method)
+
+
+def limits_of(use: str, attributes: Mapping[str, Any]) -> Limits:
+    """Return the limits of a meter's class, with the connected load that the meter itself states."""
+    limits = BY_USE.get(use, Limits())
+    try:
+        power = Decimal(str(attributes["power_kw_max"])) if "power_kw_max" in attributes else limits.power_kw_max
+    except InvalidOperation:
+        power = None
+    return Limits(
+        **{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "power_kw_max"},
+        power_kw_max=power,
+    )
+
+
+async def _check_meter(conn: AsyncConnection, row: Mapping[str, Any], now: datetime, days: int) -> int:
+    zone, meter_id = ZoneInfo(row["time_zone"]), MeterId(row["id"])
+    today = now.astimezone(zone).date()
+    first = today - timedelta(days=days)
+    period = local_days(first, today, zone)
+    by_day: dict[date, list[MeterInterval]] = defaultdict(list)
+    for interval in await repository.meter_intervals(conn, [meter_id], period, "active_energy_import"):
+        by_day[interval.starts_at.astimezone(zone).date()].append(interval)
+    totals = {
+        total["day"]: total["quantity"]
+        for total in await _all(
+            conn,
+            queries.day_totals,
+            {"register_id": [row["register_id"]], "first": first - _HISTORY, "after": today},
+        )
+    }
+    limits = limits_of(row["use"], row["attributes"])
+    found = [
+        finding
+        for day, intervals in sorted(by_day.items())
+        for finding in validate(intervals, [totals[d] for d in like_days(day, list(totals))], limits)
+    ]
+    await _keep(conn, row, found, period, now)
+    return len(found)
+
+
+async def _keep(
+    conn: AsyncConnection, row: Mapping[str, Any], found: Sequence[Finding], period: Period, now: datetime
+) -> None:
+    columns = {
+        "register_id": [row["register_id"]] * len(found),
+        "check_name": [f.check for f in found],
+        "starts_at": [f.starts_at for f in found],
+    }
+    await conn.execute(
+        queries.keep_findings,
+        columns
+        | {
+            "organisation_id": [row["organisation_id"]] * len(found),
+            "ends_at": [f.ends_at for f in found],
+            "detail": [Jsonb(f.detail) for f in found],
+            "now": now,
+        },
+    )
+    await conn.execute(
+        queries.forget_findings,
+        columns | {"registers": [row["register_id"]], "start": period.start, "end": period.end, "now": now},
+    )
+
+
+async def _finding(conn: AsyncConnection, finding_id: int) -> dict[str, Any]:
+    rows = await _all(conn, queries.finding, {"id": finding_id})
+    if not rows:
+        raise NotFound("there is no such finding, or it is not yours to see")
+    return rows[0]
+
+
+async def _settle(conn: AsyncConnection, author: Author, finding_id: int, state: str) -> None:
+    await conn.execute(queries.settle_finding, author.columns() | {"id": finding_id, "state": state})
+
+
+def _starts(finding: Mapping[str, Any]) -> list[datetime]:
+    period = Period(finding["starts_at"], finding["ends_at"])
+    starts = [slot.start for slot in slots(period, finding["interval_minutes"])]
+    if len(starts) > ESTIMATED_INTERVALS_MAX:
+        raise Invalid(f"the stretch has {len(starts)} intervals; at most {ESTIMATED_INTERVALS_MAX} at once")
+    return starts
+
+
+def _profile(known: Sequence[Interval], zone: ZoneInfo) -> dict[tuple[date, Any], Decimal]:
+    """Return what is known for certain, by local day and time."""
+    profile: dict[tuple[date, Any], Decimal] = {}
+    for interval in known:
+        if interval.quality == "actual":
+            local = interval.starts_at.astimezone(zone)
+            profile[local.date(), local.time()] = interval.quantity
+    return profile
+
+
+async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, arguments)
+        return await cursor.fetchall()

@@ -1,0 +1,129 @@
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from cloud_api.db.pool import transaction
+from cloud_api.kit.clock import fixed_clock
+from cloud_api.kit.period import Period
+from cloud_api.kit.scope import Scope
+from cloud_api.metering import analysis, worklist
+from cloud_api.metering.corrections import CorrectionRefused
+from tests.integration.ingest.conftest import NOW, NOW_MS
+from tests.integration.metering.conftest import ENERGY
+from tests.integration.metering.test_corrections import author, staff  # noqa: F401
+
+HOUR = 3_600_000
+
+
+@pytest.fixture
+async def register(edge, meters):
+    """Ten days of 1 kWh per interval in the day and 0.25 at night, with a silence on the last full day."""
+    await edge.announce()
+    register = await meters.register(await meters.meter(), point_id=await meters.point())
+    start, value, rows = NOW_MS - 10 * 24 * HOUR, 0, []
+    for n in range(10 * 96 + 1):
+        at = start + n * HOUR // 4
+        hour = (at // HOUR + 8) % 24
+        if not start + 9 * 24 * HOUR - 24 * HOUR // 2 < at < start + 9 * 24 * HOUR - 6 * HOUR:
+            rows.append((n + 1, ENERGY, at, value))
+        value += (1000 if 8 <= hour < 20 else 250) + n % 7
+    await edge.send(rows)
+    await meters.recompute()
+    return register
+
+
+async def test_a_silence_comes_on_the_list_and_is_estimated_after_like_days(meters, register, author):  # noqa: F811
+    before = sum(i.quantity for i in await meters.ledger(register))
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        [entry] = await worklist.entries(conn)
+        assert entry.check_name == "estimated"
+        assert await worklist.re_estimate(conn, author, entry.id) == "profile"
+    await meters.recompute()
+    ledger = await meters.ledger(register)
+    assert sum(i.quantity for i in ledger) == before
+    gap = [i for i in ledger if i.method == "profile"]
+    assert {i.quality for i in gap} == {"estimated"}
+    assert len({i.quantity for i in gap}) > 1
+    async with staff(meters) as conn:
+        assert await worklist.entries(conn) == []
+        assert await worklist.counts(conn) == {"estimated": 1}
+
+
+async def test_a_finding_is_accepted_with_a_reason_and_does_not_come_back(meters, register, author):  # noqa: F811
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        [entry] = await worklist.entries(conn)
+        await worklist.accept(conn, author, entry.id)
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        assert await worklist.entries(conn) == []
+        [accepted] = await worklist.entries(conn, state="accepted")
+    assert (accepted.settled_by, accepted.reason) == ("li", "old meter is broken")
+
+
+async def test_a_finding_that_late_readings_settle_leaves_the_list(edge, meters, register):
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        [entry] = await worklist.entries(conn)
+    start = int(entry.starts_at.timestamp() * 1000)
+    [(low,)] = await meters.execute("SELECT max(mantissa) FROM observation WHERE observed_at <= %s", entry.starts_at)
+    await edge.send([(5000 + n, ENERGY, start + n * HOUR // 4, low + n * 10) for n in range(1, 30)])
+    await meters.recompute()
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        assert "estimated" not in [e.check_name for e in await worklist.entries(conn)]
+
+
+async def test_another_organisation_sees_an_empty_list(meters, register, author):  # noqa: F811
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+    async with transaction(meters.pool, Scope(kind="staff", organisation_id=meters.organisation_id + 1)) as conn:
+        assert await worklist.entries(conn) == []
+
+
+async def test_an_edit_spreads_the_total_exactly(meters, register, author):  # noqa: F811
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        [entry] = await worklist.entries(conn)
+        await worklist.edit(conn, author, entry.id, total=Decimal("10.000001"))
+    await meters.recompute()
+    assert sum(i.quantity for i in await meters.ledger(register) if i.quality == "edited") == Decimal("10.000001")
+
+
+async def test_charts_demand_balance_gaps_and_formulas_read_the_same_ledger(meters, register):
+    [(main,)] = await meters.execute("SELECT id FROM meter")
+    virtual = await meters.meter("v", use="check")
+    period = Period(NOW - timedelta(days=3), NOW)
+    async with staff(meters) as conn:
+        steps = await analysis.chart(conn, [main], period, step=timedelta(hours=1))
+        days = await analysis.chart_by_day(conn, [main], period.start.date(), period.end.date())
+        demand = await analysis.demand(conn, [main], period)
+        [gap] = await analysis.gaps(
+            conn, register, Period(NOW - timedelta(days=9), NOW), longer_than=timedelta(hours=1)
+        )
+        await analysis.set_formula(conn, virtual, {main: Decimal(-2)})
+        computed = await analysis.virtual_intervals(conn, virtual, period)
+        balance = await analysis.branch_balance(conn, main, period, by="day")
+    ledger = [i for i in await meters.ledger(register) if i.starts_at >= period.start]
+    assert sum(s.quantity for s in steps) == sum(i.quantity for i in ledger)
+    assert len(steps) == 72
+    assert len(days) == 3
+    assert demand[main].power_kw == max(i.quantity for i in ledger if i.quality == "actual") * 4
+    assert gap.silent_to - gap.silent_from == timedelta(hours=6)
+    assert [i.quantity for i in computed] == [-2 * i.quantity for i in ledger]
+    assert all(b.residual == b.main for b in balance if b.main is not None)
+
+
+async def test_nothing_is_invented_where_nothing_is_known(edge, meters, author):  # noqa: F811
+    await edge.announce()
+    await meters.register(await meters.meter(), point_id=await meters.point())
+    day = NOW_MS - 36 * HOUR
+    await edge.send([(1, ENERGY, day, 9_000_000), (2, ENERGY, day + HOUR // 4, 9_001_000), (3, ENERGY, day + 3 * HOUR, 5),
+                     (4, ENERGY, day + 30 * HOUR, 1000)])  # fmt: skip
+    await meters.recompute()
+    async with staff(meters) as conn:
+        await worklist.check(conn, fixed_clock(NOW), days=3)
+        [entry] = [e for e in await worklist.entries(conn) if e.check_name == "missing"]
+        with pytest.raises(CorrectionRefused, match="enter a quantity"):
+            await worklist.re_estimate(conn, author, entry.id)

@@ -1,0 +1,123 @@
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_api.metering.balance import BalanceState, Part, balance
+from cloud_api.metering.estimation import estimate
+from cloud_api.metering.model import MeterInterval, Method
+from cloud_api.metering.vee import Limits, validate
+from cloud_api.metering.virtual import FormulaRefused, combine, flatten
+
+DAY = datetime(2026, 3, 9, tzinfo=UTC)
+STEP = timedelta(minutes=15)
+ZONE = ZoneInfo("Asia/Shanghai")
+
+
+def day(values, quality="actual", meter=1):
+    return [
+        MeterInterval(
+            meter_id=meter, starts_at=DAY + n * STEP, ends_at=DAY + (n + 1) * STEP, quantity=Decimal(str(v)),
+            quality=quality,
+        )
+        for n, v in enumerate(values)
+    ]  # fmt: skip
+
+
+def checks(values, like=(), limits=None, quality="actual"):
+    return [f.check for f in validate(day(values, quality), [Decimal(x) for x in like], limits or Limits())]
+
+
+def test_an_ordinary_day_is_left_alone():
+    assert checks([1 + n % 3 * 0.1 for n in range(96)], like=[105, 106, 107]) == []
+
+
+def test_a_spike_stands_out_against_the_third_highest():
+    assert checks([1.1, 1, 1.2, 9, 1.3, 1.1]) == ["spike"]
+
+
+def test_equal_values_in_a_row_are_stuck_but_zeros_are_not():
+    assert checks([1] + [2.5] * 8 + [1, 3]) == ["stuck"]
+    assert checks([0] * 20 + [1]) == []
+
+
+def test_a_day_of_zeros_a_negative_a_missing_and_a_long_estimate_are_found():
+    assert checks([0] * 96) == ["zero_run"]
+    assert checks([1, -1, 1]) == ["negative"]
+    assert checks([1] * 3, quality="missing") == ["missing"]
+    assert checks([1.0] * 20, quality="estimated") == ["estimated"]
+
+
+def test_a_day_far_from_its_like_days_is_held():
+    assert checks([2, 1.9, 2.1], like=[2, 2, 2]) == ["high"]
+    assert checks([0.2, 0.1, 0.2], like=[2, 2, 2]) == ["low"]
+    assert checks([2, 1.9, 2.1], like=[2, 2]) == []
+
+
+def test_more_than_the_connected_load_is_impossible():
+    assert checks([1, 30, 1, 29, 28], limits=Limits(power_kw_max=Decimal(100))) == ["over_capacity"] * 3
+
+
+def test_a_short_gap_is_filled_evenly_and_a_long_one_like_the_days_before():
+    starts = [DAY + n * STEP for n in range(12)]
+    known = {
+        (date(2026, 3, 9) - timedelta(days=d), (DAY + n * STEP).astimezone(ZONE).time()): Decimal(1 + (n > 5) * 3)
+        for d in (3, 4, 5)
+        for n in range(12)
+    }
+    assert estimate(starts[:8], Decimal(8), known, ZONE, step=STEP) == (Method.LINEAR, [Decimal(1)] * 8)
+    method, parts = estimate(starts, Decimal(60), known, ZONE, step=STEP)
+    assert method is Method.PROFILE
+    assert parts == [Decimal(2)] * 6 + [Decimal(8)] * 6
+
+
+def test_without_a_difference_and_without_like_days_nothing_is_invented():
+    with pytest.raises(ValueError, match="like day"):
+        estimate([DAY], None, {}, ZONE, step=STEP)
+
+
+@given(
+    st.decimals(0, 10**6, places=9),
+    st.lists(st.decimals(0, 100, places=4), min_size=9, max_size=40),
+)
+def test_an_estimate_always_meets_the_known_difference(total, shape):
+    starts = [DAY + n * STEP for n in range(len(shape))]
+    known = {
+        (start.astimezone(ZONE).date() - timedelta(days=7), start.astimezone(ZONE).time()): value
+        for start, value in zip(starts, shape, strict=True)
+    }
+    _, parts = estimate(starts, total, known, ZONE, step=STEP)
+    assert sum(parts) == total
+    assert len(parts) == len(starts)
+
+
+@given(st.decimals(0, 1000, places=3), st.lists(st.decimals(0, 1000, places=3), max_size=6))
+def test_a_balance_adds_up_to_the_main_meter(main, parts):
+    uses = ["tenant", "common", "plant", "floor", "tenant", "common"]
+    found = balance(DAY, main, [Part(meter_id=n, use=uses[n], quantity=q) for n, q in enumerate(parts)])
+    assert found.tenants + found.common + found.other + found.residual == main
+
+
+@pytest.mark.parametrize(
+    ("child", "state"),
+    [("98", "ok"), ("96", "warn"), ("90", "block"), ("100.5", "warn"), ("102", "block"), (None, "unknown")],
+)
+def test_the_residual_is_judged_by_its_share(child, state):
+    parts = [Part(meter_id=2, use="tenant", quantity=None if child is None else Decimal(child))]
+    assert balance(DAY, Decimal(100), parts).state is BalanceState(state)
+
+
+def test_a_virtual_meter_over_several_levels_is_the_sum_of_what_is_measured():
+    terms = {1: [(2, Decimal(1)), (3, Decimal(-1))], 2: [(4, Decimal(1)), (5, Decimal(2))], 3: [(5, Decimal(1))]}
+    factors = flatten(1, terms)
+    assert factors == {4: 1, 5: 1}
+    rows = [*day([1, 2, 3], meter=4), *day([10, 20], "estimated", meter=5)]
+    assert [(i.quantity, i.quality) for i in combine(1, factors, rows)] == [(11, "estimated"), (22, "estimated")]
+
+
+def test_a_formula_that_goes_round_is_refused_with_the_way():
+    with pytest.raises(FormulaRefused, match="1 → 2 → 3 → 1"):
+        flatten(1, {1: [(2, Decimal(1))], 2: [(3, Decimal(1))], 3: [(1, Decimal(1))]})
