@@ -83,6 +83,23 @@ BEGIN
     RETURN NEW;
 END $$;
 
+CREATE FUNCTION app.keep_issued_bill() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF OLD.state IN ('issued', 'credited') THEN
+        IF TG_OP = 'DELETE' OR NOT (OLD.state = 'issued' AND NEW.state IN ('issued', 'credited'))
+           OR (to_jsonb(NEW) - 'state') <> (to_jsonb(OLD) - 'state') THEN
+            RAISE EXCEPTION 'bill % was issued and cannot be changed; correct it by a credit note', OLD.number
+                USING ERRCODE = 'restrict_violation';
+        END IF;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END $$;
+
 CREATE TABLE app.lease_space (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -191,6 +208,15 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION app.reading_removed() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO app.dirty_range (register_id, starts_at, ends_at)
+    SELECT register_id, min(taken_at), max(taken_at) FROM old_reading GROUP BY register_id;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION app.register_changed() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -234,6 +260,30 @@ CREATE FUNCTION app.viewer_organisation() RETURNS bigint
 CREATE FUNCTION app.viewer_tenant() RETURNS bigint
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint;
+
+CREATE TABLE app.account_entry (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    account text NOT NULL,
+    on_day date NOT NULL,
+    amount numeric NOT NULL,
+    kind text NOT NULL,
+    reference text DEFAULT ''::text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recorded_by text NOT NULL,
+    CONSTRAINT account_entry_account_check CHECK ((account = ANY (ARRAY['deposit'::text, 'prepaid'::text]))),
+    CONSTRAINT account_entry_kind_check CHECK ((kind = ANY (ARRAY['paid_in'::text, 'paid_out'::text, 'burn'::text, 'true_up'::text, 'settled'::text])))
+);
+
+ALTER TABLE app.account_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.account_entry_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE app.alarm (
     id bigint NOT NULL,
@@ -347,6 +397,158 @@ CREATE TABLE app.audit_entry (
 
 ALTER TABLE app.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.audit_entry_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.bill (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    run_id bigint,
+    kind text NOT NULL,
+    corrects_bill_id bigint,
+    state text NOT NULL,
+    number text,
+    period daterange NOT NULL,
+    currency character(3) NOT NULL,
+    net numeric NOT NULL,
+    tax numeric NOT NULL,
+    total numeric NOT NULL,
+    issued_at timestamp with time zone,
+    due_on date,
+    sha256 text NOT NULL,
+    snapshot jsonb NOT NULL,
+    CONSTRAINT bill_check CHECK (((number IS NULL) = (state <> ALL (ARRAY['issued'::text, 'credited'::text])))),
+    CONSTRAINT bill_kind_check CHECK ((kind = ANY (ARRAY['bill'::text, 'credit_note'::text, 'rebill'::text, 'final'::text, 'owner'::text]))),
+    CONSTRAINT bill_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'calculated'::text, 'exception'::text, 'reviewed'::text, 'approved'::text, 'issued'::text, 'credited'::text, 'cancelled'::text])))
+);
+
+CREATE TABLE app.bill_adjustment (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    bill_id bigint NOT NULL,
+    state text NOT NULL,
+    difference numeric NOT NULL,
+    content jsonb NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    reason text DEFAULT ''::text NOT NULL,
+    CONSTRAINT bill_adjustment_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'accepted'::text, 'rejected'::text])))
+);
+
+ALTER TABLE app.bill_adjustment ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.bill_adjustment_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.bill_dispute (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    bill_id bigint NOT NULL,
+    line integer NOT NULL,
+    question text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    asked_by text NOT NULL,
+    answer text,
+    answered_at timestamp with time zone,
+    answered_by text
+);
+
+ALTER TABLE app.bill_dispute ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.bill_dispute_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE app.bill ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.bill_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.bill_number (
+    organisation_id bigint NOT NULL,
+    year integer NOT NULL,
+    series text NOT NULL,
+    last integer NOT NULL
+);
+
+CREATE TABLE app.bill_run (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    utility text NOT NULL,
+    period daterange NOT NULL,
+    state text NOT NULL,
+    prepared_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    known_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    progress_count integer DEFAULT 0 NOT NULL,
+    progress_total integer DEFAULT 0 NOT NULL,
+    summary jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT bill_run_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'calculated'::text, 'reviewed'::text, 'approved'::text, 'issued'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE app.bill_run ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.bill_run_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.bill_step (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    run_id bigint,
+    bill_id bigint,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    from_state text NOT NULL,
+    to_state text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL
+);
+
+ALTER TABLE app.bill_step ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.bill_step_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.billing_policy (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    content jsonb NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recorded_by text NOT NULL
+);
+
+ALTER TABLE app.billing_policy ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.billing_policy_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -499,6 +701,26 @@ ALTER TABLE app.fact_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.fault_evaluator (
+    equipment_id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    evaluated_through timestamp with time zone NOT NULL,
+    bindings text NOT NULL,
+    memory text NOT NULL,
+    verdicts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    missing jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE TABLE app.fault_rule_setting (
+    equipment_id bigint NOT NULL,
+    rule text NOT NULL,
+    organisation_id bigint NOT NULL,
+    is_enabled boolean DEFAULT true NOT NULL,
+    params jsonb DEFAULT '{}'::jsonb NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE app.floor (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -561,6 +783,21 @@ CREATE TABLE app.head_count (
     people integer NOT NULL,
     CONSTRAINT head_count_people_check CHECK ((people >= 0)),
     CONSTRAINT head_count_valid_check CHECK ((NOT isempty(valid)))
+);
+
+CREATE TABLE app.holiday_calendar (
+    region text NOT NULL,
+    day date NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    official_doc text DEFAULT ''::text NOT NULL,
+    CONSTRAINT holiday_calendar_kind_check CHECK ((kind = ANY (ARRAY['holiday'::text, 'makeup_workday'::text])))
+);
+
+CREATE TABLE app.holiday_year (
+    region text NOT NULL,
+    year integer NOT NULL,
+    official_doc text DEFAULT ''::text NOT NULL
 );
 
 CREATE TABLE app.hvac_hours (
@@ -791,6 +1028,14 @@ ALTER TABLE app.meter ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.meter_term (
+    meter_id bigint NOT NULL,
+    input_meter_id bigint NOT NULL,
+    factor numeric DEFAULT 1 NOT NULL,
+    CONSTRAINT meter_term_check CHECK ((meter_id <> input_meter_id)),
+    CONSTRAINT meter_term_factor_check CHECK ((factor <> (0)::numeric))
+);
+
 CREATE TABLE app.observation (
     point_id bigint CONSTRAINT observation_columns_point_id_not_null NOT NULL,
     observed_at timestamp with time zone CONSTRAINT observation_columns_observed_at_not_null NOT NULL,
@@ -811,6 +1056,38 @@ CREATE TABLE app.organisation (
 
 ALTER TABLE app.organisation ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.organisation_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.payment (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    received_on date NOT NULL,
+    amount numeric NOT NULL,
+    currency character(3) NOT NULL,
+    method text NOT NULL,
+    reference text DEFAULT ''::text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recorded_by text NOT NULL,
+    CONSTRAINT payment_amount_check CHECK ((amount > (0)::numeric))
+);
+
+CREATE TABLE app.payment_allocation (
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    payment_id bigint NOT NULL,
+    bill_id bigint NOT NULL,
+    amount numeric NOT NULL,
+    CONSTRAINT payment_allocation_amount_check CHECK ((amount <> (0)::numeric))
+);
+
+ALTER TABLE app.payment ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.payment_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -850,6 +1127,7 @@ CREATE TABLE app.reading (
     source text DEFAULT 'telemetry'::text NOT NULL,
     quality text DEFAULT 'actual'::text NOT NULL,
     received_at timestamp with time zone NOT NULL,
+    import_id bigint,
     CONSTRAINT reading_quality_check CHECK ((quality = ANY (ARRAY['actual'::text, 'estimated'::text, 'corrected'::text]))),
     CONSTRAINT reading_source_check CHECK ((source = ANY (ARRAY['telemetry'::text, 'manual'::text, 'import'::text, 'handover'::text, 'exchange'::text])))
 );
@@ -866,6 +1144,28 @@ CREATE TABLE app.reading_exclusion (
 
 ALTER TABLE app.reading_exclusion ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.reading_exclusion_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.reading_import (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    file_name text NOT NULL,
+    format text NOT NULL,
+    sha256 bytea NOT NULL,
+    row_count integer NOT NULL,
+    actor text NOT NULL,
+    imported_at timestamp with time zone NOT NULL,
+    undone_at timestamp with time zone,
+    undone_by text
+);
+
+ALTER TABLE app.reading_import ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.reading_import_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -977,6 +1277,15 @@ ALTER TABLE app.site ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.site_tariff (
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    utility text NOT NULL,
+    payer text NOT NULL,
+    tariff_code text NOT NULL,
+    CONSTRAINT site_tariff_payer_check CHECK ((payer = ANY (ARRAY['tenants'::text, 'landlord'::text])))
+);
+
 CREATE TABLE app.space (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -1008,6 +1317,26 @@ CREATE TABLE app.space_point (
     point_id bigint NOT NULL
 );
 
+CREATE TABLE app.tariff (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    code text NOT NULL,
+    revision integer NOT NULL,
+    sha256 text NOT NULL,
+    content jsonb NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recorded_by text NOT NULL
+);
+
+ALTER TABLE app.tariff ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.tariff_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.tenant (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -1037,6 +1366,56 @@ CREATE TABLE app.user_session (
     expires_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE app.utility_bill (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    utility text NOT NULL,
+    period daterange NOT NULL,
+    content jsonb NOT NULL,
+    total numeric NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recorded_by text NOT NULL
+);
+
+ALTER TABLE app.utility_bill ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.utility_bill_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.vee_finding (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    register_id bigint NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    check_name text NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    settled_at timestamp with time zone,
+    settled_by text,
+    reason text,
+    CONSTRAINT vee_finding_check CHECK ((ends_at > starts_at)),
+    CONSTRAINT vee_finding_state_check CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'edited'::text, 'estimated'::text, 'gone'::text])))
+);
+
+ALTER TABLE app.vee_finding ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.vee_finding_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE ONLY app.account_entry
+    ADD CONSTRAINT account_entry_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.alarm_journal
     ADD CONSTRAINT alarm_journal_pkey PRIMARY KEY (id);
 
@@ -1057,6 +1436,30 @@ ALTER TABLE ONLY app.app_user
 
 ALTER TABLE ONLY app.audit_entry
     ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.bill_adjustment
+    ADD CONSTRAINT bill_adjustment_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.bill_dispute
+    ADD CONSTRAINT bill_dispute_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_number_key UNIQUE (number);
+
+ALTER TABLE ONLY app.bill_number
+    ADD CONSTRAINT bill_number_pkey PRIMARY KEY (organisation_id, year, series);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.bill_run
+    ADD CONSTRAINT bill_run_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.bill_step
+    ADD CONSTRAINT bill_step_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.billing_policy
+    ADD CONSTRAINT billing_policy_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY app.building
     ADD CONSTRAINT building_pkey PRIMARY KEY (id);
@@ -1100,6 +1503,12 @@ ALTER TABLE ONLY app.expected_point
 ALTER TABLE ONLY app.fact_history
     ADD CONSTRAINT fact_history_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.fault_evaluator
+    ADD CONSTRAINT fault_evaluator_pkey PRIMARY KEY (equipment_id);
+
+ALTER TABLE ONLY app.fault_rule_setting
+    ADD CONSTRAINT fault_rule_setting_pkey PRIMARY KEY (equipment_id, rule);
+
 ALTER TABLE ONLY app.floor
     ADD CONSTRAINT floor_building_id_code_key UNIQUE (building_id, code);
 
@@ -1117,6 +1526,12 @@ ALTER TABLE ONLY app.gateway
 
 ALTER TABLE ONLY app.head_count
     ADD CONSTRAINT head_count_int8range_valid_excl EXCLUDE USING gist (int8range(lease_id, lease_id, '[]'::text) WITH &&, valid WITH &&);
+
+ALTER TABLE ONLY app.holiday_calendar
+    ADD CONSTRAINT holiday_calendar_pkey PRIMARY KEY (region, day);
+
+ALTER TABLE ONLY app.holiday_year
+    ADD CONSTRAINT holiday_year_pkey PRIMARY KEY (region, year);
 
 ALTER TABLE ONLY app.hvac_hours
     ADD CONSTRAINT hvac_hours_pkey PRIMARY KEY (lease_id, weekday, starts, valid);
@@ -1175,6 +1590,9 @@ ALTER TABLE ONLY app.meter
 ALTER TABLE ONLY app.meter_space
     ADD CONSTRAINT meter_space_int8range_int8range1_valid_excl EXCLUDE USING gist (int8range(meter_id, meter_id, '[]'::text) WITH &&, int8range(space_id, space_id, '[]'::text) WITH &&, valid WITH &&);
 
+ALTER TABLE ONLY app.meter_term
+    ADD CONSTRAINT meter_term_pkey PRIMARY KEY (meter_id, input_meter_id);
+
 ALTER TABLE ONLY app.lease_space
     ADD CONSTRAINT one_lease_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, term WITH &&);
 
@@ -1190,6 +1608,12 @@ ALTER TABLE ONLY app.organisation
 ALTER TABLE ONLY app.organisation
     ADD CONSTRAINT organisation_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.payment_allocation
+    ADD CONSTRAINT payment_allocation_pkey PRIMARY KEY (payment_id, bill_id);
+
+ALTER TABLE ONLY app.payment
+    ADD CONSTRAINT payment_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_device_id_name_key UNIQUE (device_id, name);
 
@@ -1198,6 +1622,9 @@ ALTER TABLE ONLY app.point
 
 ALTER TABLE ONLY app.reading_exclusion
     ADD CONSTRAINT reading_exclusion_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.reading_import
+    ADD CONSTRAINT reading_import_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY app.reading
     ADD CONSTRAINT reading_pkey PRIMARY KEY (register_id, taken_at, source);
@@ -1217,6 +1644,9 @@ ALTER TABLE ONLY app.site
 ALTER TABLE ONLY app.site
     ADD CONSTRAINT site_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.site_tariff
+    ADD CONSTRAINT site_tariff_pkey PRIMARY KEY (site_id, utility, payer);
+
 ALTER TABLE ONLY app.space
     ADD CONSTRAINT space_floor_id_code_key UNIQUE (floor_id, code);
 
@@ -1225,6 +1655,12 @@ ALTER TABLE ONLY app.space
 
 ALTER TABLE ONLY app.space_point
     ADD CONSTRAINT space_point_pkey PRIMARY KEY (space_id, role, point_id);
+
+ALTER TABLE ONLY app.tariff
+    ADD CONSTRAINT tariff_organisation_id_code_revision_key UNIQUE (organisation_id, code, revision);
+
+ALTER TABLE ONLY app.tariff
+    ADD CONSTRAINT tariff_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY app.tenant
     ADD CONSTRAINT tenant_organisation_id_code_key UNIQUE (organisation_id, code);
@@ -1235,6 +1671,18 @@ ALTER TABLE ONLY app.tenant
 ALTER TABLE ONLY app.user_session
     ADD CONSTRAINT user_session_pkey PRIMARY KEY (token_sha256);
 
+ALTER TABLE ONLY app.utility_bill
+    ADD CONSTRAINT utility_bill_int8range_int8range1_period_excl EXCLUDE USING gist (int8range(site_id, site_id, '[]'::text) WITH &&, int8range((hashtext(utility))::bigint, (hashtext(utility))::bigint, '[]'::text) WITH &&, period WITH &&);
+
+ALTER TABLE ONLY app.utility_bill
+    ADD CONSTRAINT utility_bill_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.vee_finding
+    ADD CONSTRAINT vee_finding_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.vee_finding
+    ADD CONSTRAINT vee_finding_register_id_check_name_starts_at_key UNIQUE (register_id, check_name, starts_at);
+
 CREATE INDEX alarm_journal_alarm ON app.alarm_journal USING btree (alarm_id, id);
 
 CREATE INDEX alarm_journal_at ON app.alarm_journal USING btree (at);
@@ -1244,6 +1692,8 @@ CREATE INDEX alarm_occurrence_opened ON app.alarm_occurrence USING btree (opened
 CREATE INDEX alarm_open ON app.alarm USING btree (site_id, severity) WHERE (active OR latched OR (NOT acknowledged));
 
 CREATE INDEX alarm_timer ON app.alarm USING btree (next_timer_at) WHERE (next_timer_at IS NOT NULL);
+
+CREATE INDEX bill_tenant ON app.bill USING btree (tenant_id, period);
 
 CREATE INDEX dirty_range_register ON app.dirty_range USING btree (register_id);
 
@@ -1265,13 +1715,29 @@ CREATE INDEX login_attempt_at ON app.login_attempt USING btree (at);
 
 CREATE INDEX observation_point ON ONLY app.observation USING btree (point_id, observed_at);
 
+CREATE UNIQUE INDEX one_burn_a_day ON app.account_entry USING btree (tenant_id, on_day) WHERE (kind = 'burn'::text);
+
+CREATE UNIQUE INDEX one_living_bill ON app.bill USING btree (run_id, tenant_id) WHERE ((kind = 'bill'::text) AND (state <> 'cancelled'::text));
+
+CREATE UNIQUE INDEX one_living_run ON app.bill_run USING btree (site_id, utility, period) WHERE (state <> 'cancelled'::text);
+
+CREATE UNIQUE INDEX one_open_adjustment ON app.bill_adjustment USING btree (bill_id) WHERE (state = 'proposed'::text);
+
+CREATE UNIQUE INDEX payment_reference ON app.payment USING btree (organisation_id, method, reference) WHERE (reference <> ''::text);
+
 CREATE UNIQUE INDEX reading_exclusion_instant ON app.reading_exclusion USING btree (register_id, taken_at) WHERE (undone_at IS NULL);
+
+CREATE UNIQUE INDEX reading_import_once ON app.reading_import USING btree (organisation_id, sha256) WHERE (undone_at IS NULL);
+
+CREATE INDEX reading_import_rows ON app.reading USING btree (import_id) WHERE (import_id IS NOT NULL);
 
 CREATE INDEX register_point ON app.register USING btree (point_id);
 
 CREATE UNIQUE INDEX register_reset_instant ON app.register_reset USING btree (register_id, at) WHERE (undone_at IS NULL);
 
 CREATE INDEX user_session_user ON app.user_session USING btree (user_id);
+
+CREATE INDEX vee_finding_open ON app.vee_finding USING btree (organisation_id, starts_at) WHERE (state = 'open'::text);
 
 CREATE TRIGGER bind_existing AFTER INSERT OR UPDATE ON app.expected_point FOR EACH ROW EXECUTE FUNCTION app.point_expected();
 
@@ -1287,15 +1753,25 @@ CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.lease_space FOR EACH ROW
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.meter_space FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
+CREATE TRIGGER keep_issued BEFORE DELETE OR UPDATE ON app.bill FOR EACH ROW EXECUTE FUNCTION app.keep_issued_bill();
+
 CREATE TRIGGER multiplier_changed AFTER INSERT OR UPDATE ON app.register_multiplier FOR EACH ROW EXECUTE FUNCTION app.register_fact_changed();
 
 CREATE TRIGGER reading_added AFTER INSERT ON app.reading REFERENCING NEW TABLE AS new_reading FOR EACH STATEMENT EXECUTE FUNCTION app.reading_added();
+
+CREATE TRIGGER reading_removed AFTER DELETE ON app.reading REFERENCING OLD TABLE AS old_reading FOR EACH STATEMENT EXECUTE FUNCTION app.reading_removed();
 
 CREATE TRIGGER register_changed AFTER UPDATE ON app.register FOR EACH ROW WHEN (((((old.point_id IS DISTINCT FROM new.point_id) OR (old.multiplier IS DISTINCT FROM new.multiplier)) OR (old.modulus IS DISTINCT FROM new.modulus)) OR (old.open_period IS DISTINCT FROM new.open_period))) EXECUTE FUNCTION app.register_changed();
 
 CREATE TRIGGER register_is_new AFTER INSERT ON app.register FOR EACH ROW EXECUTE FUNCTION app.register_changed();
 
 CREATE TRIGGER reset_changed AFTER INSERT OR UPDATE ON app.register_reset FOR EACH ROW EXECUTE FUNCTION app.register_fact_changed();
+
+ALTER TABLE ONLY app.account_entry
+    ADD CONSTRAINT account_entry_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.account_entry
+    ADD CONSTRAINT account_entry_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
 ALTER TABLE ONLY app.alarm_journal
     ADD CONSTRAINT alarm_journal_alarm_id_fkey FOREIGN KEY (alarm_id) REFERENCES app.alarm(id);
@@ -1320,6 +1796,63 @@ ALTER TABLE ONLY app.app_user
 
 ALTER TABLE ONLY app.app_user
     ADD CONSTRAINT app_user_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.bill_adjustment
+    ADD CONSTRAINT bill_adjustment_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.bill_adjustment
+    ADD CONSTRAINT bill_adjustment_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill_adjustment
+    ADD CONSTRAINT bill_adjustment_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_corrects_bill_id_fkey FOREIGN KEY (corrects_bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.bill_dispute
+    ADD CONSTRAINT bill_dispute_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.bill_dispute
+    ADD CONSTRAINT bill_dispute_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill_dispute
+    ADD CONSTRAINT bill_dispute_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.bill_number
+    ADD CONSTRAINT bill_number_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_run_id_fkey FOREIGN KEY (run_id) REFERENCES app.bill_run(id);
+
+ALTER TABLE ONLY app.bill_run
+    ADD CONSTRAINT bill_run_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill_run
+    ADD CONSTRAINT bill_run_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.bill_step
+    ADD CONSTRAINT bill_step_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.bill_step
+    ADD CONSTRAINT bill_step_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill_step
+    ADD CONSTRAINT bill_step_run_id_fkey FOREIGN KEY (run_id) REFERENCES app.bill_run(id);
+
+ALTER TABLE ONLY app.bill
+    ADD CONSTRAINT bill_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.billing_policy
+    ADD CONSTRAINT billing_policy_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.billing_policy
+    ADD CONSTRAINT billing_policy_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
 
 ALTER TABLE ONLY app.building
     ADD CONSTRAINT building_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
@@ -1380,6 +1913,18 @@ ALTER TABLE ONLY app.expected_point
 
 ALTER TABLE ONLY app.expected_point
     ADD CONSTRAINT expected_point_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.fault_evaluator
+    ADD CONSTRAINT fault_evaluator_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.fault_evaluator
+    ADD CONSTRAINT fault_evaluator_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.fault_rule_setting
+    ADD CONSTRAINT fault_rule_setting_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.fault_rule_setting
+    ADD CONSTRAINT fault_rule_setting_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.floor
     ADD CONSTRAINT floor_building_id_fkey FOREIGN KEY (building_id) REFERENCES app.building(id);
@@ -1480,6 +2025,30 @@ ALTER TABLE ONLY app.meter_space
 ALTER TABLE ONLY app.meter_space
     ADD CONSTRAINT meter_space_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id);
 
+ALTER TABLE ONLY app.meter_term
+    ADD CONSTRAINT meter_term_input_meter_id_fkey FOREIGN KEY (input_meter_id) REFERENCES app.meter(id);
+
+ALTER TABLE ONLY app.meter_term
+    ADD CONSTRAINT meter_term_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.payment_allocation
+    ADD CONSTRAINT payment_allocation_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.payment_allocation
+    ADD CONSTRAINT payment_allocation_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.payment_allocation
+    ADD CONSTRAINT payment_allocation_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES app.payment(id);
+
+ALTER TABLE ONLY app.payment_allocation
+    ADD CONSTRAINT payment_allocation_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.payment
+    ADD CONSTRAINT payment_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.payment
+    ADD CONSTRAINT payment_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_device_id_fkey FOREIGN KEY (device_id) REFERENCES app.device(id);
 
@@ -1488,6 +2057,12 @@ ALTER TABLE ONLY app.point
 
 ALTER TABLE ONLY app.reading_exclusion
     ADD CONSTRAINT reading_exclusion_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
+ALTER TABLE ONLY app.reading
+    ADD CONSTRAINT reading_import_id_fkey FOREIGN KEY (import_id) REFERENCES app.reading_import(id);
+
+ALTER TABLE ONLY app.reading_import
+    ADD CONSTRAINT reading_import_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.reading
     ADD CONSTRAINT reading_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
@@ -1510,6 +2085,12 @@ ALTER TABLE ONLY app.register_reset
 ALTER TABLE ONLY app.site
     ADD CONSTRAINT site_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
+ALTER TABLE ONLY app.site_tariff
+    ADD CONSTRAINT site_tariff_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.site_tariff
+    ADD CONSTRAINT site_tariff_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
 ALTER TABLE ONLY app.space
     ADD CONSTRAINT space_floor_id_fkey FOREIGN KEY (floor_id) REFERENCES app.floor(id);
 
@@ -1525,11 +2106,28 @@ ALTER TABLE ONLY app.space_point
 ALTER TABLE ONLY app.space_point
     ADD CONSTRAINT space_point_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY app.tariff
+    ADD CONSTRAINT tariff_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
 ALTER TABLE ONLY app.tenant
     ADD CONSTRAINT tenant_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.user_session
     ADD CONSTRAINT user_session_user_id_fkey FOREIGN KEY (user_id) REFERENCES app.app_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.utility_bill
+    ADD CONSTRAINT utility_bill_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.utility_bill
+    ADD CONSTRAINT utility_bill_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.vee_finding
+    ADD CONSTRAINT vee_finding_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.vee_finding
+    ADD CONSTRAINT vee_finding_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
+ALTER TABLE app.account_entry ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.alarm ENABLE ROW LEVEL SECURITY;
 
@@ -1538,6 +2136,20 @@ ALTER TABLE app.alarm_journal ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.alarm_occurrence ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.app_user ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.bill ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.bill_adjustment ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.bill_dispute ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.bill_number ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.bill_run ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.bill_step ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.billing_policy ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.building ENABLE ROW LEVEL SECURITY;
 
@@ -1549,6 +2161,16 @@ CREATE POLICY by_organisation ON app.alarm_occurrence USING (((( SELECT app.view
 
 CREATE POLICY by_organisation ON app.app_user USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.bill_adjustment USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.bill_number USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.bill_run USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.bill_step USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.billing_policy USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.building USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.device USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -1559,6 +2181,10 @@ CREATE POLICY by_organisation ON app.event USING (((( SELECT app.viewer_kind() A
 
 CREATE POLICY by_organisation ON app.expected_point USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.fault_evaluator USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.fault_rule_setting USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.floor USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.gateway USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -1567,11 +2193,27 @@ CREATE POLICY by_organisation ON app.meter USING (((( SELECT app.viewer_kind() A
 
 CREATE POLICY by_organisation ON app.point USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.reading_import USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.register USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.site USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.site_tariff USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.space USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.tariff USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.utility_bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.vee_finding USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_tenant ON app.account_entry USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
+CREATE POLICY by_tenant ON app.bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)) AND (state = ANY (ARRAY['issued'::text, 'credited'::text])))));
+
+CREATE POLICY by_tenant ON app.bill_dispute USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 CREATE POLICY by_tenant ON app.head_count USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
@@ -1583,6 +2225,10 @@ CREATE POLICY by_tenant ON app.lease_space USING (((( SELECT app.viewer_kind() A
 
 CREATE POLICY by_tenant ON app.lease_step USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
+CREATE POLICY by_tenant ON app.payment USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
+CREATE POLICY by_tenant ON app.payment_allocation USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
 CREATE POLICY by_tenant ON app.tenant USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 ALTER TABLE app.device ENABLE ROW LEVEL SECURITY;
@@ -1592,6 +2238,10 @@ ALTER TABLE app.equipment ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.event ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.expected_point ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.fault_evaluator ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.fault_rule_setting ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.floor ENABLE ROW LEVEL SECURITY;
 
@@ -1611,11 +2261,19 @@ ALTER TABLE app.login_attempt ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.meter ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.payment ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.payment_allocation ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.point ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.reading_import ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.register ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.site ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.site_tariff ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.space ENABLE ROW LEVEL SECURITY;
 
@@ -1623,9 +2281,15 @@ CREATE POLICY system_only ON app.login_attempt USING ((( SELECT app.viewer_kind(
 
 CREATE POLICY system_only ON app.user_session USING ((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text));
 
+ALTER TABLE app.tariff ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.tenant ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.user_session ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.utility_bill ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.vee_finding ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA app TO wattlease_app;
 
@@ -1640,6 +2304,10 @@ GRANT ALL ON FUNCTION app.ensure_observation_partitions(first timestamp with tim
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.lease_space TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_space TO wattlease_app;
+
+GRANT SELECT,INSERT ON TABLE app.account_entry TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.account_entry_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.alarm TO wattlease_app;
 
@@ -1658,6 +2326,32 @@ GRANT USAGE ON SEQUENCE app.app_user_id_seq TO wattlease_app;
 GRANT SELECT,INSERT ON TABLE app.audit_entry TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.audit_entry_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill_adjustment TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.bill_adjustment_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill_dispute TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.bill_dispute_id_seq TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.bill_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill_number TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill_run TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.bill_run_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT ON TABLE app.bill_step TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.bill_step_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.billing_policy TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.billing_policy_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.building TO wattlease_app;
 
@@ -1689,6 +2383,10 @@ GRANT SELECT,INSERT ON TABLE app.fact_history TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.fact_history_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.fault_evaluator TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.fault_rule_setting TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.floor TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.floor_id_seq TO wattlease_app;
@@ -1700,6 +2398,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.gateway_credential TO wattlease_a
 GRANT USAGE ON SEQUENCE app.gateway_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.head_count TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.holiday_calendar TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.holiday_year TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.hvac_hours TO wattlease_app;
 
@@ -1743,11 +2445,19 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.meter_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_term TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.organisation TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.organisation_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.payment TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.payment_allocation TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.payment_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.point TO wattlease_app;
 
@@ -1758,6 +2468,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading_exclusion TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.reading_exclusion_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading_import TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.reading_import_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register TO wattlease_app;
 
@@ -1777,17 +2491,31 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.site TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.site_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.site_tariff TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.space_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space_point TO wattlease_app;
 
+GRANT SELECT,INSERT ON TABLE app.tariff TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.tariff_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.tenant TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.tenant_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.user_session TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.utility_bill TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.utility_bill_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.vee_finding TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.vee_finding_id_seq TO wattlease_app;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE wattlease_owner IN SCHEMA app GRANT USAGE ON SEQUENCES TO wattlease_app;
 
