@@ -1,0 +1,2 @@
+def measure_line(seconds):
+    raise SystemExit("later")
