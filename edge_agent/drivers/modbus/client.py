@@ -1,34 +1,28 @@
 """One connection to a Modbus gateway or line; the only module that imports pymodbus.
 
-pymodbus frames, sends and parses; everything that decides whether an answer may be believed is here. Its own retries
-and reconnects are off: they can hand the late answer of one question to the next one without an error.
+pymodbus gives the serial transport, the checksum and the PDUs of writes. Framing is our own (framing.py): pymodbus's
+client hands late answers to the next question, accepts answers of another length or function, and costs four times the
+CPU of what is left of a poll. There are no retries here: whoever asks decides about the next question.
 """
 
 import asyncio
 import logging
 import ssl
-import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.client.base import ModbusBaseClient
-from pymodbus.exceptions import ModbusException, ModbusIOException
-from pymodbus.framer import FramerRTU, FramerSocket, FramerType
+from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest, WriteSingleCoilRequest
-from pymodbus.pdu.register_message import (
-    ReadHoldingRegistersRequest,
-    ReadInputRegistersRequest,
-    WriteMultipleRegistersRequest,
-    WriteSingleRegisterRequest,
-)
+from pymodbus.pdu.bit_message import WriteSingleCoilRequest
+from pymodbus.pdu.register_message import WriteMultipleRegistersRequest, WriteSingleRegisterRequest
+from pymodbus.transport.serialtransport import create_serial_connection
 
-from device_profiles.model import Function
+from edge_agent.drivers.modbus import framing
 from edge_agent.drivers.modbus.errors import BadAnswer, LinkDown, ModbusError, NoAnswer, Refused, exception_of
+from edge_agent.drivers.modbus.framing import EXCEPTION, Frame, Framing
 from edge_agent.drivers.modbus.read_plan import Span
 from edge_agent.settings import Bus, RtuBus, RtuOverTcpBus, TcpBus, TlsBus
 
@@ -36,82 +30,78 @@ CONNECT_TIMEOUT_S = 3.0
 CONNECT_RETRY_S = (0.5, 10.0)  # First and longest pause between attempts to connect.
 SILENT_REQUESTS_MAX = 3  # After so many in a row the connection itself is doubted and made anew.
 SILENCE_CHARACTERS = 3.5  # Between two frames on a serial line (Modbus over Serial Line 1.02, section 2.5.1.1).
-RTU_OVERHEAD = {"request": 8, "answer": 5}  # Bytes around the data.
+RTU_OVERHEAD = 8 + 5  # Bytes of a question, and around the data of its answer.
 LATE_ANSWER_S = 1.0  # A device that did not answer in time may still do so for this long.
+TRANSACTIONS = 0x10000
 
-# Silent timeouts are our business to report, once per change of state.
+# The serial transport's own words are repeated by the status of the bus.
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
 
-class _WordsAnswer(ModbusPDU):
-    """The answer to a register read, parsed in one step; a wrong byte count leaves no registers."""
+class _Wire(asyncio.Protocol):
+    """One connection: cuts what arrives into answers and hands the one that fits to whoever waits."""
 
-    rtu_byte_count_pos = 2
+    def __init__(self, framing: Framing, now: Callable[[], float]) -> None:
+        self._framing = framing
+        self._now = now
+        self.transport: asyncio.Transport | None = None
+        self.opened = asyncio.get_running_loop().create_future()
+        self.buffer = bytearray()
+        self.received = 0
+        self.last_byte_at = 0.0
+        self._expected: tuple[int | None, int] = (None, 0)
+        self._waiter: asyncio.Future[Frame] | None = None
 
-    def decode(self, data: bytes) -> None:
-        size = data[0]
-        sound = size == len(data) - 1 and size % 2 == 0
-        self.registers = struct.unpack(f">{size // 2}H", data[1:]) if sound else ()
+    def ask(self, transaction: int, unit: int, pdu: bytes, timeout_s: float) -> asyncio.Future[Frame]:
+        """Send a question; the future gets its answer, TimeoutError, or the reason why the connection ended."""
+        assert self.transport is not None
+        if not self._framing.is_numbered:
+            self.buffer.clear()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Frame] = loop.create_future()
+        self._expected = (transaction if self._framing.is_numbered else None, unit)
+        self._waiter = waiter
+        timer = loop.call_later(timeout_s, self._fail, waiter, TimeoutError())
+        waiter.add_done_callback(lambda _: timer.cancel())
+        self.transport.write(self._framing.pack(transaction, unit, pdu))
+        self.last_byte_at = self._now()
+        return waiter
 
+    def close(self) -> None:
+        """End the connection."""
+        if self.transport is not None:
+            transport, self.transport = self.transport, None
+            transport.abort()
 
-class _HoldingAnswer(_WordsAnswer):
-    function_code = 3
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if not self.opened.done():
+            self.opened.set_result(None)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._waiter is not None:
+            self._fail(self._waiter, exc or ConnectionResetError("closed by the other side"))
 
-class _InputAnswer(_WordsAnswer):
-    function_code = 4
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        self.last_byte_at = self._now()
+        buffer = self.buffer
+        buffer += data
+        while (frame := self._framing.cut(buffer, self._expected[1])) is not None:
+            # Answers to other questions are dropped: late ones, and those of other units.
+            if self._waiter is not None and (frame.transaction, frame.unit) == self._expected:
+                waiter, self._waiter = self._waiter, None
+                if not waiter.done():
+                    waiter.set_result(frame)
+        if len(buffer) > framing.BUFFER_BYTES_MAX:
+            buffer.clear()
 
-
-class _BitsAnswer(ModbusPDU):
-    """The answer to a bit read; `count` is the number of bytes that came."""
-
-    rtu_byte_count_pos = 2
-
-    def decode(self, data: bytes) -> None:
-        self.count = data[0] if data[0] == len(data) - 1 else 0
-        self.bits = [bool(byte >> bit & 1) for byte in data[1:] for bit in range(8)]
-
-
-class _CoilsAnswer(_BitsAnswer):
-    function_code = 1
-
-
-class _DiscreteAnswer(_BitsAnswer):
-    function_code = 2
-
-
-class _Forgiving:
-    """Drops what cannot be parsed; pymodbus would raise inside the event loop and kill the connection."""
-
-    def handleFrame(self, data: bytes, exp_devid: int, exp_tid: int) -> tuple[int, ModbusPDU | None]:  # noqa: N802
-        try:
-            return super().handleFrame(data, exp_devid, exp_tid)  # pyright: ignore[reportAttributeAccessIssue]
-        except (ModbusException, IndexError, struct.error):
-            return len(data), None
-
-
-class _Mbap(_Forgiving, FramerSocket):
-    pass
-
-
-class _MbapAnyTransaction(_Mbap):
-    """For gateways that answer with a constant transaction id: 0 tells pymodbus not to compare."""
-
-    def decode(self, data: bytes) -> tuple[int, int, int, bytes]:
-        used, unit, _, frame = super().decode(data)
-        return used, unit, 0, frame
-
-
-class _Rtu(_Forgiving, FramerRTU):
-    pass
-
-
-READS: dict[Function, Callable[..., ModbusPDU]] = {
-    Function.COIL: ReadCoilsRequest,
-    Function.DISCRETE: ReadDiscreteInputsRequest,
-    Function.HOLDING: ReadHoldingRegistersRequest,
-    Function.INPUT: ReadInputRegistersRequest,
-}
+    @staticmethod
+    def _fail(waiter: asyncio.Future[Frame], error: BaseException) -> None:
+        if not waiter.done():
+            waiter.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -138,28 +128,22 @@ class Line:
         self.bus = bus
         self.stats = LineStats()
         self._now = now
-        self._client = _client(bus, self._on_packet, self._on_connection)
-        self._connect_error: OSError | None = None
-        self._create = self._client.ctx.call_create
-        self._client.ctx.call_create = self._create_and_remember
+        self._framing = _framing(bus)
+        self._wire: _Wire | None = None
+        self._transaction = 0
         # Without a transaction id nothing tells a late answer from the one we wait for.
-        self.is_unnumbered = isinstance(bus, (RtuBus, RtuOverTcpBus)) or (
-            isinstance(bus, TcpBus) and bus.ignore_transaction_id
-        )
+        self.is_unnumbered = not self._framing.is_numbered
         self._outstanding: dict[int, set[int]] = {}  # Unit → sizes of the answers that may still come.
         self._settled_at: dict[int, float] = {}
         self._connect_after = 0.0
         self._connect_pause_s = CONNECT_RETRY_S[0]
-        self._last_byte_at = 0.0
-        self._received = 0
         self._silent_requests = 0
-        self._is_waiting = False
         self._character_s = _character_s(bus)
 
     @property
     def is_connected(self) -> bool:
         """Whether the connection stands as far as the operating system knows."""
-        return self._client.connected
+        return self._wire is not None and self._wire.transport is not None
 
     def reconnect_in_s(self) -> float:
         """How long to wait before the connection is tried again."""
@@ -180,12 +164,13 @@ class Line:
 
     async def write_register(self, unit: int, address: int, words: Sequence[int], *, timeout_s: float) -> None:
         """Write holding registers: one with function 06, more with function 16."""
-        request: ModbusPDU
         if len(words) == 1:
-            request = WriteSingleRegisterRequest(address=address, registers=list(words), dev_id=unit)
+            await self._write(
+                WriteSingleRegisterRequest(address=address, registers=list(words), dev_id=unit), timeout_s
+            )
         else:
             request = WriteMultipleRegistersRequest(address=address, registers=list(words), dev_id=unit)
-        await self._write(request, timeout_s)
+            await self._write(request, timeout_s)
 
     async def write_coil(self, unit: int, address: int, *, on: bool, timeout_s: float) -> None:
         """Switch one coil."""
@@ -193,70 +178,71 @@ class Line:
 
     async def close(self) -> None:
         """Close the connection; a later read opens it again."""
-        self._client.close()
+        self._drop()
         await asyncio.sleep(0)  # Lets the event loop release the socket.
 
     async def _read(self, unit: int, span: Span, *, timeout_s: float, delay_s: float) -> Sequence[int]:
-        count = len(span)
-        request = READS[span.function](address=span.start, count=count, dev_id=unit)
-        data_bytes = (count + 7) // 8 if span.function.is_bits else 2 * count
-        answer = await self._ask(request, timeout_s, delay_s, data_bytes)
+        count, data_bytes = len(span), _data_bytes(span, len(span))
+        question = framing.read_question(span.function.read_code, span.start, count)
+        pdu = await self._ask(unit, question, timeout_s, delay_s, data_bytes)
         if span.function.is_bits:
-            if answer.count != data_bytes:
-                raise self._doubt(unit, data_bytes, f"{answer.count} bytes instead of {data_bytes}")
-            return answer.bits[:count]
-        if len(answer.registers) != count:
-            raise self._doubt(unit, data_bytes, f"{len(answer.registers)} registers instead of {count}")
-        return answer.registers
+            bits = framing.bits_of(pdu, count)
+            if bits is None:
+                raise self._doubt(unit, data_bytes, f"{max(0, len(pdu) - 2)} bytes instead of {data_bytes}")
+            return bits
+        words = framing.words_of(pdu)
+        if words is None or len(words) != count:
+            raise self._doubt(unit, data_bytes, f"{len(words or ())} registers instead of {count}")
+        return words
 
     async def _write(self, request: ModbusPDU, timeout_s: float) -> None:
-        await self._ask(request, timeout_s, 0.0, 0)
+        question = bytes((request.function_code,)) + request.encode()
+        answer = await self._ask(request.dev_id, question, timeout_s, 0.0, 0)
+        if answer[:5] != question[:5]:
+            raise self._doubt(request.dev_id, 0, "the device confirms another write than it was told")
 
-    async def _ask(self, request: ModbusPDU, timeout_s: float, delay_s: float, data_bytes: int) -> ModbusPDU:
-        if not self._client.connected:
-            await self._connect()
-        await self._keep_silence(delay_s)
-        ctx = self._client.ctx
-        wire_s = self._character_s * (RTU_OVERHEAD["request"] + RTU_OVERHEAD["answer"] + data_bytes)
-        ctx.comm_params.timeout_connect = timeout_s + wire_s
+    async def _ask(self, unit: int, question: bytes, timeout_s: float, delay_s: float, data_bytes: int) -> bytes:
+        wire = self._wire
+        if wire is None or wire.transport is None:
+            wire = await self._connect()
+        pause = wire.last_byte_at + max(delay_s, SILENCE_CHARACTERS * self._character_s) - self._now()
+        if pause > 0:
+            await asyncio.sleep(pause)
+            if wire.transport is None:
+                raise self._noted(LinkDown("connection lost"))
+        self._transaction = (self._transaction + 1) % TRANSACTIONS
+        received, started = wire.received, self._now()
+        wire_s = self._character_s * (RTU_OVERHEAD + data_bytes)
         self.stats.requests += 1
-        received, started = self._received, self._now()
-        self._is_waiting = True
         try:
-            answer = await ctx.execute(False, request)
-        except (ModbusIOException, OSError) as error:
-            raise self._unanswered(request.dev_id, data_bytes, timeout_s, self._received - received, error) from error
+            frame = await wire.ask(self._transaction, unit, question, timeout_s + wire_s)
+        except TimeoutError:
+            raise self._unanswered(wire, unit, data_bytes, timeout_s, wire.received - received) from None
+        except OSError as error:
+            self._drop()
+            raise self._noted(LinkDown(f"connection lost: {error}")) from error
         finally:
-            self._is_waiting = False
             self.stats.busy_s += self._now() - started
         self._silent_requests = 0
-        return self._checked(request, answer, data_bytes)
+        return self._checked(unit, question[0], frame.pdu, data_bytes)
 
-    def _checked(self, request: ModbusPDU, answer: ModbusPDU, data_bytes: int) -> ModbusPDU:
-        unit = request.dev_id
-        if not self.is_unnumbered and answer.transaction_id != request.transaction_id:
-            text = f"transaction id {answer.transaction_id} instead of {request.transaction_id}"
-            raise self._doubt(unit, data_bytes, f"{text} (a gateway that always does so needs ignore_transaction_id)")
-        if answer.dev_id != unit:
-            raise self._doubt(unit, data_bytes, f"unit {answer.dev_id} answered instead of {unit}")
-        if answer.function_code & 0x7F != request.function_code:
-            raise self._doubt(unit, data_bytes, f"function {answer.function_code} instead of {request.function_code}")
+    def _checked(self, unit: int, function: int, pdu: bytes, data_bytes: int) -> bytes:
+        if pdu[0] & ~EXCEPTION != function:
+            raise self._doubt(unit, data_bytes, f"function {pdu[0]} instead of {function}")
         self.stats.answers += 1
-        if answer.isError():
+        if pdu[0] & EXCEPTION:
             self.stats.exceptions += 1
-            raise self._noted(exception_of(answer.exception_code))
-        return answer
+            raise self._noted(exception_of(pdu[1]))
+        return pdu
 
-    def _unanswered(self, unit: int, data_bytes: int, timeout_s: float, received: int, error: Exception) -> ModbusError:
+    def _unanswered(self, wire: _Wire, unit: int, data_bytes: int, timeout_s: float, received: int) -> ModbusError:
         """Say why there is no answer, and decide whether the connection can still be trusted."""
-        if not self._client.connected:
-            return self._noted(LinkDown(f"connection lost: {error}"))
         self.stats.timeouts += 1
         self._expect_late(unit, data_bytes)
         self._silent_requests += 1
-        half_a_frame = bool(self._client.ctx.recv_buffer)
+        half_a_frame = bool(wire.buffer)
         if isinstance(self.bus, RtuOverTcpBus) or half_a_frame or self._silent_requests >= SILENT_REQUESTS_MAX:
-            self._client.close()
+            self._drop()
             self._silent_requests = 0
         what = f", {received} bytes came that do not fit (unit id, transaction id or CRC)" if received else ""
         return self._noted(NoAnswer(f"no matching reply in {timeout_s:g} s{what}"))
@@ -266,8 +252,13 @@ class Line:
         self.stats.bad_answers += 1
         self._expect_late(unit, data_bytes)
         if isinstance(self.bus, RtuOverTcpBus):
-            self._client.close()
+            self._drop()
         return self._noted(BadAnswer(what))
+
+    def _drop(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def _noted(self, error: ModbusError) -> ModbusError:
         self.stats.last_error = str(error)
@@ -298,92 +289,54 @@ class Line:
                 await self._read(unit, probe, timeout_s=timeout_s, delay_s=delay_s)
         del self._outstanding[unit]
 
-    async def _keep_silence(self, delay_s: float) -> None:
-        pause = self._last_byte_at + max(delay_s, SILENCE_CHARACTERS * self._character_s) - self._now()
-        if pause > 0:
-            await asyncio.sleep(pause)
-
-    async def _connect(self) -> None:
+    async def _connect(self) -> _Wire:
         if self._now() < self._connect_after:
             raise LinkDown(self.stats.last_error or "not connected")
-        self._client.ctx.comm_params.timeout_connect = CONNECT_TIMEOUT_S
-        self._connect_error = None
-        if not await self._client.connect():
+        self._drop()
+        wire = _Wire(self._framing, self._now)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await _open(self.bus, wire)
+                await wire.opened
+        except (OSError, TimeoutError) as error:
+            wire.close()
             self.stats.failed_connects += 1
             self._connect_after = self._now() + self._connect_pause_s
             self._connect_pause_s = min(2 * self._connect_pause_s, CONNECT_RETRY_S[1])
-            reason = self._connect_error or f"no answer in {CONNECT_TIMEOUT_S:g} s"
-            raise self._noted(LinkDown(f"cannot connect to {self.bus.endpoint}: {reason}"))
+            reason = str(error) or f"no answer in {CONNECT_TIMEOUT_S:g} s"
+            raise self._noted(LinkDown(f"cannot connect to {self.bus.endpoint}: {reason}")) from error
+        self._wire = wire
         self.stats.connects += 1
         self._connect_pause_s = CONNECT_RETRY_S[0]
         self._silent_requests = 0
         await asyncio.sleep(self.bus.connect_delay_ms / 1000)
-
-    async def _create_and_remember(self) -> Any:
-        # pymodbus logs the reason of a failed connection and forgets it.
-        try:
-            return await self._create()
-        except OSError as error:
-            self._connect_error = error
-            raise
-
-    def _on_packet(self, sending: bool, data: bytes) -> bytes:  # noqa: FBT001  # pymodbus calls it by position.
-        if not sending:
-            self._received += 1
-        self._last_byte_at = self._now()
-        return data
-
-    def _on_connection(self, connected: bool) -> None:  # noqa: FBT001  # pymodbus calls it by position.
-        pending = self._client.ctx.response_future
-        if not connected and self._is_waiting and not pending.done():
-            # Without this, a question on a connection that the gateway closed waits for its whole timeout.
-            pending.set_exception(ConnectionResetError("closed by the other side"))
+        return wire
 
 
-def _client(
-    bus: Bus, on_packet: Callable[[bool, bytes], bytes], on_connection: Callable[[bool], None]
-) -> ModbusBaseClient:
-    common: dict[str, Any] = {
-        "retries": 0,
-        "reconnect_delay": 0,
-        "timeout": CONNECT_TIMEOUT_S,
-        "trace_packet": on_packet,
-        "trace_connect": on_connection,
-    }
-    client: ModbusBaseClient
+async def _open(bus: Bus, wire: _Wire) -> None:
+    loop = asyncio.get_running_loop()
     if isinstance(bus, RtuBus):
         parity = {"none": "N", "even": "E", "odd": "O"}[bus.parity]
-        serial: dict[str, Any] = {"baudrate": bus.baud, "bytesize": bus.data_bits, "parity": parity}
-        client = AsyncModbusSerialClient(bus.serial, stopbits=bus.stop_bits, **serial, **common)
+        line: dict[str, Any] = {"baudrate": bus.baud, "bytesize": bus.data_bits, "stopbits": bus.stop_bits}
+        await create_serial_connection(loop, lambda: wire, bus.serial, parity=parity, **line)
+    elif isinstance(bus, TlsBus):
+        context, name = _tls(bus), bus.server_name or bus.host
+        await loop.create_connection(lambda: wire, bus.host, bus.port, ssl=context, server_hostname=name)
     else:
-        framer = FramerType.RTU if isinstance(bus, RtuOverTcpBus) else FramerType.SOCKET
-        client = AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer, **common)
-    ctx = client.ctx
-    ctx.max_until_disconnect = ctx.count_until_disconnect = 1 << 62  # Closing is our decision: others share the line.
-    numbered = _MbapAnyTransaction if isinstance(bus, TcpBus) and bus.ignore_transaction_id else _Mbap
-    ctx.framer = (_Rtu if isinstance(bus, (RtuBus, RtuOverTcpBus)) else numbered)(ctx.framer.decoder)
-    for answer in (_HoldingAnswer, _InputAnswer, _CoilsAnswer, _DiscreteAnswer):
-        client.register(answer)
-    if isinstance(bus, TlsBus):
-        _use_tls(client, bus)
-    return client
+        await loop.create_connection(lambda: wire, bus.host, bus.port)
 
 
-def _use_tls(client: ModbusBaseClient, bus: TlsBus) -> None:
-    """Wrap the connection: Modbus/TCP Security keeps the MBAP header, which pymodbus's TLS framer does not check."""
+def _tls(bus: TlsBus) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(bus.ca_file) if bus.ca_file else None)
     if bus.certificate_file:
         context.load_cert_chain(bus.certificate_file, bus.key_file)
-    ctx = client.ctx
+    return context
 
-    async def create() -> Any:
-        loop = asyncio.get_running_loop()
-        name = bus.server_name or bus.host
-        return await loop.create_connection(
-            ctx.handle_new_connection, bus.host, bus.port, ssl=context, server_hostname=name
-        )
 
-    ctx.call_create = create
+def _framing(bus: Bus) -> Framing:
+    if isinstance(bus, (RtuBus, RtuOverTcpBus)):
+        return framing.Rtu(lambda frame: FramerRTU.compute_CRC(frame).to_bytes(2, "big"))
+    return framing.UnnumberedMbap() if isinstance(bus, TcpBus) and bus.ignore_transaction_id else framing.Mbap()
 
 
 def _character_s(bus: Bus) -> float:
