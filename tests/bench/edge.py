@@ -86,7 +86,16 @@ def measure_agent(*, devices: int, buses: int, poll_s: float, seconds: float) ->
         status = free_port()
         site = write_site(folder, ports, cloud, devices=devices, buses=buses, poll_s=poll_s)
         environment = {**os.environ, "EDGE_STATUS_PORT": str(status), "EDGE_CREDENTIAL": "secret"}
-        command = [sys.executable, "-m", "edge_agent.cli", "run", "--site", str(site), "--data-dir", str(folder / "data")]
+        command = [
+            sys.executable,
+            "-m",
+            "edge_agent.cli",
+            "run",
+            "--site",
+            str(site),
+            "--data-dir",
+            str(folder / "data"),
+        ]
         agent = subprocess.Popen(command, env=environment, stderr=(folder / "log").open("w"))
         stack.callback(end, agent)
         time.sleep(poll_s + 8)
@@ -107,7 +116,10 @@ def measure_agent(*, devices: int, buses: int, poll_s: float, seconds: float) ->
 
 
 def write_site(folder: Path, ports: list[int], cloud: str, *, devices: int, buses: int, poll_s: float) -> Path:
-    lines = [f"  - {{name: voltage_h{i}, quantity: voltage, address: {2 * i}, type: float32}}\n" for i in range(1, POINTS + 1)]
+    lines = [
+        f"  - {{name: voltage_h{i}, quantity: voltage, address: {2 * i}, type: float32}}\n"
+        for i in range(1, POINTS + 1)
+    ]
     (folder / "bench_meter.yaml").write_text(PROFILE + "".join(lines), encoding="utf-8")
     text = f"gateway: gw-bench\nprofiles: {folder}\ncloud: {{url: '{cloud}'}}\nbuses:\n"
     for bus in range(buses):
