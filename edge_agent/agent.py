@@ -11,7 +11,7 @@ import structlog
 from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile, MqttProfile
 from edge_agent import health
-from edge_agent.clock import Clock, JumpDetector, SystemClock
+from edge_agent.clock import Clock, ConfirmedClock, JumpDetector, SystemClock
 from edge_agent.commissioned import Commissioned, load_commissioned
 from edge_agent.drivers.modbus.client import Line
 from edge_agent.drivers.modbus.learned import LearnedRanges
@@ -42,7 +42,8 @@ class Agent:
 
     def __init__(self, site_path: Path, settings: AgentSettings, *, clock: Clock | None = None) -> None:
         self.settings = settings
-        self.clock = clock or SystemClock()
+        self._machine = clock or SystemClock()
+        self.clock = ConfirmedClock(self._machine)
         self.site_path = site_path
         self.commissioned = load_commissioned(site_path)
         self.site_problems: list[str] = []
@@ -185,6 +186,7 @@ class Agent:
             on_answer=self._on_answer,
             agent_version=VERSION,
             now_ms=self.clock.now_ms,
+            set_clock=self.clock.confirm,
         )
 
     def _credential(self, file: Path | None) -> str:
@@ -203,16 +205,20 @@ class Agent:
         """Take what the cloud's answer to a heartbeat asks for."""
 
     async def _watch_clock(self) -> None:
-        detector = JumpDetector(self.clock)
+        machine, ours = JumpDetector(self._machine), JumpDetector(self.clock)
         while True:
             await asyncio.sleep(JUMP_CHECK_S)
-            jump_ms = detector.jump_ms()
-            if jump_ms is None:
+            machine_jump_ms, our_jump_ms = machine.jump_ms(), ours.jump_ms()
+            if machine_jump_ms is None and our_jump_ms is None:
                 continue
             now_ms = self.clock.now_ms()
-            event = Event(kind="clock.jump", device="", at_ms=now_ms, received_at_ms=now_ms, data={"jump_ms": jump_ms})
+            # The machine's clock may jump without ours following it: the cloud has confirmed ours.
+            data = {"jump_ms": our_jump_ms or 0, "machine_jump_ms": machine_jump_ms or 0}
+            event = Event(kind="clock.jump", device="", at_ms=now_ms, received_at_ms=now_ms, data=data)
             self.outbox.append((), (event,))
-            log.warning("clock_jump", jump_ms=jump_ms)
+            log.warning("clock_jump", **data)
+            if our_jump_ms is None:
+                continue
             if self.uplink is not None:
                 self.uplink.clock_was_set()
             for poller in self.pollers.values():

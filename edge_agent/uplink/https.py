@@ -87,8 +87,10 @@ class HttpsUplink:
         on_answer: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None,
         agent_version: str = "0.1.0",
         now_ms: Callable[[], int] = system_now_ms,
+        set_clock: Callable[[int], bool] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        """Prepare; `set_clock` is told the clock's offset and returns whether it has set the clock by it."""
         self.status = LinkStatus()
         self._outbox = outbox
         self._catalogue = catalogue
@@ -96,6 +98,7 @@ class HttpsUplink:
         self._on_answer = on_answer
         self._agent_version = agent_version
         self._now_ms = now_ms
+        self._set_clock = set_clock
         self._started_at_ms = now_ms()
         self._backoff = backoff or Backoff()
         self._clock = ClockOffset()
@@ -329,7 +332,10 @@ class HttpsUplink:
             return
         if isinstance(server_time_ms, int):
             self._clock.sample(sent_at_ms=sent_at_ms, received_at_ms=received_at_ms, server_time_ms=server_time_ms)
-            self.status.clock_offset_ms = self._clock.offset_ms
+            self.status.clock_offset_ms = offset_ms = self._clock.offset_ms
+            if self._set_clock is not None and offset_ms is not None and self._set_clock(offset_ms):
+                log.warning("clock_set_by_cloud", offset_ms=offset_ms)
+                self._clock.forget()
 
     async def _pause(self, error: _LinkError) -> None:
         seconds = self._backoff.failed(at_least_s=error.after_s)

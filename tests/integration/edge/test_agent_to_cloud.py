@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 
 import pytest
 
+from edge_agent.clock import ConfirmedClock, SystemClock
 from edge_agent.model import Event, Frame, Quality
 from edge_agent.outbox import Outbox
 from edge_agent.uplink.backoff import Backoff
@@ -128,3 +130,46 @@ async def test_a_batch_whose_receipt_was_lost_is_not_stored_again(cloud, tmp_pat
     outbox.close()
     assert len(lost) == 3
     assert len(await cloud.stored()) == 100
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000])
+async def test_a_machine_clock_that_jumps_by_an_hour_costs_no_reading(cloud, tmp_path, jump_ms):
+    class Machine(SystemClock):
+        jumped_ms = 0
+
+        def now_ms(self):
+            return super().now_ms() + self.jumped_ms
+
+    machine = Machine()
+    clock = ConfirmedClock(machine)
+    outbox = Outbox(tmp_path / "outbox.db", now_ms=clock.now_ms)
+    outbox.use_scales(CATALOGUE.scales())
+    uplink = HttpsUplink(
+        Destination(url=cloud.url, credential=await cloud.add_gateway()),
+        outbox,
+        catalogue=lambda: CATALOGUE,
+        health=dict,
+        now_ms=clock.now_ms,
+        set_clock=clock.confirm,
+    )
+    tasks = [asyncio.create_task(uplink.run()), asyncio.create_task(outbox.run())]
+    async with asyncio.timeout(20):
+        while uplink.status.clock_offset_ms is None:  # noqa: ASYNC110  # The status is for reading, not for waiting.
+            await asyncio.sleep(0.02)
+    stamps = []
+    for second in range(200):
+        if second == 50:
+            machine.jumped_ms = jump_ms
+        if second == 150:
+            machine.jumped_ms = 0
+        stamps.append(clock.now_ms())
+        outbox.append([replace(frame("meter-1", second), observed_at_ms=stamps[-1])])
+        await asyncio.sleep(0.005)
+    await drain(outbox)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    outbox.close()
+    assert outbox.stats.rejected == 0
+    assert stamps == sorted(stamps)
+    assert [row[2] for row in await cloud.stored() if row[1] == "active_power"] == stamps
