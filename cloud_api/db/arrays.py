@@ -23,7 +23,7 @@ class _Array:
 
     def elements(self) -> Any:
         """Return the elements as they are sent."""
-        return np.asarray(self.column)
+        return np.asarray(self.column, dtype=self.layout["element"].newbyteorder("="))
 
     def encoded(self) -> bytes:
         """Return the array in PostgreSQL's binary format: a header, then each element after its length."""

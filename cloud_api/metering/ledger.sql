@@ -113,10 +113,12 @@ SELECT register_id, starts_at, quantity, method, reason
 -- name: write_intervals
 -- Equal values change nothing. A value that changes goes to the history first. Returns the registers' changed stretch.
 WITH new AS (
-    SELECT * FROM unnest(%(register_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[],
-                         %(quantity)s::numeric[], %(quality)s::text[], %(method)s::text[], %(reason)s::text[],
-                         %(source_from)s::timestamptz[], %(source_to)s::timestamptz[])
-        AS t(register_id, starts_at, ends_at, quantity, quality, method, reason, source_from, source_to)
+    SELECT t.register_id, t.starts_at, t.ends_at, t.quantity, (%(qualities)s::text[])[t.grade] AS quality,
+           (%(methods)s::text[])[t.grade] AS method, (%(reasons)s::text[])[t.grade] AS reason, t.source_from, t.source_to
+      FROM unnest(%(register_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[],
+                  %(quantity)s::numeric[], %(grade)s::smallint[], %(source_from)s::timestamptz[],
+                  %(source_to)s::timestamptz[])
+           AS t(register_id, starts_at, ends_at, quantity, grade, source_from, source_to)
 ), superseded AS (
     INSERT INTO interval_revision (register_id, starts_at, revision, ends_at, quantity, quality, method, reason,
                                    computed_at, superseded_at)

@@ -11,7 +11,7 @@ import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
-from cloud_api.db.arrays import Instants, Int8s
+from cloud_api.db.arrays import Instants, Int2s, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import RegisterId
 from cloud_api.metering.ledger import SCALE, UNIT, Computed, Reset
@@ -189,16 +189,20 @@ async def write(
     now: datetime,
 ) -> dict[RegisterId, tuple[datetime, datetime]]:
     """Store the intervals of recomputed stretches; return where a value that was known before has changed."""
+    grades = sorted({(c.quality, c.method, c.reason) for _, c in computed})
+    place = {grade: n for n, grade in enumerate(grades, start=1)}
     columns = {
-        "register_id": [register_id for register_id, _ in computed],
-        "starts_at": [to_instant(c.start_ms) for _, c in computed],
-        "ends_at": [to_instant(c.end_ms) for _, c in computed],
-        "quantity": [c.quantity for _, c in computed],
-        "quality": [str(c.quality) for _, c in computed],
-        "method": [str(c.method) for _, c in computed],
-        "reason": [str(c.reason) for _, c in computed],
-        "source_from": [to_instant(c.source_from_ms) for _, c in computed],
-        "source_to": [to_instant(c.source_to_ms) for _, c in computed],
+        "register_id": Int8s([register_id for register_id, _ in computed]),
+        "starts_at": Instants([c.start_ms for _, c in computed]),
+        "ends_at": Instants([c.end_ms for _, c in computed]),
+        # One text instead of thousands of parameters: psycopg would look at each decimal by itself.
+        "quantity": "{" + ",".join(str(c.quantity) for _, c in computed) + "}",
+        "grade": Int2s([place[c.quality, c.method, c.reason] for _, c in computed]),
+        "qualities": [str(quality) for quality, _, _ in grades],
+        "methods": [str(method) for _, method, _ in grades],
+        "reasons": [str(reason) for _, _, reason in grades],
+        "source_from": Instants([c.source_from_ms for _, c in computed]),
+        "source_to": Instants([c.source_to_ms for _, c in computed]),
         "now": now,
     }
     changed = await (await conn.execute(queries.write_intervals, columns)).fetchall()
