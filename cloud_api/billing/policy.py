@@ -33,14 +33,11 @@ class Policy:
     resale_tolerance: Decimal = Decimal("1.00")
     due_days: int = 15
     approval: Literal["two_people", "automatic"] = "two_people"
-    adjustment_threshold: Decimal = Decimal("50.00")
-    adjustment_months_max: int = 12
     late_fee_daily: Decimal = Decimal(0)
     late_fee_grace_days: int = 0
     late_fee_minimum: Decimal = Decimal("1.00")
     late_fee_cap_percent: Decimal = Decimal(30)
     late_fee_year_split: Literal["contract_rate", "new_year_days_only", "split", "all_days_high"] = "contract_rate"
-    prepaid_low_days: int = 7
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 

@@ -306,3 +306,143 @@ SELECT r.meter_id, r.id FROM register r
 -- name: run_ids_issued
 -- Bills of a run, for verification and documents.
 SELECT id FROM bill WHERE run_id = %(run_id)s AND state <> 'cancelled' AND kind = 'bill' ORDER BY id;
+
+-- name: open_bills
+-- Bills of a tenant that money is still owed on, oldest first; held while a payment is shared out.
+SELECT b.id, b.number, b.total, b.due_on, lower(b.period) AS starts_on,
+       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+  FROM bill b
+ WHERE b.tenant_id = %(tenant_id)s AND b.state = 'issued' AND b.kind IN ('bill', 'rebill', 'final')
+   AND b.total > coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0)
+ ORDER BY b.due_on, b.id
+   FOR UPDATE;
+
+-- name: add_payment
+-- Money that came in.
+INSERT INTO payment (organisation_id, tenant_id, received_on, amount, currency, method, reference, recorded_at, recorded_by)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(received_on)s, %(amount)s, %(currency)s, %(method)s, %(reference)s, %(at)s,
+        %(actor)s)
+RETURNING id;
+
+-- name: allocate
+-- Which bills a payment settles.
+INSERT INTO payment_allocation (organisation_id, tenant_id, payment_id, bill_id, amount)
+SELECT %(organisation_id)s, %(tenant_id)s, %(payment_id)s, t.bill_id, t.amount
+  FROM unnest(%(bill_id)s::bigint[], %(amount)s::numeric[]) AS t(bill_id, amount);
+
+-- name: release
+-- A credited bill is owed no more: what was paid on it is free for other bills.
+DELETE FROM payment_allocation WHERE bill_id = %(bill_id)s;
+
+-- name: free_payments
+-- Payments of a tenant with money that settles no bill yet, oldest first.
+SELECT p.id, p.amount - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.payment_id = p.id), 0) AS free
+  FROM payment p
+ WHERE p.tenant_id = %(tenant_id)s
+   AND p.amount > coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.payment_id = p.id), 0)
+ ORDER BY p.received_on, p.id FOR UPDATE;
+
+-- name: statement
+-- Every bill, credit note and payment of a tenant, in order.
+SELECT b.issued_at::date AS on_day, b.kind AS what, b.number AS reference, b.total AS amount, b.due_on, b.id AS bill_id
+  FROM bill b WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
+UNION ALL
+SELECT p.received_on, 'payment', p.reference, -p.amount, NULL, NULL FROM payment p WHERE p.tenant_id = %(tenant_id)s
+ ORDER BY 1, 3;
+
+-- name: arrears
+-- Bills past their due date, by tenant.
+SELECT b.id, b.number, b.due_on, b.total, b.currency, b.site_id, t.id AS tenant_id, t.code, t.name_zh, t.name_en,
+       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+  FROM bill b JOIN tenant t ON t.id = b.tenant_id
+ WHERE b.organisation_id = %(organisation_id)s AND b.state = 'issued' AND b.due_on < %(today)s
+   AND b.kind IN ('bill', 'rebill', 'final')
+   AND b.total > coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0)
+ ORDER BY t.code, b.due_on;
+
+-- name: add_entry
+-- A movement of a deposit or prepaid account.
+INSERT INTO account_entry (organisation_id, tenant_id, account, on_day, amount, kind, reference, recorded_at, recorded_by)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(account)s, %(on_day)s, %(amount)s, %(kind)s, %(reference)s, %(at)s, %(actor)s)
+    ON CONFLICT (tenant_id, on_day) WHERE kind = 'burn' DO NOTHING
+RETURNING id;
+
+-- name: balance
+-- The balance of an account is the sum of its entries.
+SELECT coalesce(sum(amount), 0) AS balance FROM account_entry
+ WHERE tenant_id = %(tenant_id)s AND account = %(account)s;
+
+-- name: entries
+-- The movements of a tenant's accounts, newest first.
+SELECT account, on_day, amount, kind, reference FROM account_entry
+ WHERE tenant_id = %(tenant_id)s ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: tenant_by_code
+-- A tenant of an organisation.
+SELECT id, code, name_zh, name_en FROM tenant WHERE organisation_id = %(organisation_id)s AND code = %(code)s;
+
+-- name: add_document
+-- A credit note or a corrected bill: a new record beside the issued one.
+INSERT INTO bill (organisation_id, tenant_id, site_id, run_id, kind, corrects_bill_id, state, number, period, currency, net,
+                  tax, total, issued_at, due_on, sha256, snapshot)
+SELECT b.organisation_id, b.tenant_id, b.site_id, NULL, %(kind)s, b.id, 'issued', %(number)s, b.period, b.currency, %(net)s,
+       %(tax)s, %(total)s, %(at)s, %(due_on)s, %(sha256)s, %(snapshot)s
+  FROM bill b WHERE b.id = %(bill_id)s
+RETURNING id;
+
+-- name: mark_credited
+-- The issued bill is taken back by a credit note; nothing else of it changes.
+UPDATE bill SET state = 'credited' WHERE id = %(bill_id)s AND state = 'issued';
+
+-- name: changed_bills
+-- Issued bills whose readings changed after they were issued and that no open proposal covers yet.
+SELECT DISTINCT b.id
+  FROM bill b
+  JOIN bill_run r ON r.id = b.run_id
+  JOIN ledger_change c ON c.changed_at > b.issued_at AND c.starts_at < upper(r.period)::timestamptz + interval '1 day'
+                      AND c.ends_at > lower(r.period)::timestamptz - interval '1 day'
+  JOIN register g ON g.id = c.register_id
+  JOIN meter m ON m.id = g.meter_id
+ WHERE b.state = 'issued' AND b.kind = 'bill' AND b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', m.code))
+   AND NOT EXISTS (SELECT 1 FROM bill_adjustment a WHERE a.bill_id = b.id AND a.proposed_at >= c.changed_at)
+ LIMIT %(limit)s;
+
+-- name: add_adjustment
+-- What corrected data would change; a newer proposal replaces an open one.
+INSERT INTO bill_adjustment (organisation_id, tenant_id, bill_id, state, difference, content, proposed_at)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(bill_id)s, 'proposed', %(difference)s, %(content)s, %(at)s)
+    ON CONFLICT (bill_id) WHERE state = 'proposed' DO UPDATE SET difference = EXCLUDED.difference,
+        content = EXCLUDED.content, proposed_at = EXCLUDED.proposed_at
+RETURNING id;
+
+-- name: adjustments
+-- Proposals that wait for a decision.
+SELECT a.id, a.bill_id, b.number, a.difference, a.content, a.proposed_at, t.code, t.name_zh, t.name_en, b.currency
+  FROM bill_adjustment a JOIN bill b ON b.id = a.bill_id JOIN tenant t ON t.id = a.tenant_id
+ WHERE a.organisation_id = %(organisation_id)s AND a.state = 'proposed' ORDER BY a.id;
+
+-- name: decide_adjustment
+-- Accepted or rejected, once.
+UPDATE bill_adjustment SET state = %(state)s, decided_at = %(at)s, decided_by = %(actor)s, reason = %(reason)s
+ WHERE id = %(id)s AND state = 'proposed' RETURNING bill_id;
+
+-- name: add_dispute
+-- A tenant questions a line of its own bill.
+INSERT INTO bill_dispute (organisation_id, tenant_id, bill_id, line, question, asked_at, asked_by)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(bill_id)s, %(line)s, %(question)s, %(at)s, %(actor)s) RETURNING id;
+
+-- name: disputes_of_bill
+-- Questions about a bill and their answers.
+SELECT id, line, question, asked_at, asked_by, answer, answered_at FROM bill_dispute
+ WHERE bill_id = %(bill_id)s ORDER BY id;
+
+-- name: open_disputes
+-- Questions that wait for an answer.
+SELECT d.id, d.bill_id, d.line, d.question, d.asked_at, b.number, t.name_zh, t.name_en
+  FROM bill_dispute d JOIN bill b ON b.id = d.bill_id JOIN tenant t ON t.id = d.tenant_id
+ WHERE d.organisation_id = %(organisation_id)s AND d.answered_at IS NULL ORDER BY d.id LIMIT 200;
+
+-- name: answer_dispute
+-- One answer.
+UPDATE bill_dispute SET answer = %(answer)s, answered_at = %(at)s, answered_by = %(actor)s
+ WHERE id = %(id)s AND answered_at IS NULL RETURNING bill_id;

@@ -16,6 +16,7 @@ from cloud_api.billing.inputs import find_site
 from cloud_api.billing.policy import Policy, dump_policy, load_policy
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
 from cloud_api.billing.run_model import BillDraft, RunResult, SiteFacts
+from cloud_api.billing.settlement import settle_with_credit
 from cloud_api.billing.states import NotIssuable, RunState, SamePerson, Step, after
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import dump_tariff
@@ -170,7 +171,14 @@ async def issue_run(conn: AsyncConnection, run_id: int, *, actor: str, clock: Cl
     await store(conn, queries.issue_bills, values | {"due_on": today + timedelta(days=policy.due_days)})
     await store(conn, queries.set_run_state, {"run_id": run_id, "state": new_state})
     await _note(conn, site.organisation_id, run_id, actor, clock, RunState.APPROVED, new_state)
+    for tenant_id in await _tenants_of(conn, run_id):
+        await settle_with_credit(conn, organisation_id=site.organisation_id, tenant_id=tenant_id)
     return new_state
+
+
+async def _tenants_of(conn: AsyncConnection, run_id: int) -> list[int]:
+    bills = await rows(conn, queries.run_bills, {"run_id": run_id})
+    return [bill["tenant_id"] for bill in bills if bill["kind"] == "bill"]
 
 
 async def take_numbers(conn: AsyncConnection, site: SiteFacts, year: int, kind: str, count: int) -> list[str]:

@@ -46,7 +46,7 @@ async def verify_bill(conn: AsyncConnection, bill: str | int) -> Verdict:
     row = await service.get_bill(conn, bill)
     if row["run_id"] is None:
         return _from_snapshot(row)
-    inputs = await _inputs_again(conn, row)
+    inputs = await inputs_again(conn, row)
     mine = [part for part in inputs.parts if any(h.party == row["tenant_id"] for h in part.holdings)]
     indexes = {part.index for part in mine}
     nested = [part for part in inputs.parts if part.subtract_from in indexes]
@@ -60,13 +60,14 @@ async def verify_run(conn: AsyncConnection, run_id: int) -> list[Verdict]:
     if not bills:
         raise NotFound(f"bill run {run_id} has no bills")
     first = await service.get_bill(conn, bills[0])
-    inputs = await _inputs_again(conn, first)
+    inputs = await inputs_again(conn, first)
     raw, count = await energy_from_readings(conn, inputs, inputs.parts)
     again = replace(inputs, energy=raw)
     return [_compare(await service.get_bill(conn, bill), again, count) for bill in bills]
 
 
-async def _inputs_again(conn: AsyncConnection, row: Row) -> RunInputs:
+async def inputs_again(conn: AsyncConnection, row: Row) -> RunInputs:
+    """Load what a bill of a run was made from: assignments as known then, its tariff revision and parameters."""
     snapshot = row["snapshot"]
     run = await one(conn, queries.run_by_id, {"run_id": row["run_id"]})
     if run is None:

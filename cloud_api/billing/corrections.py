@@ -1,0 +1,194 @@
+"""Use cases that correct issued bills: credit note and rebill, proposals from late data, questions of tenants."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from cloud_api.billing import inputs as loading
+from cloud_api.billing import service, settlement
+from cloud_api.billing.compose import compose, fingerprint
+from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
+from cloud_api.billing.verification import inputs_again
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError, Invalid, NotFound
+
+CHANGED_BILLS_MAX = 200
+QUESTION_LENGTH_MAX = 1000
+_AMOUNTS = ("amount", "amount_exact", "quantity", "tax")
+
+
+class NotCreditable(DomainError):
+    """Only an issued bill that was not credited yet can be credited."""
+
+    code = "not_creditable"
+
+
+async def credit(
+    conn: AsyncConnection, bill: str | int, *, reason: str, actor: str, clock: Clock, rebill: bool = False
+) -> dict[str, str]:
+    """Take an issued bill back in full, and make it again from today's data when `rebill` is set.
+
+    The credit note is the bill with every amount reversed, so the two sum to zero per line, tax group and document. The
+    corrected bill uses the old bill's tariff revision and parameters. Both name the bill they correct. Payments on the
+    bill become free and settle what is open. Returns the numbers given.
+    """
+    row = await service.get_bill(conn, bill)
+    if row["state"] != "issued" or row["kind"] not in {"bill", "rebill", "final"}:
+        raise NotCreditable(f"bill {row['number'] or row['id']} is {row['state']}: {NotCreditable.__doc__}")
+    if not reason.strip():
+        raise Invalid("a credit note needs a reason")
+    again = await _made_again(conn, row) if rebill else None
+    numbers = {"credit_note": await _add(conn, row, "credit_note", reversed_snapshot(row, reason), clock)}
+    await store(conn, queries.mark_credited, {"bill_id": row["id"]})
+    await store(conn, queries.release, {"bill_id": row["id"]})
+    if again is not None:
+        numbers["rebill"] = await _add(conn, row, "rebill", again | {"reason": reason}, clock)
+    values = {"organisation_id": row["organisation_id"], "run_id": row["run_id"], "bill_id": row["id"]}
+    values |= {"at": clock.now(), "actor": actor, "from_state": "issued", "to_state": "credited", "reason": reason}
+    await store(conn, queries.add_step, values)
+    await settlement.settle_with_credit(conn, organisation_id=row["organisation_id"], tenant_id=row["tenant_id"])
+    return numbers
+
+
+def reversed_snapshot(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return a bill's snapshot with every amount and quantity of a line reversed."""
+    snapshot = dict(row["snapshot"])
+    snapshot["lines"] = [line | {key: _minus(line[key]) for key in _AMOUNTS} for line in snapshot["lines"]]
+    snapshot["vat"] = [g | {key: _minus(g[key]) for key in ("net", "tax", "gross")} for g in snapshot["vat"]]
+    totals = {key: _minus(snapshot[key]) for key in ("net", "tax", "total")}
+    return snapshot | totals | {"kind": "credit_note", "corrects": row["number"], "reason": reason}
+
+
+def _minus(text: str) -> str:
+    return str(-Decimal(text)) if Decimal(text) else text
+
+
+async def _made_again(conn: AsyncConnection, row: Row) -> dict[str, Any]:
+    if row["run_id"] is None:
+        raise Invalid(f"bill {row['number']} does not come from a run: credit it and correct the readings first")
+    inputs = await inputs_again(conn, row)
+    draft = next((d for d in compose(inputs).bills if d.tenant_id == row["tenant_id"]), None)
+    if draft is None:
+        raise Invalid("today's data give this tenant no bill for the period; credit without making it again")
+    if draft.issues:
+        raise Invalid("the corrected bill cannot be issued: " + "; ".join(i.text for i in draft.issues))
+    return draft.snapshot | {"kind": "rebill", "corrects": row["number"]}
+
+
+async def _add(conn: AsyncConnection, row: Row, kind: str, snapshot: dict[str, Any], clock: Clock) -> str:
+    site = await loading.find_site(conn, site_id=row["site_id"])
+    policy = await loading.find_policy(conn, site)
+    today = clock.now().astimezone(ZoneInfo(site.time_zone)).date()
+    (number,) = await service.take_numbers(conn, site, today.year, kind, 1)
+    values = {"bill_id": row["id"], "kind": kind, "number": number, "at": clock.now()}
+    values |= {"net": Decimal(snapshot["net"]), "tax": Decimal(snapshot["tax"]), "total": Decimal(snapshot["total"])}
+    values |= {"due_on": today + timedelta(days=policy.due_days), "sha256": fingerprint(snapshot)}
+    await one(conn, queries.add_document, values | {"snapshot": as_json(snapshot)})
+    return number
+
+
+async def propose_adjustments(conn: AsyncConnection, clock: Clock) -> int:
+    """Look for issued bills whose readings changed since, and propose what would change; returns how many.
+
+    The difference is rate(new) - rate(old), both with the old tariff revision. A person accepts or rejects it.
+    """
+    changed = await rows(conn, queries.changed_bills, {"limit": CHANGED_BILLS_MAX})
+    for found in changed:
+        row = await service.get_bill(conn, found["id"])
+        inputs = await inputs_again(conn, row)
+        draft = next((d for d in compose(replace(inputs)).bills if d.tenant_id == row["tenant_id"]), None)
+        new = [] if draft is None else draft.snapshot["lines"]
+        total = Decimal(0) if draft is None else draft.rated.total
+        content = {
+            "lines": line_differences(row["snapshot"]["lines"], new),
+            "old": str(row["total"]),
+            "new": str(total),
+        }
+        values = {"organisation_id": row["organisation_id"], "tenant_id": row["tenant_id"], "bill_id": row["id"]}
+        values |= {"difference": total - row["total"], "content": as_json(content), "at": clock.now()}
+        await one(conn, queries.add_adjustment, values)
+    return len(changed)
+
+
+def line_differences(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each line whose quantity or amount differs, by component, bucket, tier and source."""
+
+    def key(line: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(line.get(k)) for k in ("component", "version", "bucket", "tier", "source"))
+
+    before, after = {key(x): x for x in old}, {key(x): x for x in new}
+    found = []
+    for k in dict.fromkeys([*before, *after]):
+        a, b = before.get(k), after.get(k)
+        line = a or b or {}
+        amounts = [Decimal(x["amount"]) if x else Decimal(0) for x in (a, b)]
+        quantities = [x["quantity"] if x else "0" for x in (a, b)]
+        if amounts[0] != amounts[1] or quantities[0] != quantities[1]:
+            found.append(
+                {"name": line["name"], "bucket_name": line["bucket_name"], "unit": line["unit"]}
+                | {"old_quantity": quantities[0], "new_quantity": quantities[1]}
+                | {"old_amount": str(amounts[0]), "new_amount": str(amounts[1])}
+                | {"difference": str(amounts[1] - amounts[0])}
+            )
+    return found
+
+
+async def list_adjustments(conn: AsyncConnection, organisation_id: int) -> list[Row]:
+    """Return the proposals that wait for a decision."""
+    return await rows(conn, queries.adjustments, {"organisation_id": organisation_id})
+
+
+async def decide_adjustment(
+    conn: AsyncConnection, adjustment_id: int, *, accept: bool, reason: str, actor: str, clock: Clock
+) -> dict[str, str]:
+    """Accept a proposal (credit note and corrected bill) or reject it with a reason. Returns the numbers given."""
+    if not accept and not reason.strip():
+        raise Invalid("rejecting a correction needs a reason")
+    values = {"id": adjustment_id, "state": "accepted" if accept else "rejected", "at": clock.now()}
+    decided = await one(conn, queries.decide_adjustment, values | {"actor": actor, "reason": reason})
+    if decided is None:
+        raise NotFound(f"there is no open proposal {adjustment_id}")
+    if not accept:
+        return {}
+    why = reason.strip() or "corrected readings"
+    return await credit(conn, decided["bill_id"], reason=why, actor=actor, clock=clock, rebill=True)
+
+
+async def ask(conn: AsyncConnection, row: Row, *, line: int, question: str, actor: str, clock: Clock) -> int:
+    """Store a tenant's question about a line (from 1) of its bill; finance answers on the same evidence."""
+    text = question.strip()
+    if not text or len(text) > QUESTION_LENGTH_MAX:
+        raise Invalid(f"a question has 1 to {QUESTION_LENGTH_MAX} characters")
+    if not 1 <= line <= len(row["snapshot"]["lines"]):
+        raise Invalid(f"the bill has {len(row['snapshot']['lines'])} lines; there is no line {line}")
+    values = {"organisation_id": row["organisation_id"], "tenant_id": row["tenant_id"], "bill_id": row["id"]}
+    values |= {"line": line, "question": text, "at": clock.now(), "actor": actor}
+    found = await one(conn, queries.add_dispute, values)
+    assert found is not None
+    return found["id"]
+
+
+async def questions(conn: AsyncConnection, bill_id: int) -> list[Row]:
+    """Return the questions about a bill and their answers."""
+    return await rows(conn, queries.disputes_of_bill, {"bill_id": bill_id})
+
+
+async def open_questions(conn: AsyncConnection, organisation_id: int) -> list[Row]:
+    """Return the questions that wait for an answer."""
+    return await rows(conn, queries.open_disputes, {"organisation_id": organisation_id})
+
+
+async def answer(conn: AsyncConnection, question_id: int, *, text: str, actor: str, clock: Clock) -> int:
+    """Answer a question once; returns the bill's id."""
+    if not text.strip():
+        raise Invalid("an answer cannot be empty")
+    values = {"id": question_id, "answer": text.strip(), "at": clock.now(), "actor": actor}
+    found = await one(conn, queries.answer_dispute, values)
+    if found is None:
+        raise NotFound(f"there is no open question {question_id}")
+    return found["bill_id"]

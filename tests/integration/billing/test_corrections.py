@@ -1,0 +1,139 @@
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from cloud_api.billing import corrections, service, settlement
+from cloud_api.billing.verification import verify_bill
+from cloud_api.kit.clock import fixed_clock
+from tests.integration.billing.small_site import CLOCK
+from tests.integration.billing.test_bill_run import two_rooms  # noqa: F401
+
+LATER = fixed_clock(datetime(2026, 12, 20, 2, 0, tzinfo=UTC))
+
+
+async def issued(site, tenant="a"):
+    run = await site.run(issue=True)
+    return await site.bill(run, tenant)
+
+
+async def late_reading(site, kwh=5):
+    await site.conn.execute(
+        "UPDATE reading SET value = value + %s WHERE taken_at >= '2026-10-20 04:00Z' AND register_id IN"
+        " (SELECT r.id FROM register r JOIN meter m ON m.id = r.meter_id WHERE m.code IN ('m1', 'main'))",
+        (kwh,),
+    )
+    await site.conn.execute(
+        "INSERT INTO dirty_range (register_id, starts_at, ends_at) SELECT r.id, '2026-10-20 03:00Z', '2026-10-20 05:00Z'"
+        " FROM register r JOIN meter m ON m.id = r.meter_id WHERE m.code IN ('m1', 'main')"
+    )
+    await site.settle()
+
+
+async def test_a_credit_note_and_its_bill_sum_to_zero_on_every_line(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    numbers = await corrections.credit(two_rooms.conn, bill["id"], reason="wrong tenant", actor="x", clock=CLOCK)
+    note = await service.get_bill(two_rooms.conn, numbers["credit_note"])
+    assert note["number"] == "PARK-2026-C000001"
+    assert (note["total"] + bill["total"], note["net"] + bill["net"], note["tax"] + bill["tax"]) == (0, 0, 0)
+    for old, new in zip(bill["snapshot"]["lines"], note["snapshot"]["lines"], strict=True):
+        assert Decimal(old["amount"]) + Decimal(new["amount"]) == 0
+    assert note["corrects_number"] == bill["number"]
+    assert (await service.get_bill(two_rooms.conn, bill["id"]))["state"] == "credited"
+    with pytest.raises(corrections.NotCreditable):
+        await corrections.credit(two_rooms.conn, bill["id"], reason="again", actor="x", clock=CLOCK)
+    assert (await verify_bill(two_rooms.conn, note["number"])).holds
+
+
+async def test_late_data_propose_a_correction_line_by_line_and_the_issued_bill_stays(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    await two_rooms.conn.execute("UPDATE ledger_change SET changed_at = changed_at - interval '1 day'")
+    assert await corrections.propose_adjustments(two_rooms.conn, CLOCK) == 0
+    await late_reading(two_rooms)
+    await two_rooms.conn.execute("UPDATE ledger_change SET changed_at = now() WHERE changed_at = %s", (CLOCK.now(),))
+    assert await corrections.propose_adjustments(two_rooms.conn, LATER) == 1
+    (proposal,) = await corrections.list_adjustments(two_rooms.conn, bill["organisation_id"])
+    assert proposal["difference"] == Decimal("5.49")
+    assert [(x["name"]["en"], x["difference"]) for x in proposal["content"]["lines"]] == [
+        ("Energy", "5.35"),
+        ("Funds", "0.14"),
+    ]
+    assert (await service.get_bill(two_rooms.conn, bill["id"]))["total"] == bill["total"]
+    numbers = await corrections.decide_adjustment(
+        two_rooms.conn, proposal["id"], accept=True, reason="", actor="x", clock=LATER
+    )
+    rebill = await service.get_bill(two_rooms.conn, numbers["rebill"])
+    assert (rebill["total"], rebill["corrects_number"]) == (bill["total"] + Decimal("5.49"), bill["number"])
+    assert await corrections.list_adjustments(two_rooms.conn, bill["organisation_id"]) == []
+
+
+async def pay(site, bill, amount, reference, **more):
+    return await settlement.record_payment(
+        site.conn, organisation_id=bill["organisation_id"], tenant_id=bill["tenant_id"], amount=Decimal(amount),
+        received_on=date(2026, 11, 12), actor="x", clock=CLOCK, reference=reference, **more,
+    )  # fmt: skip
+
+
+async def test_a_payment_settles_the_oldest_bill_and_the_statement_adds_up(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    part = (bill["total"] / 3).quantize(Decimal("0.01"))
+    assert await pay(two_rooms, bill, part, "r1") == {bill["number"]: part}
+    assert await pay(two_rooms, bill, bill["total"], "r2") == {bill["number"]: bill["total"] - part}
+    rows = await settlement.statement(two_rooms.conn, bill["tenant_id"])
+    assert [r["what"] for r in rows] == ["bill", "payment", "payment"]
+    assert rows[-1]["balance"] == -part  # Paid too much: credit for the next bill.
+    with pytest.raises(settlement.PaymentKnown, match="r2 was recorded before"):
+        await pay(two_rooms, bill, "1.00", "r2")
+    with pytest.raises(settlement.Invalid):
+        await pay(two_rooms, bill, "0.001", "r3")
+
+
+async def test_money_on_a_credited_bill_settles_the_corrected_one(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    await pay(two_rooms, bill, bill["total"], "r1")
+    numbers = await corrections.credit(two_rooms.conn, bill["id"], reason="meter", actor="x", clock=CLOCK, rebill=True)
+    found = {b["number"]: b["open_amount"] for b in await service.bills_of_tenant(two_rooms.conn, bill["tenant_id"])}
+    assert found[numbers["rebill"]] == 0
+    assert (await settlement.statement(two_rooms.conn, bill["tenant_id"]))[-1]["balance"] == 0
+
+
+async def test_arrears_list_what_is_late_with_the_fee_of_the_sites_policy(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    await service.set_policy(two_rooms.conn, two_rooms.site, {"late_fee_daily": "0.0005"}, actor="x", clock=CLOCK)
+    assert await settlement.arrears(two_rooms.conn, bill["organisation_id"], date(2026, 11, 25)) == []
+    rows = await settlement.arrears(two_rooms.conn, bill["organisation_id"], date(2026, 12, 25))
+    (late,) = [r for r in rows if r["number"] == bill["number"]]
+    assert (late["days_late"], late["open_amount"]) == (30, bill["total"])
+    assert late["late_fee"] == max(Decimal("1.00"), (bill["total"] * Decimal("0.015")).quantize(Decimal("0.01")))
+
+
+async def test_a_deposit_cannot_be_overdrawn_and_a_day_burns_once(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+
+    async def move(account, amount, kind, on):
+        return await settlement.move_account(
+            two_rooms.conn, organisation_id=bill["organisation_id"], tenant_id=bill["tenant_id"], account=account,
+            amount=Decimal(amount), kind=kind, on_day=on, actor="x", clock=CLOCK,
+        )  # fmt: skip
+
+    assert await move("deposit", "500", "paid_in", date(2026, 11, 1)) == 500
+    with pytest.raises(settlement.Invalid, match="the deposit holds 500"):
+        await move("deposit", "-600", "paid_out", date(2026, 11, 2))
+    await move("prepaid", "100", "paid_in", date(2026, 11, 1))
+    assert await move("prepaid", "-12.5", "burn", date(2026, 11, 2)) == Decimal("87.5")
+    assert await move("prepaid", "-12.5", "burn", date(2026, 11, 2)) == Decimal("87.5")
+    assert (await settlement.balances(two_rooms.conn, bill["tenant_id"]))["prepaid"] == Decimal("87.5")
+
+
+async def test_a_question_about_a_line_reaches_finance_and_its_answer_the_tenant(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    with pytest.raises(corrections.Invalid, match="there is no line 99"):
+        await corrections.ask(two_rooms.conn, bill, line=99, question="?", actor="t", clock=CLOCK)
+    await corrections.ask(two_rooms.conn, bill, line=1, question="Why so much?", actor="t", clock=CLOCK)
+    (waiting,) = await corrections.open_questions(two_rooms.conn, bill["organisation_id"])
+    await corrections.answer(
+        two_rooms.conn, waiting["id"], text="The laboratory ran all night.", actor="f", clock=CLOCK
+    )
+    (answered,) = await corrections.questions(two_rooms.conn, bill["id"])
+    assert answered["answer"] == "The laboratory ran all night."
+    assert await corrections.open_questions(two_rooms.conn, bill["organisation_id"]) == []
