@@ -1,0 +1,114 @@
+"""Lines of bills for accounting, and the data fields of a 数电票; the core calls no tax service."""
+
+import csv
+import io
+from decimal import Decimal
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from cloud_api.billing import service
+from cloud_api.billing.repository import Row, one, queries
+from cloud_api.billing.tariff import Tariff
+from cloud_api.billing.tariff_file import load_dumped
+
+COLUMNS: tuple[str, ...] = (
+    "bill", "kind", "tenant", "tenant_name_zh", "credit_code", "period_from", "period_to", "issued_on", "due_on",
+    "line", "component", "name_zh", "bucket", "tier", "quantity", "unit", "unit_price", "net", "vat_rate", "tax",
+    "gross", "currency", "gl_account", "fapiao_tax_code",
+)  # fmt: skip
+
+
+async def run_csv(conn: AsyncConnection, run_id: int, *, delimiter: str = ",") -> str:
+    """Return every line of a run's bills with net, tax and gross, ledger account and tax classification code."""
+    run = await service.get_run(conn, run_id)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, delimiter=delimiter, lineterminator="\r\n")
+    writer.writeheader()
+    for listed in (b for b in run["bills"] if b["kind"] == "bill"):
+        bill = await service.get_bill(conn, listed["id"])
+        tariff = await _tariff(conn, bill)
+        writer.writerows(_safe(row) for row in line_rows(bill, tariff))
+    return out.getvalue()
+
+
+async def _tariff(conn: AsyncConnection, bill: Row) -> Tariff:
+    pinned = bill["snapshot"]["tariff"]
+    values = {"organisation_id": bill["organisation_id"], "code": pinned["code"], "revision": pinned["revision"]}
+    found = await one(conn, queries.tariff_revision, values)
+    assert found is not None
+    return load_dumped(found["content"])
+
+
+def line_rows(bill: Row, tariff: Tariff) -> list[dict[str, Any]]:
+    """Return the rows of one bill; VAT that is added stands beside the lines it belongs to."""
+    snapshot = bill["snapshot"]
+    components = {(v.version, c.code): c for v in tariff.versions for c in v.components}
+    found = []
+    for number, line in enumerate((x for x in snapshot["lines"] if x["kind"] != "vat"), 1):
+        amount, tax = Decimal(line["amount"]), Decimal(line["tax"])
+        net, gross = (amount - tax, amount) if line["tax_included"] else (amount, amount + tax)
+        component = components.get((line["version"], line["component"]))
+        found.append(
+            {
+                "bill": bill["number"] or "",
+                "kind": snapshot["kind"],
+                "tenant": snapshot["tenant"]["code"],
+                "tenant_name_zh": snapshot["tenant"]["name"]["zh"],
+                "credit_code": snapshot["tenant"]["credit_code"] or "",
+                "period_from": snapshot["period"]["from"],
+                "period_to": snapshot["period"]["to"],
+                "issued_on": "" if bill["issued_at"] is None else bill["issued_at"].date().isoformat(),
+                "due_on": bill["due_on"] or "",
+                "line": number,
+                "component": line["component"],
+                "name_zh": line["name"]["zh"],
+                "bucket": line["bucket"] or "",
+                "tier": line["tier"] or "",
+                "quantity": line["quantity"],
+                "unit": line["unit"],
+                "unit_price": line["unit_price"] or "",
+                "net": net,
+                "vat_rate": line["vat_rate"],
+                "tax": tax,
+                "gross": gross,
+                "currency": snapshot["currency"],
+                "gl_account": component.gl_account if component else "",
+                "fapiao_tax_code": component.fapiao_tax_code if component else "",
+            }
+        )
+    return found
+
+
+def _safe(row: dict[str, Any]) -> dict[str, Any]:
+    """Keep a spreadsheet from reading a name as a formula."""
+    return {k: "'" + v if isinstance(v, str) and v[:1] in {"=", "+", "@"} else v for k, v in row.items()}
+
+
+def fapiao_fields(bill: Row, tariff: Tariff) -> dict[str, Any]:
+    """Return the data of a 数电票 (type 82, ordinary) for a bill: header and lines, for an adapter to send."""
+    snapshot = bill["snapshot"]
+    rows = line_rows(bill, tariff)
+    return {
+        "invoice_type": "82",
+        "request_serial": bill["number"],
+        "buyer_name": snapshot["tenant"]["name"]["zh"],
+        "buyer_tax_no": snapshot["tenant"]["credit_code"],
+        "tax_included": True,
+        "net": str(sum((r["net"] for r in rows), Decimal(0))),
+        "tax": str(sum((r["tax"] for r in rows), Decimal(0))),
+        "gross": str(sum((r["gross"] for r in rows), Decimal(0))),
+        "remark": f"{snapshot['period']['from']} – {snapshot['period']['to']} {bill['number']}",
+        "lines": [
+            {
+                "name": row["name_zh"],
+                "unit": row["unit"],
+                "quantity": row["quantity"],
+                "net": str(row["net"]),
+                "rate": row["vat_rate"],
+                "tax": str(row["tax"]),
+                "tax_code": row["fapiao_tax_code"],
+            }
+            for row in rows
+        ],
+    }

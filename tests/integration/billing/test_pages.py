@@ -1,0 +1,126 @@
+"""Finance and a tenant use the pages; a stranger's bill is not there."""
+
+import csv
+import io
+import re
+from decimal import Decimal
+
+import httpx
+import pytest
+from argon2 import PasswordHasher
+from pydantic import SecretStr
+
+from cloud_api.db.pool import transaction
+from cloud_api.identity import repository as identity
+from cloud_api.kit.scope import SYSTEM
+from cloud_api.main import create_app
+from cloud_api.settings import Settings
+from tests.integration.billing.small_site import SmallSite, estate
+from tests.integration.billing.test_bill_run import OCTOBER, some_kwh
+
+PASSWORD = "correct horse battery"
+HASH = PasswordHasher().hash(PASSWORD)
+
+
+@pytest.fixture
+async def bills(pool):
+    """October is calculated for two tenants; finance, its manager and both tenants can sign in."""
+    async with transaction(pool, SYSTEM) as conn:
+        site = SmallSite(conn)
+        leases = [("L1", "a", "r1", "2026-01-01", ""), ("L2", "b", "r2", "2026-10-11", "")]
+        await site.build(
+            estate({"m1": ["r1"], "m2": ["r2"]}, areas={"r1": 100, "r2": 60}), leases, approval="two_people"
+        )
+        await site.meter("m1", *OCTOBER, some_kwh(1))
+        await site.meter("m2", *OCTOBER, some_kwh(2))
+        await site.meter("common", *OCTOBER, some_kwh(3))
+        await site.main_is_sum_of(["m1", "m2", "common"], *OCTOBER, loss=Decimal("0.002"))
+        await site.settle()
+        rows = await (await conn.execute("SELECT code, id FROM tenant")).fetchall()
+        tenants = dict(rows)
+        people = [("finance", None, ["finance"]), ("manager", None, ["manager"]), ("guard", None, ["facilities"])]
+        people += [("north", tenants["a"], []), ("south", tenants["b"], [])]
+        for login, tenant_id, roles in people:
+            await identity.insert_user(
+                conn, organisation_id=site.site.organisation_id, tenant_id=tenant_id, login=login, display_name=login,
+                email=None, password_hash=HASH, roles=roles, language="zh" if login == "north" else "en",
+            )  # fmt: skip
+    return tenants
+
+
+@pytest.fixture
+async def app(database):
+    settings = Settings(database_url=SecretStr(database.app), secret_key=SecretStr("k" * 32), pool_size_max=4)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+async def sign_in(app, login):
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://console.test")
+    page = await client.get("/login")
+    form = {"login": login, "password": PASSWORD}
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    if token:
+        form["csrf_token"] = token[1]
+    answer = await client.post("/login", data=form)
+    assert answer.status_code == 303, answer.text
+    return client
+
+
+async def post(client, page, action, **form):
+    """Send a form of a page, with the token that stands in it."""
+    shown = await client.get(page)
+    assert shown.status_code == 200, shown.text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', shown.text)
+    answer = await client.post(action, data=form | {"csrf_token": token[1]})
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills):
+    finance, manager = await sign_in(app, "finance"), await sign_in(app, "manager")
+    run = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10")
+    shown = (await finance.get(run)).text
+    assert "main = tenants + common + owner + losses" in shown
+    await post(finance, run, run + "/steps", step="review")
+    assert "somebody else has to approve it" in (await finance.get(run)).text
+    await post(manager, run, run + "/steps", step="approve")
+    await post(finance, run, run + "/steps", step="issue")
+    bill = re.search(r'href="(/console/bills/\d+)">Tenant a<', (await finance.get(run)).text)[1]
+    assert "PARK-2026-B000001" in (await finance.get(bill)).text
+    assert "is the same to the cent" in (await finance.get(bill + "/proof")).text
+    pdf = await finance.get(bill + "/pdf")
+    assert pdf.headers["content-type"] == "application/pdf"
+    assert pdf.content[:5] == b"%PDF-"
+    chart = (await finance.get(bill + "/days.json")).json()
+    assert len(chart["x"]["values"]) == 31
+
+    north, south = await sign_in(app, "north"), await sign_in(app, "south")
+    mine = bill.replace("/console", "/portal")
+    assert "业主购电价公示" in (await north.get(mine)).text
+    assert "PARK-2026-B000001" in (await north.get("/portal/bills")).text
+    await post(north, mine, mine + "/questions", line="1", question="为什么这么多？")
+    for path in (mine, mine + "/pdf", mine + "/days.json"):
+        assert (await south.get(path)).status_code == 404
+    assert "PARK-2026-B000001" not in (await south.get("/portal/bills")).text
+    overview = (await finance.get("/console/bills")).text
+    assert "为什么这么多？" in overview
+    question = re.search(r"/console/bills/questions/(\d+)", overview)[0]
+    await post(finance, "/console/bills", question, text="实验室整夜运行。")
+    assert "实验室整夜运行。" in (await north.get(mine)).text
+
+    await post(finance, bill, bill + "/payments", amount="10.00", received_on="2026-11-12", reference="r-1")
+    await post(finance, bill, bill + "/credit", reason="wrong meter", rebill="true")
+    assert "PARK-2026-R000001" in (await north.get("/portal/bills")).text
+    rows = list(csv.DictReader(io.StringIO((await finance.get(run + "/export.csv")).text.lstrip("\ufeff"))))
+    assert {r["bill"] for r in rows} == {"PARK-2026-B000001", "PARK-2026-B000002"}
+    assert all(Decimal(r["net"]) + Decimal(r["tax"]) == Decimal(r["gross"]) for r in rows)
+
+
+async def test_a_draft_is_not_there_for_the_tenant_and_bills_not_for_the_guard(app, bills):
+    finance = await sign_in(app, "finance")
+    run = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10")
+    bill = re.search(r'href="(/console/bills/\d+)">Tenant a<', (await finance.get(run)).text)[1]
+    assert (await (await sign_in(app, "north")).get(bill.replace("/console", "/portal"))).status_code == 404
+    assert (await (await sign_in(app, "guard")).get(bill)).status_code == 403
