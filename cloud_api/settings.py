@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     default_time_zone: str = "Asia/Shanghai"
     default_currency: str = "CNY"
     pool_size_max: int = 10
+    demo_control_url: str | None = Field(
+        default=None, description="Control channel of a simulated building; with it the console shows the demo page."
+    )
 
     @field_validator("default_time_zone")
     @classmethod

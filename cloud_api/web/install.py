@@ -38,6 +38,9 @@ def install(app: FastAPI) -> None:
     app.mount("/static", _Static(directory=_STATIC), name="static")
     app.include_router(account.router, include_in_schema=False)
     for module in _pages():
+        is_offered = getattr(module, "is_offered", None)
+        if is_offered and not is_offered(app.state.settings):
+            continue
         router = getattr(module, "router", None)
         if isinstance(router, APIRouter):
             app.include_router(router, include_in_schema=False)
