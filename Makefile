@@ -69,5 +69,8 @@ bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=4
 schema: $(VENV)/.ready ## Write cloud_api/db/schema.sql from the migrations
 	@deploy/generate.d/schema.sh
 
+dashboards: $(VENV)/.ready ## Write grafana/dashboards/*.json from code
+	@deploy/generate.d/dashboards.sh
+
 porcelain: $(VENV)/.ready ## Generate everything anew and fail on a difference
 	@deploy/porcelain.sh
