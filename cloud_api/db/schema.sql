@@ -1413,6 +1413,235 @@ ALTER TABLE app.vee_finding ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE VIEW reporting.alarm AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    a.id AS alarm_id,
+    a.subject,
+    a.rule,
+    a.severity,
+    a.active,
+    a.acknowledged,
+    a.suppression,
+    a.opened_at,
+    a.cleared_at,
+    a.acknowledged_at,
+    a.occurrence
+   FROM ((app.alarm a
+     JOIN app.site s ON ((s.id = a.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)));
+
+CREATE VIEW reporting.alarm_occurrence AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    a.subject,
+    a.rule,
+    a.severity,
+    x.occurrence,
+    x.opened_at,
+    x.acknowledged_at,
+    x.cleared_at
+   FROM (((app.alarm_occurrence x
+     JOIN app.alarm a ON ((a.id = x.alarm_id)))
+     JOIN app.site s ON ((s.id = a.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)));
+
+CREATE VIEW reporting.device AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    g.name AS gateway,
+    d.name AS device,
+    d.label,
+    d.profile,
+    d.bus,
+    d.state,
+    d.state_since,
+    d.last_error
+   FROM (((app.device d
+     JOIN app.gateway g ON ((g.id = d.gateway_id)))
+     JOIN app.site s ON ((s.id = g.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)))
+  WHERE (d.retired_at IS NULL);
+
+CREATE VIEW reporting.gateway AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    g.name AS gateway,
+    g.label,
+    g.last_seen_at,
+    g.clock_offset_ms,
+    (g.agent ->> 'version'::text) AS agent_version,
+    g.is_enabled
+   FROM ((app.gateway g
+     JOIN app.site s ON ((s.id = g.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)));
+
+CREATE VIEW reporting.meter AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    m.id AS meter_id,
+    m.code AS meter,
+    m.name_zh,
+    m.name_en,
+    m.utility,
+    m.use,
+    parent.code AS parent,
+    r.id AS register_id,
+    power.id AS power_point_id,
+    (v.value / (1000)::double precision) AS power_kw,
+    v.observed_at AS power_at
+   FROM (((((((app.meter m
+     JOIN app.site s ON ((s.id = m.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)))
+     LEFT JOIN app.meter parent ON ((parent.id = m.parent_meter_id)))
+     LEFT JOIN app.register r ON (((r.meter_id = m.id) AND (r.quantity = 'active_energy_import'::text) AND (r.open_period @> now()))))
+     LEFT JOIN app.point e ON ((e.id = r.point_id)))
+     LEFT JOIN LATERAL ( SELECT p.id
+           FROM app.point p
+          WHERE ((p.device_id = e.device_id) AND (p.name = ANY (ARRAY['active_power_total'::text, 'active_power'::text])) AND (p.retired_at IS NULL))
+          ORDER BY p.name DESC
+         LIMIT 1) power ON (true))
+     LEFT JOIN app.latest_value v ON (((v.point_id = power.id) AND (v.quality <= 1))));
+
+CREATE VIEW reporting.meter_interval AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    m.code AS meter,
+    m.name_zh,
+    m.name_en,
+    m.use,
+    m.utility,
+    r.quantity AS register,
+    r.unit,
+    i.starts_at,
+    i.ends_at,
+        CASE
+            WHEN (i.quality <> 'missing'::text) THEN i.quantity
+            ELSE NULL::numeric
+        END AS quantity,
+    i.quality,
+    i.method,
+    i.reason
+   FROM ((((app."interval" i
+     JOIN app.register r ON ((r.id = i.register_id)))
+     JOIN app.meter m ON ((m.id = r.meter_id)))
+     JOIN app.site s ON ((s.id = m.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)));
+
+CREATE VIEW reporting.meter_power AS
+ SELECT m.organisation,
+    m.site,
+    m.meter,
+    m.name_zh,
+    m.name_en,
+    m.use,
+    o.observed_at,
+    (o.value / (1000)::double precision) AS power_kw
+   FROM (reporting.meter m
+     JOIN app.observation o ON ((o.point_id = m.power_point_id)))
+  WHERE (o.quality <= 1);
+
+CREATE VIEW reporting.point AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    g.name AS gateway,
+    d.name AS device,
+    d.label AS device_label,
+    p.name AS point,
+    p.kind,
+    p.quantity,
+    p.unit,
+    p.id AS point_id,
+    v.value,
+    v.observed_at,
+    v.quality
+   FROM (((((app.point p
+     JOIN app.device d ON ((d.id = p.device_id)))
+     JOIN app.gateway g ON ((g.id = d.gateway_id)))
+     JOIN app.site s ON ((s.id = g.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)))
+     LEFT JOIN app.latest_value v ON ((v.point_id = p.id)))
+  WHERE ((p.retired_at IS NULL) AND (d.retired_at IS NULL));
+
+CREATE VIEW reporting.observation AS
+ SELECT p.organisation,
+    p.site,
+    p.device,
+    p.point,
+    p.quantity,
+    p.unit,
+    o.observed_at,
+    o.value
+   FROM (app.observation o
+     JOIN reporting.point p ON ((p.point_id = o.point_id)))
+  WHERE (o.quality <= 1);
+
+CREATE VIEW reporting.room_point AS
+ SELECT o.code AS organisation,
+    site.code AS site,
+    e.code AS equipment,
+    f.code AS floor,
+    sp.code AS space,
+    sp.name_zh,
+    sp.name_en,
+    ep.role,
+    p.unit,
+    p.id AS point_id,
+    v.value,
+    v.observed_at
+   FROM (((((((app.equipment e
+     JOIN app.equipment_point ep ON (((ep.equipment_id = e.id) AND (ep.role = ANY (ARRAY['zone_temp'::text, 'co2'::text, 'humidity'::text, 'oat'::text])))))
+     JOIN app.space sp ON ((sp.id = e.space_id)))
+     JOIN app.floor f ON ((f.id = sp.floor_id)))
+     JOIN app.site site ON ((site.id = e.site_id)))
+     JOIN app.organisation o ON ((o.id = site.organisation_id)))
+     JOIN app.point p ON ((p.id = ep.point_id)))
+     LEFT JOIN app.latest_value v ON (((v.point_id = p.id) AND (v.quality <= 1))));
+
+CREATE VIEW reporting.room_observation AS
+ SELECT r.organisation,
+    r.site,
+    r.floor,
+    r.space,
+    r.name_zh,
+    r.name_en,
+    r.role,
+    r.unit,
+    o.observed_at,
+    o.value
+   FROM (reporting.room_point r
+     JOIN app.observation o ON ((o.point_id = r.point_id)))
+  WHERE (o.quality <= 1);
+
+CREATE VIEW reporting.site AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    s.name_zh,
+    s.name_en,
+    s.time_zone,
+    s.currency,
+    s.contract_demand_kw
+   FROM (app.site s
+     JOIN app.organisation o ON ((o.id = s.organisation_id)));
+
+CREATE VIEW reporting.tenant_interval AS
+ SELECT o.code AS organisation,
+    s.code AS site,
+    t.code AS tenant,
+    t.name_zh,
+    t.name_en,
+    i.starts_at,
+    sum((i.quantity * ms.share)) AS energy_kwh
+   FROM (((((((app.lease_space l
+     JOIN app.tenant t ON ((t.id = l.tenant_id)))
+     JOIN app.meter_space ms ON ((ms.space_id = l.space_id)))
+     JOIN app.meter m ON (((m.id = ms.meter_id) AND (m.use = 'tenant'::text) AND (m.utility = 'electricity'::text))))
+     JOIN app.site s ON ((s.id = m.site_id)))
+     JOIN app.organisation o ON ((o.id = s.organisation_id)))
+     JOIN app.register r ON (((r.meter_id = m.id) AND (r.quantity = 'active_energy_import'::text))))
+     JOIN app."interval" i ON (((i.register_id = r.id) AND (i.quality <> 'missing'::text) AND (ms.valid @> i.starts_at) AND (l.term @> ((i.starts_at AT TIME ZONE s.time_zone))::date))))
+  GROUP BY o.code, s.code, t.code, t.name_zh, t.name_en, i.starts_at;
+
 ALTER TABLE ONLY app.account_entry
     ADD CONSTRAINT account_entry_pkey PRIMARY KEY (id);
 
@@ -2516,6 +2745,45 @@ GRANT USAGE ON SEQUENCE app.utility_bill_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.vee_finding TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.vee_finding_id_seq TO wattlease_app;
+
+GRANT SELECT ON TABLE reporting.alarm TO wattlease_app;
+GRANT SELECT ON TABLE reporting.alarm TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.alarm_occurrence TO wattlease_app;
+GRANT SELECT ON TABLE reporting.alarm_occurrence TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.device TO wattlease_app;
+GRANT SELECT ON TABLE reporting.device TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.gateway TO wattlease_app;
+GRANT SELECT ON TABLE reporting.gateway TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.meter TO wattlease_app;
+GRANT SELECT ON TABLE reporting.meter TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.meter_interval TO wattlease_app;
+GRANT SELECT ON TABLE reporting.meter_interval TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.meter_power TO wattlease_app;
+GRANT SELECT ON TABLE reporting.meter_power TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.point TO wattlease_app;
+GRANT SELECT ON TABLE reporting.point TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.observation TO wattlease_app;
+GRANT SELECT ON TABLE reporting.observation TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.room_point TO wattlease_app;
+GRANT SELECT ON TABLE reporting.room_point TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.room_observation TO wattlease_app;
+GRANT SELECT ON TABLE reporting.room_observation TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.site TO wattlease_app;
+GRANT SELECT ON TABLE reporting.site TO wattlease_grafana;
+
+GRANT SELECT ON TABLE reporting.tenant_interval TO wattlease_app;
+GRANT SELECT ON TABLE reporting.tenant_interval TO wattlease_grafana;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE wattlease_owner IN SCHEMA app GRANT USAGE ON SEQUENCES TO wattlease_app;
 
