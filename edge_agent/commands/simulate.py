@@ -26,9 +26,10 @@ def _refusals() -> tuple[type[Exception], ...]:
     from edge_agent.simulator.faults import FaultError
     from edge_agent.simulator.keeping import KeepingError
     from edge_agent.simulator.plan import PlanError
+    from edge_agent.simulator.replay import ReplayError
     from edge_agent.simulator.serve import ServeError
 
-    return PlanError, ServeError, FaultError, KeepingError, ProfileError
+    return PlanError, ReplayError, ServeError, FaultError, KeepingError, ProfileError
 
 
 @app.command()
@@ -39,6 +40,9 @@ def run(
     state: StateFolder = DEFAULT_STATE,
     control_port: ControlPort = DEFAULT_CONTROL_PORT,
     served: Annotated[Path | None, typer.Option(help="Append what was served, one JSON line per answer.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Measured trends (CSV, also .gz) that drive one space.")] = None,
+    replay_map: Annotated[Path | None, typer.Option(help="What the columns of the trends mean (YAML).")] = None,
+    replay_begin: Annotated[str, typer.Option(help="When the first row is played: `now`, or a time.")] = "now",
 ) -> None:
     """Serve the building's devices on the sockets of the site file, until stopped."""
     import asyncio
@@ -52,7 +56,12 @@ def run(
         state=state,
         control_port=control_port,
         served=served,
+        replay=replay,
+        replay_map=replay_map,
+        replay_begin_ms=_instant_ms(replay_begin),
     )
+    if (replay is None) is not (replay_map is None):
+        raise typer.BadParameter("--replay and --replay-map go together")
     try:
         asyncio.run(run_building(options))
     except _refusals() as error:

@@ -1,7 +1,7 @@
 """What the simulator keeps between two starts: where it began, its last midnight, the faults, how far history got."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from edge_agent.simulator.faults import FaultJournal
 from edge_agent.simulator.model import Building
 from edge_agent.simulator.plan import Plan
+from edge_agent.simulator.replay import Replay
 
 
 class KeepingError(RuntimeError):
@@ -59,16 +60,18 @@ class Folder:
         self.write("origin", {"begun_at": at.isoformat()})
 
 
-def open_building(plan: Plan, folder: Folder, begin_at: datetime, journal: FaultJournal) -> Building:
+def open_building(
+    plan: Plan, folder: Folder, begin_at: datetime, journal: FaultJournal, replays: Sequence[Replay] = ()
+) -> Building:
     """Return the building at its last kept midnight, or a new one that begins at `begin_at`. Raises KeepingError."""
     kept = folder.read("midnight")
     if kept is not None:
         try:
-            return Building.restore(plan, kept, journal.at_minute)
+            return Building.restore(plan, kept, journal.at_minute, replays)
         except (KeyError, ValueError, TypeError) as error:
             raise KeepingError(f"{folder.path}: {error}; remove the folder to begin a new building") from error
     begun_at = folder.begun_at()
     if begun_at is None:
         folder.begin(begin_at)
         begun_at = begin_at
-    return Building(plan, begun_at, journal.at_minute)
+    return Building(plan, begun_at, journal.at_minute, replays)

@@ -5,7 +5,7 @@ reach the same numbers.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 from edge_agent.simulator.calendar import DayKind, day_kind
 from edge_agent.simulator.electricity import STEP_S, MeterTree
 from edge_agent.simulator.hvac import Fault
-from edge_agent.simulator.people import Direction, day_passages
+from edge_agent.simulator.people import Direction, Passage, day_passages, passage_order
 from edge_agent.simulator.plan import Plan
+from edge_agent.simulator.replay import Replay
 from edge_agent.simulator.services import Services, kept, put
 from edge_agent.simulator.spaces import Space
 from edge_agent.simulator.weather import Climate, Weather
@@ -36,10 +37,13 @@ def no_faults(_minute: int) -> Mapping[str, Fault]:
 class Building:
     """State at the beginning of `minute` (since 1970, UTC) and the powers that hold until its end."""
 
-    def __init__(self, plan: Plan, start: datetime, faults: FaultsAt = no_faults) -> None:
+    def __init__(
+        self, plan: Plan, start: datetime, faults: FaultsAt = no_faults, replays: Sequence[Replay] = ()
+    ) -> None:
         """Make a building at rest at local midnight before `start`; call `run_to` to move on."""
         self.plan = plan
         self.faults_at = faults
+        self.replays = tuple(replays)
         self.climate = Climate(plan.seed)
         self.spaces = {
             item.code: Space(
@@ -95,12 +99,20 @@ class Building:
         self.day_start_minute = _midnight_minute(self.plan, day)
         self.kind = day_kind(day)
         self.noise = Random(f"{self.plan.seed}/noise/{day.isoformat()}")
-        self.passages = day_passages(self.plan, day)
+        self.passages = self._passages_of(day)
         self._next_passage = 0
         self.present = 0
         for space in self.spaces.values():
             lease = self.plan.lease_of(space.code, day)
             space.begin_day(None if lease is None else lease.head_count)
+
+    def _passages_of(self, day: date) -> list[Passage]:
+        """Return who passes which door on a day; replayed spaces bring their own people."""
+        replayed = {replay.space for replay in self.replays}
+        passages = [item for item in day_passages(self.plan, day) if item.space not in replayed]
+        for replay in self.replays:
+            passages += replay.passages(self.plan, day, self.day_start_minute)
+        return sorted(passages, key=passage_order)
 
     def _settle(self) -> None:
         """Guess a plausible building after a night, where no earlier state is known."""
@@ -117,6 +129,10 @@ class Building:
         self.faults = self.faults_at(self.minute)
         moved = self._move_people(second)
         self._draw_power(hour)
+        for replay in self.replays:
+            power_w = replay.power_w(self.minute)
+            if power_w is not None:
+                self.spaces[replay.space].electric_w = power_w
         self.services.process_w = 0.93 * self.spaces["5F-S"].electric_w
         self.services.step(
             hour=hour,
@@ -163,9 +179,19 @@ class Building:
             else:
                 neighbour = corridor.temperature_c
             space.step_air(outdoor, sun, neighbour, supply.get(space.code, space.temperature_c))
+        for replay in self.replays:
+            self._measured_air(replay)
         # The server room and the electrical room have cooling of their own.
         self.spaces["5F-S"].temperature_c = 23.4 + 0.4 * math.sin(self.minute / 7.0)
         self.spaces["1F-E"].temperature_c = min(self.spaces["1F-E"].temperature_c, 30.0)
+
+    def _measured_air(self, replay: Replay) -> None:
+        """Put what was measured in place of what was worked out."""
+        row, space = replay.at(self.minute), self.spaces[replay.space]
+        if row is not None and row.temperature_c is not None:
+            space.temperature_c = row.temperature_c
+        if row is not None and row.co2_ppm is not None:
+            space.co2_ppm = row.co2_ppm
 
     def _loads(self, hour: float, moved: int) -> dict[str, int]:
         """Return the power of everything in whole watts."""
@@ -192,7 +218,9 @@ class Building:
         }
 
     @classmethod
-    def restore(cls, plan: Plan, state: Mapping[str, Any], faults: FaultsAt = no_faults) -> "Building":
+    def restore(
+        cls, plan: Plan, state: Mapping[str, Any], faults: FaultsAt = no_faults, replays: Sequence[Replay] = ()
+    ) -> "Building":
         """Return a building as its `midnight` was kept; raises ValueError when that is another building's."""
         if state.get("version") != STATE_VERSION or state.get("seed") != plan.seed:
             raise ValueError("the kept state is of another version or seed")
@@ -202,6 +230,7 @@ class Building:
             raise ValueError("the kept state belongs to a building with other spaces")
         building._take(state)
         building.faults_at = faults
+        building.replays = tuple(replays)
         building._begin_day(day)
         building.midnight = building._checkpoint()
         building._prepare_minute()

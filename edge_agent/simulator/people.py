@@ -62,7 +62,12 @@ def day_passages(plan: Plan, day: date) -> list[Passage]:
     for space in plan.spaces:
         draw = Random(f"{plan.seed}/people/{space.code}/{day.isoformat()}")
         passages.extend(_through_doors(space, _stays(plan, space, day, draw), draw))
-    return sorted(passages, key=lambda item: (item.second, item.door, item.direction, item.space, item.card or 0))
+    return sorted(passages, key=passage_order)
+
+
+def passage_order(passage: Passage) -> tuple[int, str, int, str, int]:
+    """Return the sort key that makes one order of passages, whatever made them."""
+    return passage.second, passage.door, passage.direction, passage.space, passage.card or 0
 
 
 def _stays(plan: Plan, space: SpacePlan, day: date, draw: Random) -> Iterator[tuple[int, int, int | None]]:

@@ -16,6 +16,7 @@ from edge_agent.simulator.control import Control
 from edge_agent.simulator.keeping import Folder, open_building
 from edge_agent.simulator.plan import Plan, load_plan
 from edge_agent.simulator.publish import Publisher
+from edge_agent.simulator.replay import Replay, load_replay
 from edge_agent.simulator.serve import ServeError, serve_site
 from edge_agent.simulator.world import Clock, ServedLedger, World, system_now_ms
 
@@ -34,6 +35,9 @@ class RunOptions:
     state: Path
     control_port: int
     served: Path | None = None
+    replay: Path | None = None  # Measured trends…
+    replay_map: Path | None = None  # …and what their columns mean.
+    replay_begin_ms: int | None = None  # When the first row is played; by default at the start.
     now_ms: Clock = system_now_ms
 
 
@@ -43,7 +47,8 @@ async def run_building(options: RunOptions, on_ready: Callable[[World], object] 
     plan = load_plan(options.building, options.leases)
     folder = Folder(options.state)
     journal = folder.journal()
-    building = open_building(plan, folder, yesterday(plan, options.now_ms()), journal)
+    replays = _replays(options, plan, folder)
+    building = open_building(plan, folder, yesterday(plan, options.now_ms()), journal, replays)
     building.run_to(options.now_ms() // 60_000)
     world = World(building, journal, now_ms=options.now_ms)
     world.served = ServedLedger(options.served)
@@ -73,6 +78,16 @@ async def run_building(options: RunOptions, on_ready: Callable[[World], object] 
         finally:
             for task in running:
                 task.cancel()
+
+
+def _replays(options: RunOptions, plan: Plan, folder: Folder) -> list[Replay]:
+    """Load the trends; when they begin is kept, so that a restart plays them on and not from the start."""
+    if options.replay is None or options.replay_map is None:
+        return []
+    kept = folder.read("replay") or {}
+    begin_ms = kept.get(str(options.replay)) or options.replay_begin_ms or options.now_ms()
+    folder.write("replay", {**kept, str(options.replay): begin_ms})
+    return [load_replay(options.replay, options.replay_map, begin_minute=begin_ms // 60_000, plan=plan)]
 
 
 def yesterday(plan: Plan, now_ms: int) -> datetime:
