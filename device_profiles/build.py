@@ -34,6 +34,8 @@ def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Fi
     for index, identity in enumerate(file.identity):
         if identity.point not in names:
             to.add(("identity", index, "point"), f"there is no point “{identity.point}”", "name a point of this file")
+        if identity.matches is None and not identity.one_of:
+            to.add(("identity", index), "says nothing to compare with", "give matches: or one_of:")
     limits = file.limits
     for index, point in enumerate(file.points):
         if points[index].count > limits.registers_per_read:
@@ -61,8 +63,8 @@ def _modbus_event(
             to.add((*location, "fields", key), f"there is no point “{name}”", "name a point of this file")
     return model.EventRule(
         kind=entry.kind,
-        fields=dict(entry.fields),
-        constants=dict(entry.constants),
+        fields={str(key): name for key, name in entry.fields.items()},
+        constants={str(key): word for key, word in entry.constants.items()},
         sequence=entry.sequence,
         clear=_modbus_point(entry.clear, file, (*location, "clear"), to) if entry.clear else None,
     )
@@ -212,6 +214,10 @@ def _write(
         low = high = Fraction(0)
     if low > high:
         to.add((*at, "range"), "lowest is above highest", "swap them")
+    if given.step is not None and given.step <= 0:
+        to.add((*at, "step"), "must be greater than 0", "correct it")
+    if given.release_value is not None and not low <= given.release_value <= high:
+        to.add((*at, "release_value"), "is outside the range", "give a value that may be written")
     target = given.function or function
     if target not in {model.Function.COIL, model.Function.HOLDING}:
         to.add((*at, "function"), f"a {target} cannot be written", "give function: coil or holding, and the address")

@@ -1,11 +1,19 @@
 """Turn the file of a payload shape into the values of `model`."""
 
+import json
 import re
+from collections.abc import Mapping
+from typing import Literal
 
 from device_profiles import model, schema
 from device_profiles.build_common import Findings, check_names, common_values, head_values, states_of
 from device_profiles.lined_yaml import Location
 from device_profiles.vocabulary import QUANTITIES
+
+EVENT_WORDS: Mapping[Literal["direction", "result"], tuple[str, ...]] = {
+    "direction": ("in", "out", "unknown"),
+    "result": ("granted", "denied", "unknown"),
+}
 
 
 def build_mqtt(file: schema.MqttFile, revision: str, to: Findings) -> model.MqttProfile:
@@ -33,6 +41,10 @@ def _message(entry: schema.MessageFile, index: int, to: Findings) -> model.Messa
     location = ("messages", index)
     if entry.payload == "text" and len(entry.points) > 1:
         to.add((*location, "points"), "a text payload is one value", "keep one point")
+    if entry.payload == "json" and not _is_json(entry.example):
+        to.add((*location, "example"), "is not JSON", "copy a payload of the device, or say payload: text")
+    for number, event in enumerate(entry.events):
+        _check_event(event, (*location, "events", number), to)
     return model.Message(
         topic=entry.topic,
         text=entry.payload == "text",
@@ -50,7 +62,7 @@ def _message(entry: schema.MessageFile, index: int, to: Findings) -> model.Messa
                 kind=event.kind,
                 fields={key: schema.parse_path(path) for key, path in event.fields.items()},
                 values={key: dict(words) for key, words in event.values.items()},
-                constants=dict(event.constants),
+                constants={str(key): word for key, word in event.constants.items()},
                 where={
                     schema.parse_path(path): tuple(str(value) for value in values)
                     for path, values in event.where.items()
@@ -61,6 +73,25 @@ def _message(entry: schema.MessageFile, index: int, to: Findings) -> model.Messa
         ),
         example=entry.example,
     )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), (dict, list))
+    except ValueError:
+        return False
+
+
+def _check_event(event: schema.MqttEventFile, location: Location, to: Findings) -> None:
+    """Find words that the canonical event does not know: they would end up as “unknown”."""
+    for key, known in EVENT_WORDS.items():
+        said = [*event.values.get(key, {}).values(), *([event.constants[key]] if key in event.constants else [])]
+        for word in said:
+            if word not in known:
+                to.add((*location, "values", key), f"“{word}” is not a {key}", f"use one of: {', '.join(known)}")
+    for key in event.values:
+        if key not in event.fields:
+            to.add((*location, "values", key), "has no path", f"add `{key}: $.…` under fields")
 
 
 def _mqtt_point(

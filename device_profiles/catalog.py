@@ -108,9 +108,10 @@ class _Merged:
             raise ProfileError([_at(main, (), "is not a mapping of keys", "start with `profile: name`")])
         data: dict[str, Any] = dict(main.data)
         own = data.get("points", [])
-        origins: list[tuple[LinedFile, Location]] = [(main, ("points", index)) for index in range(len(own or []))]
+        is_list = isinstance(own, list)  # Anything else is left to the schema to refuse.
+        origins: list[tuple[LinedFile, Location]] = [(main, ("points", n)) for n in range(len(own) if is_list else 0)]
         base = data.get("extends")
-        if base is None:
+        if base is None or not is_list:
             return cls(main, data, origins)
         base_path = files.get(base) if isinstance(base, str) else None
         if base_path is None or depth >= EXTENDS_DEPTH_MAX or base_path == path:
@@ -183,12 +184,20 @@ def _merge(
     main: LinedFile, data: dict[str, Any], own: Any, parent: _Merged
 ) -> tuple[dict[str, Any], list[tuple[LinedFile, Location]]]:
     """Own keys go over the parent's; points are merged by name."""
-    omitted = set(data.get("omit", []))
+    omit = data.get("omit", [])
+    omitted = {name for name in omit if isinstance(name, str)} if isinstance(omit, list) else set()
     points: list[Any] = []
     origins: list[tuple[LinedFile, Location]] = []
-    changes = {entry.get("name"): (index, entry) for index, entry in enumerate(own) if isinstance(entry, dict)}
-    for entry, origin in zip(parent.data.get("points", []), parent.origins, strict=True):
-        name = entry.get("name") if isinstance(entry, dict) else None
+    changes: dict[str | int, tuple[int, Any]] = {}
+    for index, entry in enumerate(own):
+        name = _name(entry)
+        # A second change of the same point is kept as a point of its own, and refused as a double name.
+        changes[index if name is None or name in changes else name] = (index, entry)
+    inherited_points = parent.data.get("points", [])
+    for entry, origin in zip(
+        inherited_points if isinstance(inherited_points, list) else [], parent.origins, strict=True
+    ):
+        name = _name(entry)
         if name in omitted:
             continue
         if name in changes:
@@ -203,6 +212,11 @@ def _merge(
         origins.append((main, ("points", index)))
     inherited = {key: value for key, value in parent.data.items() if key not in {"extends", "omit"}}
     return {**inherited, **data, "points": points}, origins
+
+
+def _name(entry: Any) -> str | None:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _allowed(location: Location, kind: Any) -> list[str]:

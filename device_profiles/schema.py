@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -65,6 +66,26 @@ def _checked_path(text: str) -> str:
 
 
 Path = Annotated[str, AfterValidator(_checked_path), Field(max_length=200)]
+
+
+def _checked_regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from error
+    return text
+
+
+Regex = Annotated[str, AfterValidator(_checked_regex), Field(max_length=200)]
+
+
+def _checked_zone(text: str) -> str:
+    if text != "site" and text not in available_timezones():
+        raise ValueError("is not a time zone; write `site` or an IANA name such as Asia/Shanghai")
+    return text
+
+
+Zone = Annotated[str, AfterValidator(_checked_zone)]
 
 
 class Strict(BaseModel):
@@ -179,8 +200,11 @@ class IdentityFile(Strict):
     """What a point must say before data are trusted."""
 
     point: Name
-    matches: str | None = None
+    matches: Regex | None = None
     one_of: list[int] = []
+
+
+EventField = Literal["sequence", "door", "direction", "result", "credential", "method"]
 
 
 class ModbusEventFile(Strict):
@@ -188,8 +212,8 @@ class ModbusEventFile(Strict):
 
     kind: Literal["door.access"]
     sequence: Name
-    fields: dict[str, Name] = {}
-    constants: dict[str, str] = {}
+    fields: dict[EventField, Name] = {}
+    constants: dict[EventField, str] = {}
     clear: ModbusPointFile | None = None
 
 
@@ -247,7 +271,7 @@ class TimeFile(Strict):
 
     path: Path
     format: str = Field("iso8601", description="s, ms, iso8601 or a strptime pattern.")
-    zone: str | None = Field(None, description="IANA name, or `site`, when the text has no zone.")
+    zone: Zone | None = Field(None, description="IANA name, or `site`, when the text has no zone.")
 
 
 class MqttEventFile(Strict):
@@ -255,9 +279,9 @@ class MqttEventFile(Strict):
 
     kind: Literal["door.access"]
     where: dict[Path, list[str | int]] = {}
-    fields: dict[str, Path]
-    values: dict[str, dict[str, str]] = {}
-    constants: dict[str, str] = {}
+    fields: dict[EventField, Path]
+    values: dict[EventField, dict[str, str]] = {}
+    constants: dict[EventField, str] = {}
 
 
 class MessageFile(Strict):

@@ -1,12 +1,16 @@
 """Mistakes in a profile file: file, line, what is wrong, how to mend it; all at once."""
 
+import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from device_profiles.catalog import load_file, load_modbus, load_profile, profile_files
-from device_profiles.lined_yaml import ProfileError
+from device_profiles.lined_yaml import ProfileError, read_yaml
 from edge_agent.cli import app
 
 HEAD = """profile: {name}
@@ -73,6 +77,10 @@ def test_all_mistakes_are_told_at_once_with_line_and_remedy(tmp_path):
         ("points:\n  - {name: voltage_l1, address: 0, type: uint32}\n  - {name: voltage_l2, address: 1, type: uint32}\n", "shares holding 1 with voltage_l1"),
         ("points:\n  - {name: voltage, address: 0, type: uint16}\n  - {name: voltage, address: 1, type: uint16}\n", "is used twice"),
         ("identity: [{point: model, matches: x}]\npoints:\n  - {name: voltage, address: 0, type: uint16}\n", "there is no point “model”"),
+        ("identity: [{point: voltage}]\npoints:\n  - {name: voltage, address: 0, type: uint16}\n", "says nothing to compare"),
+        ("identity: [{point: voltage, matches: '('}]\npoints:\n  - {name: voltage, address: 0, type: uint16}\n", "not a regular"),
+        ("points:\n  - {name: co2_setpoint, address: 0, type: uint16, write: {range: [1, 9], step: 0}}\n", "greater than 0"),
+        ("points:\n  - {name: co2_setpoint, address: 0, type: uint16, write: {range: [1, 9], release_value: 10}}\n", "outside the range"),
         ("extends: eastron_sdm999\n", "cannot extend “eastron_sdm999”"),
         ("points:\n  - {name: voltage, address: 0, address: 1, type: uint16}\n", "stands twice"),
         ("points: [\n", "not valid YAML"),
@@ -81,6 +89,97 @@ def test_all_mistakes_are_told_at_once_with_line_and_remedy(tmp_path):
 )  # fmt: skip
 def test_what_a_schema_cannot_see_is_found_too(tmp_path, body, says):
     assert says in "\n".join(problems(write(tmp_path, body)))
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("{topic: t, example: 'x'}", "is not JSON"),
+        ("{topic: t, payload: text, example: 'x', points: [{name: co2}, {name: humidity}]}", "a text payload is one value"),
+        ("{topic: t, example: '{}', points: [{name: co2}]}", "say where the value stands"),
+        ("{topic: t, example: '{}', points: [{name: co2, path: $..co2}]}", "cannot read the path"),
+        ("{topic: t, example: '{}', points: [{name: co2, path: co2}]}", "a path starts with $"),
+        ("{topic: t, example: '{}', time: {path: $.t, zone: CEST}}", "is not a time zone"),
+        ("{topic: t, example: '{}', events: [{kind: door.access, fields: {dor: $.d}}]}", "“dor” is not known"),
+        ("{topic: t, example: '{}', events: [{kind: door.access, fields: {result: $.r}, values: {result: {a: ok}}}]}", "“ok” is not a result"),
+        ("{topic: t, example: '{}', events: [{kind: door.access, fields: {}, values: {result: {a: granted}}}]}", "has no path"),
+        ("{topic: t, example: '{}', events: [{kind: door.access, fields: {}, constants: {direction: inside}}]}", "“inside” is not a direction"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_messages_are_found(tmp_path, message, says):
+    head = HEAD.replace("kind: modbus", "kind: mqtt")
+    assert says in "\n".join(problems(write(tmp_path, f"messages:\n  - {message}\n", head=head)))
+
+
+def test_the_same_point_changed_twice_in_a_variant_is_a_double_name(tmp_path):
+    write(tmp_path, "points:\n  - {name: voltage, address: 0, type: uint16}\n")
+    twice = (
+        "extends: test_meter\npoints:\n  - {name: voltage, scale: 0.1}\n  - {name: voltage, address: 1, type: uint16}\n"
+    )
+    variant = write(tmp_path, twice, "variant_b")
+    with pytest.raises(ProfileError, match="is used twice"):
+        load_file(variant, extra=tmp_path)
+
+
+JUNK = [
+    None,
+    True,
+    -1,
+    65536,
+    10**30,
+    1.5,
+    "",
+    "x",
+    "0.1",
+    "FFFF",
+    "voltage",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    [[[]]],
+    "$..a",
+    "1/0",
+]
+
+
+def mutated(data: Any, chance: random.Random) -> Any:
+    """A profile with one thing in it replaced, removed or added."""
+    places = [place for place in all_places(data, ()) if place]
+    place = chance.choice(places)
+    parent = data
+    for step in place[:-1]:
+        parent = parent[step]
+    how = chance.random()
+    if how < 0.6:
+        parent[place[-1]] = chance.choice(JUNK)
+    elif how < 0.8:
+        del parent[place[-1]]
+    elif isinstance(parent, dict):
+        parent[chance.choice(["extra", "extends", "omit", "points", "kind"])] = chance.choice(JUNK)
+    return data
+
+
+def all_places(data: Any, here: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    yield here
+    if isinstance(data, (dict, list)):
+        for step in data if isinstance(data, dict) else range(len(data)):
+            yield from all_places(data[step], (*here, step))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_whatever_is_wrong_in_a_file_it_is_told_as_a_problem(tmp_path, seed):
+    chance = random.Random(seed)
+    source = chance.choice(list(profile_files().values()))
+    broken = mutated(read_yaml(source).data, chance)
+    path = tmp_path / source.name
+    path.write_text(json.dumps(broken, default=str, ensure_ascii=False), encoding="utf-8")  # JSON is YAML.
+    told = []
+    try:
+        load_file(path)
+    except ProfileError as error:
+        told = error.problems or [None]
+    assert all(problem and problem.line >= 1 and problem.what and problem.remedy for problem in told)
 
 
 def test_a_file_that_is_no_profile_says_so(tmp_path):
