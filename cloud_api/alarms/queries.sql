@@ -59,7 +59,11 @@ UPDATE alarm SET params = %(params)s, severity = %(severity)s, verdict = %(verdi
 -- Append one line.
 INSERT INTO alarm_journal (organisation_id, alarm_id, occurrence, kind, at, recorded_at, actor, reason, detail)
 VALUES (%(organisation_id)s, %(alarm_id)s, %(occurrence)s, %(kind)s, %(at)s, %(recorded_at)s, %(actor)s, %(reason)s,
-        %(detail)s);
+        %(detail)s) RETURNING id;
+
+-- name: dispatch
+-- Routing will look at this line of the journal.
+INSERT INTO alarm_dispatch (journal_id, organisation_id) VALUES (%(journal_id)s, %(organisation_id)s);
 
 -- name: open_occurrence
 -- A new occurrence below its condition.
@@ -137,3 +141,69 @@ SELECT * FROM alarm WHERE subject LIKE 'equipment:%%' AND (active OR suppression
 -- name: become_sole_fault_evaluator
 -- One evaluator of fault rules per database.
 SELECT pg_try_advisory_lock(7206144301) AS is_mine;
+
+-- name: undispatched
+-- Journal lines that routing has not seen, in order, with their alarm as it is now.
+SELECT d.journal_id, j.kind, j.at, j.occurrence AS journal_occurrence, a.*, s.time_zone
+  FROM alarm_dispatch d
+  JOIN alarm_journal j ON j.id = d.journal_id
+  JOIN alarm a ON a.id = j.alarm_id
+  JOIN site s ON s.id = a.site_id
+ ORDER BY d.journal_id LIMIT 500 FOR UPDATE OF d SKIP LOCKED;
+
+-- name: dispatched
+-- Routing has seen these lines.
+DELETE FROM alarm_dispatch WHERE journal_id = ANY(%(ids)s::bigint[]);
+
+-- name: routes_for
+-- The routes that an alarm takes, with the channel (a rota's present one), earliest step first.
+SELECT r.id, r.after_minutes, r.quiet_from, r.quiet_to, r.repeat_minutes, r.fallback_channel_id,
+       coalesce(r.channel_id, sh.channel_id) AS channel_id
+  FROM notification_route r
+  LEFT JOIN notification_shift sh ON sh.rota_id = r.rota_id AND sh.period @> %(now)s::timestamptz
+ WHERE r.organisation_id = %(organisation_id)s AND (r.site_id IS NULL OR r.site_id = %(site_id)s)
+   AND %(severity)s <= r.severity_max AND starts_with(%(rule)s, r.rule_prefix)
+   AND coalesce(r.channel_id, sh.channel_id) IS NOT NULL
+ ORDER BY r.after_minutes, r.id;
+
+-- name: incident_is_told
+-- Whether an open alarm of the same equipment, as severe, has been told on a channel: one incident, one message.
+SELECT EXISTS (
+    SELECT 1 FROM alarm a JOIN notification n ON n.topic = 'alarm:' || a.id || ':' || a.occurrence
+     WHERE a.site_id = %(site_id)s AND a.subject = %(subject)s AND a.id <> %(id)s AND a.severity <= %(severity)s
+       AND a.active AND a.suppression = 'none'
+       AND n.channel_id = %(channel_id)s AND n.state IN ('waiting', 'sending', 'sent')) AS is_told;
+
+-- name: due_repeats
+-- Alarms that nobody has acknowledged since they were told last, longer ago than their route's repetition.
+SELECT n.organisation_id, n.topic, n.channel_id, n.fallback_channel_id, n.group_key, n.severity, n.text_zh, n.text_en,
+       n.repeat_minutes, count(*) AS told_count
+  FROM alarm a
+  JOIN notification n ON n.topic = 'alarm:' || a.id || ':' || a.occurrence AND n.transition <> 'cleared'
+ WHERE a.active AND NOT a.acknowledged AND a.suppression = 'none' AND n.repeat_minutes IS NOT NULL
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+HAVING bool_and(n.state = 'sent') AND max(n.sent_at) <= %(now)s - n.repeat_minutes * interval '1 minute'
+ LIMIT 500;
+
+-- name: list_routes
+-- The routes of the viewer's organisation.
+SELECT r.id, r.rule_prefix, r.severity_max, r.after_minutes, r.quiet_from, r.quiet_to, r.repeat_minutes,
+       c.name AS channel, o.name AS rota, f.name AS fallback, s.name_zh, s.name_en
+  FROM notification_route r
+  LEFT JOIN notification_channel c ON c.id = r.channel_id
+  LEFT JOIN notification_rota o ON o.id = r.rota_id
+  LEFT JOIN notification_channel f ON f.id = r.fallback_channel_id
+  LEFT JOIN site s ON s.id = r.site_id
+ ORDER BY r.after_minutes, r.id;
+
+-- name: add_route
+-- A new route.
+INSERT INTO notification_route (organisation_id, site_id, rule_prefix, severity_max, channel_id, rota_id, after_minutes,
+                                quiet_from, quiet_to, repeat_minutes, fallback_channel_id)
+VALUES (%(organisation_id)s, %(site_id)s, %(rule_prefix)s, %(severity_max)s, %(channel_id)s, %(rota_id)s,
+        %(after_minutes)s, %(quiet_from)s, %(quiet_to)s, %(repeat_minutes)s, %(fallback_channel_id)s)
+RETURNING id;
+
+-- name: remove_route
+-- A route that is not wanted any more.
+DELETE FROM notification_route WHERE id = %(id)s RETURNING id;

@@ -20,6 +20,7 @@ queries = load_queries(__file__)
 
 _STATE_FIELDS = tuple(f.name for f in fields(State))
 _NOTIFIED_MAX = 50
+_DISPATCHED = {Kind.ANNUNCIATED, Kind.REALARMED, Kind.ACKNOWLEDGED, Kind.CLEARED, Kind.SHELVED, Kind.SUPPRESSED}
 _MARKS = {Kind.ANNUNCIATED, Kind.REALARMED, Kind.ACKNOWLEDGED, Kind.CLEARED, Kind.REOPENED}
 
 
@@ -110,7 +111,9 @@ async def store(
             await conn.execute(queries.open_occurrence, line)
         if transition.kind in _MARKS:
             await conn.execute(queries.mark_occurrence, line)
-        await conn.execute(queries.insert_journal, line)
+        row = await (await conn.execute(queries.insert_journal, line)).fetchone()
+        if transition.kind in _DISPATCHED and row:
+            await conn.execute(queries.dispatch, {"journal_id": row[0], "organisation_id": alarm.organisation_id})
 
 
 async def notify_live(conn: AsyncConnection, alarm_ids: Sequence[AlarmId]) -> None:

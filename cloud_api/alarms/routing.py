@@ -1,0 +1,171 @@
+"""Who is told of what: from the journal into the outbox, in the order of the journal.
+
+An announcement goes to every route that fits; steps with `after_minutes` are put in ahead and taken back when someone
+acknowledges. An incident (several alarms of one equipment) is told once per channel. Acknowledging, clearing, shelving
+or explaining an alarm takes back on every channel what has not left yet.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from cloud_api.alarms import repository, wording
+from cloud_api.alarms.model import Alarm
+from cloud_api.alarms.states import Kind, Suppression
+from cloud_api.kit.errors import Invalid
+from cloud_api.notify import outbox
+from cloud_api.notify.outbox import GROUP_WAIT, Entry
+
+
+async def dispatch(conn: AsyncConnection, now: datetime) -> int:
+    """Route the journal lines not seen yet; returns how many. Runs in one transaction with their removal."""
+    rows = await repository.rows(conn, repository.queries.undispatched, {})
+    for row in rows:
+        alarm = repository.alarm_from_row(row)
+        topic = f"alarm:{alarm.id}:{row['journal_occurrence']}"
+        match Kind(row["kind"]):
+            case Kind.ANNUNCIATED | Kind.REALARMED:
+                await _announce(conn, alarm, topic, row, now)
+            case Kind.CLEARED:
+                await _recover(conn, alarm, topic, row, now)
+            case _:
+                await outbox.cancel(conn, topic)
+    if rows:
+        await conn.execute(repository.queries.dispatched, {"ids": [r["journal_id"] for r in rows]})
+    return len(rows)
+
+
+async def repeat(conn: AsyncConnection, now: datetime) -> int:
+    """Say again what nobody has acknowledged since the route's repetition; returns how many."""
+    due = await repository.rows(conn, repository.queries.due_repeats, {"now": now})
+    for row in due:
+        fields = {k: row[k] for k in row if k != "told_count"}
+        entry = Entry(**fields, transition=f"repeat-{row['told_count']}", due_at=now)
+        await outbox.enqueue(conn, entry, now)
+    return len(due)
+
+
+async def add_route(
+    conn: AsyncConnection,
+    *,
+    organisation_id: int,
+    channel_id: int | None = None,
+    rota_id: int | None = None,
+    site_id: int | None = None,
+    rule_prefix: str = "",
+    severity_max: int = 3,
+    after_minutes: int = 0,
+    quiet_from: int | None = None,
+    quiet_to: int | None = None,
+    repeat_minutes: int = 240,
+    fallback_channel_id: int | None = None,
+) -> int:
+    """Add a route to a channel or a rota; returns its id."""
+    if (channel_id is None) == (rota_id is None):
+        raise Invalid("a route leads to a channel or to a rota: name one of them")
+    if (quiet_from is None) != (quiet_to is None):
+        raise Invalid("quiet hours need a beginning and an end")
+    values = {k: v for k, v in locals().items() if k != "conn"}
+    return (await repository.rows(conn, repository.queries.add_route, values))[0]["id"]
+
+
+async def routes(conn: AsyncConnection) -> list[dict[str, Any]]:
+    """Return the routes of the viewer's organisation, earliest step first."""
+    return await repository.rows(conn, repository.queries.list_routes, {})
+
+
+async def remove_route(conn: AsyncConnection, route_id: int) -> bool:
+    """Remove a route; False when there is none."""
+    return bool(await repository.rows(conn, repository.queries.remove_route, {"id": route_id}))
+
+
+async def _announce(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime) -> None:
+    if alarm.state.acknowledged or alarm.state.suppression is not Suppression.NONE:
+        return
+    if row["journal_occurrence"] != alarm.state.occurrence:
+        return
+    values = {
+        "organisation_id": alarm.organisation_id,
+        "site_id": alarm.site_id,
+        "severity": alarm.severity,
+        "rule": alarm.rule,
+        "now": now,
+    }
+    transition = "opened" if row["kind"] == Kind.ANNUNCIATED else f"realarmed-{row['journal_id']}"
+    text_zh, text_en = _sentences(alarm, row)
+    for route in await repository.rows(conn, repository.queries.routes_for, values):
+        if await _is_part_of_an_incident(conn, alarm, route["channel_id"]):
+            continue
+        step = route["after_minutes"]
+        await outbox.enqueue(
+            conn,
+            Entry(
+                organisation_id=alarm.organisation_id,
+                topic=topic,
+                transition=transition if not step else f"{transition}-after-{step}",
+                channel_id=route["channel_id"],
+                fallback_channel_id=route["fallback_channel_id"],
+                group_key=f"site:{alarm.site_id}",
+                severity=alarm.severity,
+                text_zh=text_zh,
+                text_en=text_en,
+                due_at=_due(route, alarm, now, ZoneInfo(row["time_zone"])),
+                repeat_minutes=route["repeat_minutes"],
+            ),
+            now,
+        )
+
+
+async def _recover(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime) -> None:
+    """Tell those who were told; whoever was not told yet is spared both messages."""
+    await outbox.cancel(conn, topic)
+    text_zh, text_en = _sentences(alarm, row)
+    for channel in await outbox.told(conn, topic):
+        if channel["sends_recovery"]:
+            entry = Entry(
+                organisation_id=alarm.organisation_id,
+                topic=topic,
+                transition="cleared",
+                channel_id=channel["channel_id"],
+                group_key=f"site:{alarm.site_id}",
+                severity=alarm.severity,
+                text_zh=f"已恢复：{text_zh}",
+                text_en=f"Cleared: {text_en}",
+                due_at=now,
+            )
+            await outbox.enqueue(conn, entry, now)
+
+
+async def _is_part_of_an_incident(conn: AsyncConnection, alarm: Alarm, channel_id: int) -> bool:
+    values = {
+        "site_id": alarm.site_id,
+        "subject": alarm.subject,
+        "id": alarm.id,
+        "severity": alarm.severity,
+        "channel_id": channel_id,
+    }
+    return (await repository.rows(conn, repository.queries.incident_is_told, values))[0]["is_told"]
+
+
+def _due(route: Mapping[str, Any], alarm: Alarm, now: datetime, zone: ZoneInfo) -> datetime:
+    """Return when a route may speak: after its step and a short wait for siblings, and not in quiet hours."""
+    due = now + timedelta(minutes=route["after_minutes"])
+    if alarm.severity == 1:
+        return due
+    due += GROUP_WAIT
+    start, end = route["quiet_from"], route["quiet_to"]
+    if start is None or end is None or start == end:
+        return due
+    local = due.astimezone(zone)
+    is_quiet = start <= local.hour < end if start < end else local.hour >= start or local.hour < end
+    if not is_quiet:
+        return due
+    wakes = local.replace(hour=end, minute=0, second=0, microsecond=0)
+    return wakes if wakes > local else wakes + timedelta(days=1)
+
+
+def _sentences(alarm: Alarm, row: Mapping[str, Any]) -> tuple[str, str]:
+    return wording.sentences(alarm.rule, alarm.params, alarm.state.opened_at or row["at"], ZoneInfo(row["time_zone"]))

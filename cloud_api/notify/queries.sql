@@ -1,0 +1,92 @@
+-- name: enqueue
+-- Put one message for one channel into the outbox; the same key again changes nothing.
+INSERT INTO notification (organisation_id, topic, transition, channel_id, fallback_channel_id, group_key, severity,
+                          text_zh, text_en, created_at, due_at, repeat_minutes)
+VALUES (%(organisation_id)s, %(topic)s, %(transition)s, %(channel_id)s, %(fallback_channel_id)s, %(group_key)s,
+        %(severity)s, %(text_zh)s, %(text_en)s, %(created_at)s, %(due_at)s, %(repeat_minutes)s)
+ON CONFLICT (topic, transition, channel_id) DO NOTHING;
+
+-- name: cancel
+-- What has not been sent need not be sent any more.
+UPDATE notification SET state = 'cancelled' WHERE topic = %(topic)s AND state = 'waiting'
+   AND (%(transitions)s::text[] IS NULL OR transition = ANY(%(transitions)s::text[]));
+
+-- name: told
+-- The channels that were told of a topic, or are being told right now.
+SELECT DISTINCT n.channel_id, n.organisation_id, c.sends_recovery FROM notification n
+  JOIN notification_channel c ON c.id = n.channel_id
+ WHERE n.topic = %(topic)s AND n.state IN ('sending', 'sent', 'failed') AND n.transition <> 'cleared';
+
+-- name: due
+-- What is due on working channels, oldest first, locked; a group that was just told waits for its interval.
+SELECT n.* FROM notification n
+  JOIN notification_channel c ON c.id = n.channel_id AND c.is_enabled
+ WHERE n.state = 'waiting' AND n.due_at <= %(now)s
+   AND (n.severity = 1 OR c.last_sent_at IS NULL OR n.transition = 'test'
+        OR NOT EXISTS (SELECT 1 FROM notification s WHERE s.channel_id = n.channel_id AND s.group_key = n.group_key
+                        AND s.state = 'sent' AND s.sent_at > %(now)s - %(group_interval)s))
+ ORDER BY n.severity, n.due_at, n.id LIMIT 2000 FOR UPDATE OF n;
+
+-- name: unsettled
+-- Attempts that began and whose outcome was never written: a crash lies between.
+SELECT * FROM notification WHERE state = 'sending' ORDER BY id FOR UPDATE;
+
+-- name: channels
+-- The channels by id, locked: their tokens are spent by one sender.
+SELECT * FROM notification_channel WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR UPDATE;
+
+-- name: spend
+-- Keep what is left of a channel's tokens.
+UPDATE notification_channel SET tokens = %(tokens)s, tokens_at = %(now)s WHERE id = %(id)s;
+
+-- name: begin_sending
+-- Record the attempt before it is made.
+UPDATE notification SET state = 'sending', message_key = %(message_key)s, attempts = attempts + 1
+ WHERE id = ANY(%(ids)s::bigint[]);
+
+-- name: finish_sending
+-- Record how an attempt ended; a failed one is due again later, or is given up.
+UPDATE notification SET state = %(state)s, sent_at = %(sent_at)s, due_at = coalesce(%(due_at)s, due_at),
+       message_key = CASE WHEN %(state)s = 'waiting' THEN NULL ELSE message_key END
+ WHERE id = ANY(%(ids)s::bigint[]);
+
+-- name: note_channel
+-- Keep when a channel last worked, or why it did not.
+UPDATE notification_channel SET last_sent_at = coalesce(%(sent_at)s, last_sent_at), last_error = %(error)s
+ WHERE id = %(id)s;
+
+-- name: log_delivery
+-- Append to the delivery log.
+INSERT INTO notification_delivery (organisation_id, channel_id, message_key, started_at, notification_count, title,
+                                   outcome, detail)
+VALUES (%(organisation_id)s, %(channel_id)s, %(message_key)s, %(started_at)s, %(count)s, %(title)s, %(outcome)s,
+        %(detail)s);
+
+-- name: become_sole_sender
+-- One sender per database; others stand by.
+SELECT pg_try_advisory_lock(7206144302) AS is_mine;
+
+-- name: list_channels
+-- All channels of the viewer's organisation.
+SELECT id, name, address, language, per_minute, sends_recovery, is_enabled, last_sent_at, last_error
+  FROM notification_channel ORDER BY name;
+
+-- name: add_channel
+-- A new channel.
+INSERT INTO notification_channel (organisation_id, name, address, language, per_minute, sends_recovery, tokens)
+VALUES (%(organisation_id)s, %(name)s, %(address)s, %(language)s, %(per_minute)s, %(sends_recovery)s, %(per_minute)s)
+RETURNING id;
+
+-- name: channel_by_id
+-- One channel.
+SELECT id, organisation_id, name FROM notification_channel WHERE id = %(id)s;
+
+-- name: enable_channel
+-- Switch a channel on or off.
+UPDATE notification_channel SET is_enabled = %(is_enabled)s WHERE id = %(id)s RETURNING id;
+
+-- name: deliveries
+-- The newest lines of the delivery log.
+SELECT d.started_at, c.name AS channel, d.title, d.notification_count, d.outcome, d.detail
+  FROM notification_delivery d JOIN notification_channel c ON c.id = d.channel_id
+ WHERE d.outcome <> 'started' ORDER BY d.id DESC LIMIT %(limit)s;
