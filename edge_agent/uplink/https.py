@@ -5,11 +5,11 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
-import httpx
 import orjson
 import structlog
 
@@ -18,6 +18,7 @@ from edge_agent.outbox.outbox import system_now_ms
 from edge_agent.uplink import wire
 from edge_agent.uplink.backoff import Backoff, retry_after_s
 from edge_agent.uplink.clock_offset import ClockOffset
+from edge_agent.uplink.connection import Answer, HttpConnection, HttpError
 
 log = structlog.get_logger()
 
@@ -106,22 +107,20 @@ class HttpsUplink:
         self._catalogue_sent_at_s = float("-inf")
         self._careful_batches = 0
         self._live_at_s = float("-inf")
-        self._destination = destination
-        self._verify = _tls(destination)
-        self._client: httpx.AsyncClient
+        self._data = self._connection(destination)
+        self._beat = self._connection(destination)  # A heartbeat does not wait behind a large batch.
 
-    def _make_client(self) -> httpx.AsyncClient:
-        destination = self._destination
-        return httpx.AsyncClient(
-            base_url=destination.url.rstrip("/") + "/ingest/v1/",
-            headers={
+    def _connection(self, destination: Destination) -> HttpConnection:
+        return HttpConnection(
+            destination.url.rstrip("/") + "/ingest/v1",
+            {
                 "Authorization": f"Bearer {destination.credential}",
                 "User-Agent": f"edge-agent/{self._agent_version}",
+                "Content-Encoding": wire.CONTENT_ENCODING,
+                "Content-Type": "application/json",
             },
-            timeout=httpx.Timeout(destination.timeout_s, connect=10.0),
-            verify=self._verify,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=3, max_keepalive_connections=2, keepalive_expiry=60),
+            timeout_s=destination.timeout_s,
+            tls=_tls(destination),
         )
 
     def catalogue_changed(self) -> None:
@@ -135,14 +134,17 @@ class HttpsUplink:
     async def run(self) -> NoReturn:
         """Send until cancelled. Nothing that the network does ends this task."""
         self._outbox.release_all()
-        self._client = self._make_client()  # A client cannot be opened twice, this task can be started again.
-        async with self._client, asyncio.TaskGroup() as group:
-            group.create_task(self._heartbeats())
-            while True:
-                try:
-                    await self._step()
-                except _LinkError as error:
-                    await self._pause(error)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._heartbeats())
+                while True:
+                    try:
+                        await self._step()
+                    except _LinkError as error:
+                        await self._pause(error)
+        finally:
+            self._data.close()
+            self._beat.close()
 
     async def _step(self) -> None:
         if self._catalogue_wanted:
@@ -234,7 +236,7 @@ class HttpsUplink:
         self.status.refused_messages += 1
         self.status.last_refusal = str(error)
         log.error("message_refused", status=error.status, reason=str(error), observations=batch.count)
-        if error.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+        if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             self.status.backlog_observations_max = max(self.status.backlog_observations_max // 2, 1)
         if len(batch.chunks) > 1:
             # One chunk may be what the cloud stumbles over: send them one by one, and only that one waits.
@@ -294,31 +296,27 @@ class HttpsUplink:
     async def _call(self, method: str, path: str, body: bytes) -> bytes:
         """Send one message and return the body of a 2xx answer."""
         sent_at_ms = self._now_ms()
+        connection = self._beat if path == "heartbeat" else self._data
         try:
-            answer = await self._client.request(
-                method,
-                path,
-                content=body,
-                headers={"Content-Encoding": wire.CONTENT_ENCODING, "Content-Type": "application/json"},
-            )
-        except httpx.HTTPError as error:
-            raise _LinkError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+            answer = await connection.request(method, path, body)
+        except HttpError as error:
+            raise _LinkError(str(error)) from error
         self.status.bytes_sent += len(body)
-        if not answer.is_success:
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise self._failure(answer)
         self._arrived(sent_at_ms, answer.content)
         return answer.content
 
     @staticmethod
-    def _failure(answer: httpx.Response) -> _LinkError | _MessageRefusedError:
+    def _failure(answer: Answer) -> _LinkError | _MessageRefusedError:
         problem = wire.decode_problem(answer.content)
-        if answer.status_code in {400, 413, 422}:
-            return _MessageRefusedError(answer.status_code, problem)
-        if answer.status_code in {401, 403}:
-            text = f"{answer.status_code}: the cloud does not know this credential ({problem}); check EDGE_CREDENTIAL"
+        if answer.status in {400, 413, 422}:
+            return _MessageRefusedError(answer.status, problem)
+        if answer.status in {401, 403}:
+            text = f"{answer.status}: the cloud does not know this credential ({problem}); check EDGE_CREDENTIAL"
             return _LinkError(text, after_s=5.0, state="refused")
-        after_s = retry_after_s(answer.headers.get("Retry-After"), datetime.now(UTC))
-        return _LinkError(f"{answer.status_code}: {problem}", after_s=after_s)
+        after_s = retry_after_s(answer.headers.get("retry-after"), datetime.now(UTC))
+        return _LinkError(f"{answer.status}: {problem}", after_s=after_s)
 
     def _arrived(self, sent_at_ms: int, body: bytes) -> None:
         received_at_ms = self._now_ms()
@@ -347,9 +345,9 @@ class HttpsUplink:
         await asyncio.sleep(seconds)
 
 
-def _tls(destination: Destination) -> ssl.SSLContext | bool:
+def _tls(destination: Destination) -> ssl.SSLContext | None:
     if not destination.url.startswith("https:"):
         if not destination.url.startswith(("http://127.", "http://localhost", "http://[::1]")):
             log.warning("credential_travels_in_clear", url=destination.url, remedy="use https")
-        return False  # There is nothing to verify, and loading the authorities takes its time.
+        return None  # There is nothing to verify, and loading the authorities takes its time.
     return ssl.create_default_context(cafile=str(destination.ca_file) if destination.ca_file else None)
