@@ -1,6 +1,6 @@
 """One kept-alive HTTP/1.1 connection to the cloud.
 
-A general HTTP client spends more CPU on one small message than the rest of the agent on the values in it. Here h11 parses
+A general HTTP client spends more CPU on one small message than the rest of the agent on its values. Here h11 parses
 and asyncio carries; nothing else is needed: one host, no redirects, no cookies, no proxy.
 """
 
