@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pymodbus.client.mixin import ModbusClientMixin
 
 from device_profiles.catalog import load_modbus, load_profile, profile_files
 from device_profiles.model import DataType, ModbusPoint, ModbusProfile, Order
@@ -157,3 +158,23 @@ def test_an_m_bus_unit_code_says_what_one_count_is_worth():
     assert decoder([0, 1234, 0x03])[0][0] == 1_234  # 03h: 1 Wh
     assert decoder([0, 36, 0x0E])[0][0] == 10_000  # 0Eh: 1 MJ; 36 MJ = 10 kWh
     assert decoder([0, 1234, 0x13]) == ((None, 0x13), (Quality.INVALID, Quality.GOOD))  # 13h: litres, no energy
+
+
+PEER = {
+    DataType.UINT16: "UINT16", DataType.INT16: "INT16", DataType.UINT32: "UINT32", DataType.INT32: "INT32",
+    DataType.UINT64: "UINT64", DataType.INT64: "INT64", DataType.FLOAT32: "FLOAT32", DataType.FLOAT64: "FLOAT64",
+}  # fmt: skip
+
+
+@given(st.sampled_from(list(PEER)), orders, st.data())
+def test_numbers_agree_with_another_implementation(type_, word_order, data):
+    point = point_of(type_, word_order=word_order)
+    sent = data.draw(st.lists(words, min_size=point.count, max_size=point.count))
+    kind = ModbusClientMixin.DATATYPE[PEER[type_]]
+    theirs = ModbusClientMixin.convert_from_registers(sent, kind, word_order=word_order.value)
+    ours, quality = decode_point(point, sent)
+    assert (ours, quality) == ((theirs, Quality.GOOD) if math.isfinite(theirs) else (None, Quality.INVALID))
+    if ours is not None and not (ours == 0 and type_.is_float):  # Minus zero has words of its own.
+        assert ModbusClientMixin.convert_to_registers(ours, kind, word_order=word_order.value) == encode_point(
+            point, ours
+        )

@@ -261,3 +261,13 @@ def test_a_misspelt_name_suggests_the_right_one():
     with pytest.raises(ProfileError, match="did you mean eastron_sdm630"):
         load_profile("eastron_sdm360")
     assert "eastron_sdm630" in profile_files()
+
+
+@pytest.mark.parametrize("name", profile_files())
+def test_every_profile_can_be_shown_to_people_and_programs(name):
+    shown = CliRunner().invoke(app, ["profiles", "show", name]).stdout
+    profile = load_profile(name)
+    assert all(point.name in shown for point in profile.points)
+    assert profile.source.split()[0] in shown
+    listed = json.loads(CliRunner().invoke(app, ["profiles", "show", name, "--json"]).stdout)["points"]
+    assert [point["unit"] for point in listed] == [point.unit for point in profile.points]
