@@ -56,6 +56,7 @@ class Catalogue:
     """Translations by message; English text is the message itself, so only Chinese needs a file."""
 
     messages: dict[Language, dict[str, str]] = field(default_factory=dict)
+    conflicts: list[str] = field(default_factory=list)  # Texts translated twice differently; the first holds.
 
     def gettext(self, message: str, **values: object) -> str:
         """Translate into the current language and fill `{name}` places; an unknown message stays English."""
@@ -69,7 +70,7 @@ class Catalogue:
 
 
 def load_catalogue(folder: Path) -> Catalogue:
-    """Read every `<language>/*.po` below `folder`; a message translated twice differently is refused."""
+    """Read every `<language>/*.po` below `folder`. A conflict is noted, not raised: it must not keep a service down."""
     catalogue = Catalogue({language: {} for language in LANGUAGES})
     for language in LANGUAGES:
         known = catalogue.messages[language]
@@ -81,9 +82,7 @@ def load_catalogue(folder: Path) -> Catalogue:
                 if not message or not text or entry.fuzzy:
                     continue
                 if known.setdefault(message, text) != text:
-                    raise ValueError(
-                        f"{path}: {message!r} is translated as {text!r} and elsewhere as {known[message]!r}"
-                    )
+                    catalogue.conflicts.append(f"{path.name}: {message!r} is {text!r} and elsewhere {known[message]!r}")
     return catalogue
 
 

@@ -75,10 +75,15 @@ def test_a_browser_that_prefers_english_gets_english_and_all_others_chinese(tag,
     assert as_language(tag) == language
 
 
-def test_a_text_translated_twice_differently_is_refused(tmp_path):
+def test_no_text_is_translated_in_two_ways():
+    assert templates.catalogue.conflicts == []
+
+
+def test_a_text_translated_twice_differently_is_noted_and_keeps_nothing_down(tmp_path):
     folder = tmp_path / "zh"
     folder.mkdir()
     for name, text in {"a": "一", "b": "二"}.items():
         (folder / f"{name}.po").write_text(f'msgid "Floor"\nmsgstr "{text}"\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="Floor"):
-        load_catalogue(tmp_path)
+    catalogue = load_catalogue(tmp_path)
+    assert catalogue.messages["zh"] == {"Floor": "一"}
+    assert len(catalogue.conflicts) == 1
