@@ -64,6 +64,7 @@ bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=4
 	@$(BIN)/python -m tests.bench.ingest --rows $(or $(ROWS),400000)
 	@$(BIN)/python -m tests.bench.ledger
 	@$(BIN)/python -m tests.bench.decode
+	@$(BIN)/python -m tests.bench.uplink
 
 .PHONY: schema dashboards porcelain
 schema: $(VENV)/.ready ## Write cloud_api/db/schema.sql from the migrations

@@ -21,7 +21,9 @@ from edge_agent.outbox.store import is_corrupt, is_full
 
 log = structlog.get_logger()
 
-COMMIT_INTERVAL_S = 0.15
+COMMIT_INTERVAL_S = 0.2  # Unless an uplink asks earlier.
+COMMIT_CHECK_S = 0.1
+MAINTAIN_INTERVAL_S = 1.0
 CHUNK_OBSERVATIONS = 2_000  # A batch is made of whole chunks; one chunk must fit a message comfortably.
 CHUNK_EVENTS = 200
 LAYOUT_CACHE_MAX = 20_000
@@ -35,7 +37,7 @@ def system_now_ms() -> int:
 class Outbox:
     """Frames and events in; batches out. All methods may be called from any thread.
 
-    `append` costs no I/O: what it takes becomes durable with the next `flush`, which `run` calls every 150 ms. Only
+    `append` costs no I/O: what it takes becomes durable with the next `flush`, which `run` calls every 200 ms. Only
     what is durable is ever offered in a batch, so a sequence number that the cloud has seen is never given twice.
     """
 
@@ -49,13 +51,13 @@ class Outbox:
     ) -> None:
         self.limits = limits or Limits()
         self.stats = Stats()
-        self.committed = asyncio.Event()  # Set after each commit made by `run`; an uplink waits for it.
         self._path = path
         self._now_ms = now_ms
         self._uptime_s = uptime_s
         self._scales: Mapping[str, int] = {}
         self._layout_cache: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._buffer = Buffer(self.limits, self.stats)
+        self._flushed_at_s = self._maintained_at_s = float("-inf")
         self._db_lock = threading.RLock()
         self._lock, self._store = opening.open_store(path, self.limits, self.stats, now_ms())
         try:
@@ -104,6 +106,7 @@ class Outbox:
         Raises `sqlite3.Error` when the disk refuses; nothing is lost then, the next flush tries again.
         """
         with self._db_lock:
+            self._flushed_at_s = monotonic()
             taken = self._buffer.take()
             if not any(taken):
                 return 0
@@ -193,6 +196,15 @@ class Outbox:
             except sqlite3.Error as error:
                 self._failed(error)
                 return None
+
+    def live_batch(self, max_observations: int) -> Batch | None:
+        """Commit what was appended and lease the newest data."""
+        self._flush_or_keep()
+        return self.begin_batch(max_observations, lane=Lane.LIVE)
+
+    def has_data(self) -> bool:
+        """Tell cheaply whether anything is to be committed or waits for a receipt."""
+        return len(self._buffer) > 0 or any(self._picker.waiting.values())
 
     def settle(
         self,
@@ -287,19 +299,18 @@ class Outbox:
             self.append((), events)
 
     async def run(self) -> None:
-        """Commit every 150 ms until cancelled; the last act is a final commit."""
+        """Commit what nobody asked for within 200 ms and keep the bounds, until cancelled; then commit the rest."""
         try:
             while True:
-                await asyncio.sleep(COMMIT_INTERVAL_S)
-                if len(self._buffer):
-                    await asyncio.to_thread(self._commit)
-                    self.committed.set()
+                await asyncio.sleep(COMMIT_CHECK_S)
+                now = monotonic()
+                if len(self._buffer) and now - self._flushed_at_s >= COMMIT_INTERVAL_S:
+                    await asyncio.to_thread(self._flush_or_keep)
+                if now - self._maintained_at_s >= MAINTAIN_INTERVAL_S:
+                    self._maintained_at_s = now
+                    await asyncio.to_thread(self.maintain)
         finally:
             self._flush_or_keep()
-
-    def _commit(self) -> None:
-        self._flush_or_keep()
-        self.maintain()
 
     def _failed(self, error: sqlite3.Error) -> None:
         self.stats.last_error = str(error)

@@ -23,7 +23,7 @@ from edge_agent.outbox.outbox import system_now_ms
 from edge_agent.sparkplug.payload import SparkplugError, decode
 from edge_agent.sparkplug.session import REBIRTH, Message, Session
 from edge_agent.uplink.backoff import Backoff
-from edge_agent.uplink.https import IDLE_S, LIVE_INTERVAL_S, LinkStatus
+from edge_agent.uplink.https import LIVE_INTERVAL_S, LinkStatus
 from edge_agent.uplink.wire import Catalogue
 
 log = structlog.get_logger()
@@ -31,6 +31,7 @@ log = structlog.get_logger()
 BATCH_OBSERVATIONS_MAX = 5_000
 ANSWER_TIMEOUT_S = 10.0
 KEEPALIVE_S = 30
+IDLE_S = 1.0
 HISTORICAL_AFTER_MS = 10_000
 BD_SEQ_CURSOR = "sparkplug/bdSeq"
 
@@ -114,10 +115,9 @@ class SparkplugUplink:
                 self._session.use(self._catalogue())
                 for message in self._session.births(self._now_ms()):
                     connection.publish(message)
-            self._outbox.committed.clear()
-            batch = await asyncio.to_thread(self._next_batch)
+            batch = await asyncio.to_thread(self._next_batch) if self._outbox.has_data() else None
             if batch is None:
-                await self._wait_for_data()
+                await asyncio.sleep(LIVE_INTERVAL_S)
             else:
                 await self._send(connection, batch)
 
@@ -133,18 +133,10 @@ class SparkplugUplink:
         now = monotonic()
         if now - self._live_at_s >= LIVE_INTERVAL_S:
             self._live_at_s = now
-            live = self._outbox.begin_batch(BATCH_OBSERVATIONS_MAX, lane=Lane.LIVE)
+            live = self._outbox.live_batch(BATCH_OBSERVATIONS_MAX)
             if live is not None:
                 return live
         return self._outbox.begin_batch(BATCH_OBSERVATIONS_MAX)
-
-    async def _wait_for_data(self) -> None:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                await self._outbox.committed.wait()
-        except TimeoutError:
-            return
-        await asyncio.sleep(max(self._live_at_s + LIVE_INTERVAL_S - monotonic(), 0))
 
     async def _send(self, connection: "_Connection", batch: Batch) -> None:
         try:
