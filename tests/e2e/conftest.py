@@ -40,9 +40,21 @@ class RunningDemo:
         assert found, f"no process matches {needle!r}"
         return found[0]
 
-    def database_url(self) -> str:
+    def database_url(self, role: str = "postgres") -> str:
         passwords = dict(line.split(" ", 1) for line in (self.home / "postgres/passwords").read_text().splitlines())
-        return f"postgresql://postgres:{passwords['postgres']}@127.0.0.1:{self.state['ports']['database']}/wattlease"
+        return f"postgresql://{role}:{passwords[role]}@127.0.0.1:{self.state['ports']['database']}/wattlease"
+
+    def cloud_api(self, *arguments: str) -> subprocess.CompletedProcess:
+        environment = {
+            "CLOUD_DATABASE_URL": self.database_url("wattlease_app"),
+            "CLOUD_SECRET_KEY": self.state["secret_key"],
+        }
+        command = [str(Path(sys.executable).with_name("cloud-api")), *arguments]
+        return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+    def fault(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "deploy.demo", "--home", str(self.home), "fault", *arguments]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
 
 def start_demo(home: Path, *, days: int = 45) -> RunningDemo:

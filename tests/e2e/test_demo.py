@@ -1,6 +1,7 @@
 """What a newcomer sees, in the order in which it happens; the file runs on one worker, top to bottom."""
 
 import signal
+import subprocess
 import time
 import urllib.request
 
@@ -45,9 +46,42 @@ def test_live_values_move(demo):
     _wait(lambda: _query(demo, "SELECT max(observed_at) FROM latest_value")[0][0] > before, 15, "a newer value")
 
 
-def test_last_months_bills_are_issued_and_add_up_to_the_main_meter(demo):
-    rows = _query(demo, "SELECT count(*), min(status) FROM bill WHERE status = 'issued'")
-    assert rows[0][0] >= 10
+def test_last_months_bills_are_issued_and_every_one_verifies_from_raw_readings(demo):
+    issued = _query(demo, "SELECT count(*) FROM bill WHERE state = 'issued' AND kind = 'bill'")[0][0]
+    assert issued >= 10
+    run_id = _query(demo, "SELECT max(id) FROM bill_run")[0][0]
+    verified = demo.cloud_api("verify", "--run", str(run_id))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert verified.stdout.count(" holds: ") == issued
+
+
+def test_a_tenants_bill_is_a_pdf_in_two_languages_and_the_same_bytes_each_time(demo, tmp_path):
+    number = _query(demo, "SELECT min(number) FROM bill WHERE state = 'issued' AND kind = 'bill'")[0][0]
+    for name in ("first.pdf", "second.pdf"):
+        assert demo.cloud_api("bill", "pdf", number, "--out", str(tmp_path / name)).returncode == 0
+    assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
+    text = subprocess.run(["pdftotext", tmp_path / "first.pdf", "-"], capture_output=True, text=True, check=True).stdout
+    assert number in text
+    assert "电" in text
+    assert "kWh" in text
+
+
+def test_a_silenced_device_becomes_one_alarm_and_clears_by_itself(demo):
+    def open_alarms():
+        return _query(
+            demo,
+            "SELECT count(*) FROM alarm a JOIN device d ON a.subject = 'device:' || d.id"
+            " WHERE d.name = 'meter-t201' AND a.active",
+        )[0][0]
+
+    timeout_s, poll_s = _query(demo, "SELECT timeout_s, poll_s FROM device WHERE name = 'meter-t201'")[0]
+    assert open_alarms() == 0
+    silenced = time.monotonic()
+    demo.fault("meter-t201")
+    _wait(lambda: open_alarms() == 1, timeout_s + poll_s + 5, "the alarm of the silent device")
+    print(f"alarm after {time.monotonic() - silenced:.1f} s; timeout {timeout_s} s, period {poll_s} s")
+    demo.fault("clear", "meter-t201")
+    _wait(lambda: open_alarms() == 0, poll_s + 20, "the alarm to clear")
 
 
 @pytest.mark.parametrize("part", ["edge-agent run", "cloud-api serve", "bin/postgres -D"])
@@ -83,7 +117,6 @@ def test_ctrl_c_ends_every_process_and_a_second_start_continues(demo):
 
 def test_a_taken_port_gives_one_clear_message(tmp_path):
     import socket
-    import subprocess
     import sys
 
     with socket.socket() as taken:
