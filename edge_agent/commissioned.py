@@ -10,7 +10,7 @@ from device_profiles.lined_yaml import LinedFile, Location, Problem, ProfileErro
 from device_profiles.model import MqttProfile, Profile
 from device_profiles.vocabulary import PointKind
 from edge_agent.drivers.mqtt.topics import TopicError, fill
-from edge_agent.settings import ModbusDevice, MqttDevice, Site, parse_site, problem_at
+from edge_agent.settings import ModbusDevice, MqttDevice, Site, default_timeout_s, parse_site, problem_at
 from edge_agent.uplink.wire import Catalogue, CatalogueDevice, CataloguePoint
 
 
@@ -52,7 +52,7 @@ class Commissioned:
             bus=bus,
             address=address,
             poll_s=poll_s,
-            timeout_s=device.timeout_s,
+            timeout_s=device.timeout_s or (default_timeout_s(poll_s) if poll_s else None),
             attributes={**texts.get(device.name, {}), **device.attributes},
             points=tuple(_points(device, profile)),
         )

@@ -21,10 +21,8 @@ from edge_agent.drivers.modbus.learned import LearnedKey, LearnedRanges
 from edge_agent.drivers.modbus.read_plan import Bisection, Block, Span
 from edge_agent.model import DeviceState, Quality
 from edge_agent.schedule import Cycle, Patience
-from edge_agent.settings import Bus, ModbusDevice
+from edge_agent.settings import Bus, ModbusDevice, default_timeout_s
 
-OFFLINE_PERIODS = 3  # A device that states no `timeout_s` is lost after so many of its fastest periods…
-OFFLINE_S_MIN = 10.0  # …but not earlier than this.
 BACKOFF_FIRST_S = 2.0  # The first pause of a silent device, or its period when that is shorter.
 
 
@@ -85,7 +83,7 @@ class PolledDevice:
         self.request_delay_s = next((delay for delay in delays if delay is not None), 0.0) / 1000
         ordinary = [group.period_s for group in self.groups if group.name != BILLING]
         self.poll_s = min(ordinary, default=60.0)
-        offline_after_s = config.timeout_s or max(OFFLINE_PERIODS * self.poll_s, OFFLINE_S_MIN)
+        offline_after_s = config.timeout_s or default_timeout_s(self.poll_s)
         self.patience = Patience(
             base_s=min(self.poll_s, BACKOFF_FIRST_S), offline_after_s=offline_after_s, last_answer_at=now
         )

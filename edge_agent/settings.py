@@ -18,6 +18,14 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 UnitId = Annotated[int, Field(ge=0, le=255)]  # 0 and 255 are ordinary unit ids on TCP.
 
+OFFLINE_PERIODS = 3  # A device that states no `timeout_s` is lost after so many of its fastest periods…
+OFFLINE_S_MIN = 10.0  # …but not earlier than this.
+
+
+def default_timeout_s(poll_s: float) -> float:
+    """Return how long a polled device that states no `timeout_s` may be silent before it is offline, in seconds."""
+    return max(OFFLINE_PERIODS * poll_s, OFFLINE_S_MIN)
+
 
 class AgentSettings(BaseSettings):
     """The agent's own settings; the only place that reads the environment.
