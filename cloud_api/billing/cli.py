@@ -100,6 +100,33 @@ def rate(
         raise typer.Exit(1)
 
 
+@tariff_app.command("import-urdb")
+def import_urdb(
+    file: Annotated[Path, typer.Argument(help="One rate of the OpenEI Utility Rate Database, JSON.")],
+    out: Annotated[Path | None, typer.Option(help="Write the tariff file here; default: print it.")] = None,
+    time_zone: Annotated[str, typer.Option(help="The utility's time zone.")] = "America/New_York",
+    tier_basis: Annotated[
+        str, typer.Option(help="proportional (as NREL's SAM) or per_bucket (each period by itself).")
+    ] = "proportional",
+    ignore_unsupported: Annotated[bool, typer.Option(help="Leave out what cannot be represented.")] = False,
+) -> None:
+    """Turn a URDB record into a tariff file; what cannot be said exactly is refused with its reasons."""
+    from cloud_api.billing.urdb import as_file, read_urdb
+
+    if tier_basis not in {"proportional", "per_bucket"}:
+        raise typer.BadParameter("proportional or per_bucket", param_hint="--tier-basis")
+    try:
+        tariff = read_urdb(file, time_zone=time_zone, tier_basis=tier_basis, ignore=ignore_unsupported)
+    except DomainError as error:
+        _fail(error, as_json=False)
+    text = as_file(tariff)
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
+        print(f"{tariff.tariff} written to {out}; try: cloud-api tariff check {out}")
+
+
 def resolve(file: Path) -> Path:
     """Return the file itself, or the template that bears its name (hyphens and underscores are the same)."""
     template = TEMPLATES / f"{file.name.replace('_', '-')}.yaml"

@@ -251,7 +251,10 @@ def _prices(version: Version, component: Component) -> Iterator[str]:
     forms = [component.price is not None, bool(component.prices), component.tiers is not None]
     if sum(forms) != 1:
         yield "needs exactly one of price, prices (per bucket) and tiers"
-    used = set(version.bucket_codes())
+    known = set(version.bucket_codes())
+    for code in (c for c in component.buckets if c not in known):
+        yield f"bucket {code} has no window"
+    used = known & set(component.buckets) if component.buckets else known
     if component.prices:
         yield from _bucket_prices(used, component.prices, _demand_buckets(component) or used)
     if component.floats and component.prices:

@@ -261,8 +261,12 @@ _UTILITY_UNIT = {"electricity": "kWh", "water": "m3", "gas": "m3", "heat": "kWh"
 
 def _energy(state: _State, part: _Part) -> list[Line]:
     unit = _UTILITY_UNIT[state.tariff.utility]
-    slices = [(s.bucket, s.quantity) for s in state.usage.slices if s.version == part.version.version]
     component = part.component
+    slices = [
+        (s.bucket, s.quantity)
+        for s in state.usage.slices
+        if s.version == part.version.version and (not component.buckets or s.bucket in component.buckets)
+    ]
     if component.tiers is None:
         totals: dict[str, Fraction] = {}
         for bucket, quantity in slices:

@@ -152,6 +152,8 @@ class Component:
     price: Decimal | None = None
     prices: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
     floats: bool = False
+    buckets: tuple[str, ...] = ()
+    """Energy: only these buckets are charged (empty: all)."""
     tiers: Tiers | None = None
     months: tuple[int, ...] = ()
     demand: Demand | None = None

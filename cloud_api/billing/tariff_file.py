@@ -17,7 +17,7 @@ from cloud_api.kit.yaml_exact import YamlProblem, load_exact
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 _ADAPTER: TypeAdapter[Tariff] = TypeAdapter(Tariff)
 _LISTS = {"weekdays", "holiday", "dates", "months", "base_codes"}
-_LISTS_INSIDE = {("when", "kind"), ("demand", "buckets")}
+_LISTS_INSIDE = {("when", "kind"), ("demand", "buckets"), ("components", "buckets")}
 FILE_BYTES_MAX = 2_000_000
 
 
@@ -134,7 +134,7 @@ def _as_lists(value: Any, key: str = "", parent: str = "") -> Any:
     if isinstance(value, dict):
         return {k: _as_lists(v, k, key) for k, v in value.items()}
     if isinstance(value, list):
-        return [_as_lists(item) for item in value]
+        return [_as_lists(item, key) if isinstance(item, dict) else item for item in value]
     if value is not None and (key in _LISTS or (parent, key) in _LISTS_INSIDE):
         return [value]
     return value
