@@ -207,3 +207,18 @@ RETURNING id;
 -- name: remove_route
 -- A route that is not wanted any more.
 DELETE FROM notification_route WHERE id = %(id)s RETURNING id;
+
+-- name: alarms_in_service
+-- The conditions of a subject that are not out of service, locked.
+SELECT * FROM alarm WHERE subject = %(subject)s AND suppression <> 'out_of_service' ORDER BY id FOR UPDATE;
+
+-- name: occurred
+-- Occurrences announced in a period.
+SELECT o.alarm_id, a.rule, a.subject, a.severity, o.annunciated_at AS at, o.acknowledged_at, o.cleared_at,
+       o.reopened_count, a.params
+  FROM alarm_occurrence o JOIN alarm a ON a.id = o.alarm_id
+ WHERE o.annunciated_at >= %(start)s AND o.annunciated_at < %(end)s ORDER BY o.annunciated_at LIMIT %(limit)s;
+
+-- name: standing
+-- Active alarms that opened before an instant.
+SELECT id FROM alarm WHERE active AND suppression = 'none' AND opened_at < %(before)s;

@@ -167,6 +167,20 @@ async def unshelve(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, ac
     )
 
 
+async def take_out_of_service(
+    conn: AsyncConnection, clock: Clock, subject: str, *, until: datetime, reason: str, actor: str = "system"
+) -> int:
+    """Silence all alarms of a subject for maintenance until `until`; evaluation goes on. Returns how many changed."""
+    now = clock.now()
+    found = await repository.rows(conn, repository.queries.alarms_in_service, {"subject": subject})
+    for row in found:
+        alarm = repository.alarm_from_row(row)
+        state, transitions = states.take_out_of_service(alarm.state, now, until)
+        changed = replace(alarm, state=state, suppression_reason=reason)
+        await _store(conn, changed, policy_of(alarm.rule), transitions, now, actor=actor, reason=reason)
+    return len(found)
+
+
 async def _act(conn: AsyncConnection, now: datetime, alarm_id: AlarmId, actor: str, reason: str, action: Any) -> None:
     alarm = await repository.alarm_for_change(conn, alarm_id)
     if alarm is None:

@@ -1,0 +1,338 @@
+"""Use cases of work orders: from an alarm or a request, through the work, to a repair that the fault rule confirms."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from cloud_api.alarms import detail
+from cloud_api.alarms import service as alarms
+from cloud_api.alarms.model import AlarmId
+from cloud_api.db.queries import load_queries
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError, Invalid, NotFound
+from cloud_api.workorders.model import TRANSITIONS, Action, State, WorkOrderId
+
+queries = load_queries(__file__)
+
+# How long a mended fault must stay away before the order counts as confirmed.
+CONFIRM_AFTER = timedelta(hours=24)
+DUE_HOURS = {1: 4, 2: 24, 3: 72, 4: 336}
+PHOTO_BYTES_MAX = 5_000_000
+PHOTO_TYPES = ("image/jpeg", "image/png", "image/webp")
+
+
+class WorkOrderNotFound(NotFound):
+    """There is no such work order, or it is not yours to see."""
+
+    code = "work_order_not_found"
+
+
+class ActionNotAllowed(DomainError):
+    """The order's state does not allow the action."""
+
+    code = "work_order_action_not_allowed"
+
+
+async def from_alarm(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, actor: str) -> WorkOrderId:
+    """Make an order of an alarm, its playbook as the checklist; an alarm that has an open order gets no second one."""
+    alarm = await alarms.alarm(conn, alarm_id)
+    existing = await _rows(conn, queries.open_order_of_alarm, {"alarm_id": alarm_id})
+    if existing:
+        return existing[0]["id"]
+    now = clock.now()
+    kind, _, subject = alarm.subject.partition(":")
+    order = await _create(
+        conn,
+        now,
+        site_id=alarm.site_id,
+        alarm_id=alarm_id,
+        equipment_id=int(subject) if kind == "equipment" else None,
+        state=State.OPEN,
+        priority=alarm.severity,
+        title_zh=alarm.sentence_zh,
+        title_en=alarm.sentence_en,
+        due_at=now + timedelta(hours=DUE_HOURS[alarm.severity]),
+        created_by=actor,
+        kwh_per_day_before=alarm.params.get("kwh_per_day"),
+    )
+    steps = zip(detail.playbook(alarm, "zh"), detail.playbook(alarm, "en"), strict=True)
+    for number, (zh, en) in enumerate(steps, start=1):
+        await conn.execute(queries.add_step, {"id": order, "number": number, "zh": zh, "en": en})
+    return order
+
+
+async def request(
+    conn: AsyncConnection,
+    clock: Clock,
+    *,
+    site_id: int,
+    title: str,
+    description: str,
+    actor: str,
+    tenant_id: int | None = None,
+    space_id: int | None = None,
+) -> WorkOrderId:
+    """Take a request of a tenant or of staff; it waits for approval."""
+    if not title.strip():
+        raise Invalid("say in a few words what is wrong")
+    return await _create(
+        conn,
+        clock.now(),
+        site_id=site_id,
+        tenant_id=tenant_id,
+        space_id=space_id,
+        kind="request",
+        state=State.REQUESTED,
+        title_zh=title.strip()[:200],
+        title_en=title.strip()[:200],
+        description=description[:4000],
+        created_by=actor,
+    )
+
+
+async def act(
+    conn: AsyncConnection,
+    clock: Clock,
+    order_id: WorkOrderId,
+    action: Action,
+    *,
+    actor: str,
+    assignee: str | None = None,
+    reason: str = "",
+) -> State:
+    """Take an order one step on; anything not in the table is refused. Assigning needs a person, rejecting a reason."""
+    found = await _rows(conn, queries.order_for_change, {"id": order_id})
+    if not found:
+        raise WorkOrderNotFound
+    order, now = found[0], clock.now()
+    before = State(order["state"])
+    after = TRANSITIONS.get((before, action))
+    if after is None:
+        raise ActionNotAllowed(f"an order that is {before.value} cannot be changed by '{action.value}'")
+    if action is Action.ASSIGN and not (assignee or "").strip():
+        raise Invalid("say who shall do it")
+    if action in {Action.REJECT, Action.REOPEN} and not reason.strip():
+        raise Invalid("give a reason")
+    changed = _after(order, after, action, now, assignee)
+    await conn.execute(queries.set_state, changed)
+    await _note(
+        conn, order_id, now, actor, "state", f"{before.value} → {after.value}" + (f": {reason}" if reason else "")
+    )
+    return after
+
+
+async def comment(conn: AsyncConnection, clock: Clock, order_id: WorkOrderId, text: str, *, actor: str) -> None:
+    """Add a comment."""
+    await order(conn, order_id)
+    if not text.strip():
+        raise Invalid("the comment is empty")
+    await _note(conn, order_id, clock.now(), actor, "comment", text.strip()[:4000])
+
+
+async def add_photo(
+    conn: AsyncConnection, clock: Clock, order_id: WorkOrderId, photo: bytes, photo_type: str, *, actor: str
+) -> None:
+    """Add a photo (JPEG, PNG or WebP, up to 5 MB)."""
+    await order(conn, order_id)
+    if photo_type not in PHOTO_TYPES or not photo or len(photo) > PHOTO_BYTES_MAX:
+        raise Invalid("a photo must be JPEG, PNG or WebP and not larger than 5 MB")
+    await _note(conn, order_id, clock.now(), actor, "photo", "", photo, photo_type)
+
+
+async def tick(
+    conn: AsyncConnection, clock: Clock, order_id: WorkOrderId, number: int, *, actor: str, is_done: bool
+) -> None:
+    """Mark a line of the checklist as done, or take that back."""
+    await order(conn, order_id)
+    values = {
+        "id": order_id,
+        "number": number,
+        "actor": actor if is_done else None,
+        "at": clock.now() if is_done else None,
+    }
+    if not await _rows(conn, queries.tick_step, values):
+        raise Invalid(f"the checklist has no line {number}")
+
+
+async def add_part(
+    conn: AsyncConnection, order_id: WorkOrderId, *, name: str, quantity: Decimal, cost: Decimal | None = None
+) -> None:
+    """Record a part that was used, with its cost in the site's currency when known."""
+    await order(conn, order_id)
+    if not name.strip() or quantity <= 0 or (cost is not None and cost < 0):
+        raise Invalid("a part needs a name, a positive quantity and a cost that is not negative")
+    values = {"id": order_id, "name": name.strip()[:200], "quantity": quantity, "cost": cost}
+    await conn.execute(queries.add_part, values)
+
+
+async def order(conn: AsyncConnection, order_id: WorkOrderId) -> dict[str, Any]:
+    """Return one order; raises WorkOrderNotFound."""
+    found = await _rows(conn, queries.order, {"id": order_id})
+    if not found:
+        raise WorkOrderNotFound
+    return found[0]
+
+
+async def details(conn: AsyncConnection, order_id: WorkOrderId) -> dict[str, Any]:
+    """Return an order with its checklist, parts and history."""
+    values = {"id": order_id}
+    return {
+        "order": await order(conn, order_id),
+        "steps": await _rows(conn, queries.steps, values),
+        "parts": await _rows(conn, queries.parts, values),
+        "entries": await _rows(conn, queries.entries, values),
+    }
+
+
+async def photo(conn: AsyncConnection, order_id: WorkOrderId, entry_id: int) -> tuple[bytes, str]:
+    """Return a photo and its media type."""
+    await order(conn, order_id)
+    found = await _rows(conn, queries.photo, {"id": order_id, "entry_id": entry_id})
+    if not found:
+        raise NotFound
+    return bytes(found[0]["photo"]), found[0]["photo_type"]
+
+
+async def orders(conn: AsyncConnection, *, closed: bool = False) -> list[dict[str, Any]]:
+    """Return open orders, the most urgent first; or closed ones, the newest first (at most 500)."""
+    return await _rows(conn, queries.orders, {"closed": closed})
+
+
+async def confirm_repairs(conn: AsyncConnection, clock: Clock) -> int:
+    """Ask the fault rules about finished repairs: reopen what came back, confirm what stayed away; returns how many."""
+    now, changed = clock.now(), 0
+    for row in await _rows(conn, queries.waiting_for_confirmation, {}):
+        order_id = WorkOrderId(row["id"])
+        if row["came_back"]:
+            await act(conn, clock, order_id, Action.REOPEN, actor="system", reason="the fault is back")
+        elif now >= row["confirm_at"]:
+            await act(conn, clock, order_id, Action.CONFIRM, actor="system")
+        else:
+            continue
+        changed += 1
+    return changed
+
+
+async def maintain(
+    conn: AsyncConnection, *, equipment_id: int, start: datetime, end: datetime, reason: str, actor: str
+) -> None:
+    """Open a maintenance window: the equipment's alarms stay silent in it."""
+    if not reason.strip() or end <= start:
+        raise Invalid("a maintenance window needs a reason and an end after its start")
+    values = {"equipment_id": equipment_id, "start": start, "end": end, "reason": reason.strip(), "created_by": actor}
+    if not await _rows(conn, queries.add_window, values):
+        raise NotFound
+
+
+async def apply_windows(conn: AsyncConnection, clock: Clock) -> int:
+    """Take the alarms of equipment under maintenance out of service until the window ends; returns how many."""
+    changed = 0
+    for window in await _rows(conn, queries.windows_now, {"now": clock.now()}):
+        changed += await alarms.take_out_of_service(
+            conn, clock, f"equipment:{window['equipment_id']}", until=window["until"], reason=window["reason"]
+        )
+    return changed
+
+
+async def add_plan(
+    conn: AsyncConnection,
+    *,
+    equipment_id: int,
+    title_zh: str,
+    title_en: str,
+    every_days: int,
+    next_on: Any,
+    window_hours: Decimal = Decimal(4),
+) -> int:
+    """Add a preventive plan; on its day it makes an order and a maintenance window."""
+    values = {k: v for k, v in locals().items() if k != "conn"}
+    found = await _rows(conn, queries.add_plan, values)
+    if not found:
+        raise NotFound
+    return found[0]["id"]
+
+
+async def run_plans(conn: AsyncConnection, clock: Clock) -> int:
+    """Make the orders of preventive plans whose day has come; returns how many. Running it again changes nothing."""
+    now = clock.now()
+    due = await _rows(conn, queries.plans_due, {"now": now})
+    for plan in due:
+        await _create(
+            conn,
+            now,
+            site_id=plan["site_id"],
+            equipment_id=plan["equipment_id"],
+            kind="preventive",
+            state=State.OPEN,
+            priority=4,
+            title_zh=plan["title_zh"],
+            title_en=plan["title_en"],
+            due_at=now + timedelta(days=7),
+            created_by="system",
+        )
+        if plan["window_hours"] > 0:
+            end = now + timedelta(hours=float(plan["window_hours"]))
+            reason = plan["title_zh"]
+            await maintain(conn, equipment_id=plan["equipment_id"], start=now, end=end, reason=reason, actor="system")
+        next_on = plan["next_on"]
+        while next_on <= now.date():
+            next_on += timedelta(days=plan["every_days"])
+        await conn.execute(queries.advance_plan, {"id": plan["id"], "next_on": next_on})
+    return len(due)
+
+
+def _after(
+    order: Mapping[str, Any], state: State, action: Action, now: datetime, assignee: str | None
+) -> dict[str, Any]:
+    done = now if state is State.DONE else order["done_at"]
+    waits = now + CONFIRM_AFTER if state is State.DONE and order["alarm_id"] else None
+    return {
+        "id": order["id"],
+        "state": state.value,
+        "assignee": assignee.strip() if action is Action.ASSIGN and assignee else order["assignee"],
+        "started_at": now if state is State.IN_PROGRESS else order["started_at"],
+        "done_at": None if action is Action.REOPEN else done,
+        "confirm_at": waits,
+        "closed_at": now if state in {State.CONFIRMED, State.REJECTED} else None,
+        "reopened_count": order["reopened_count"] + (action is Action.REOPEN),
+    }
+
+
+async def _create(conn: AsyncConnection, now: datetime, **given: Any) -> WorkOrderId:
+    values = {
+        "tenant_id": None, "space_id": None, "equipment_id": None, "alarm_id": None, "kind": "corrective",
+        "priority": 3, "description": "", "due_at": None, "kwh_per_day_before": None, "created_at": now,
+    } | given  # fmt: skip
+    values["state"] = str(values["state"])
+    site = await _rows(conn, queries.organisation_of_site, {"site_id": values["site_id"]})
+    if not site:
+        raise Invalid("there is no such site")
+    values["organisation_id"] = site[0]["organisation_id"]
+    created = WorkOrderId((await _rows(conn, queries.insert_order, values))[0]["id"])
+    await _note(conn, created, now, values["created_by"], "state", values["state"])
+    return created
+
+
+async def _note(
+    conn: AsyncConnection,
+    order_id: WorkOrderId,
+    at: datetime,
+    actor: str,
+    kind: str,
+    text: str,
+    photo: bytes | None = None,
+    photo_type: str | None = None,
+) -> None:
+    values = {
+        "id": order_id, "at": at, "actor": actor, "kind": kind, "text": text, "photo": photo, "photo_type": photo_type,
+    }  # fmt: skip
+    await conn.execute(queries.add_entry, values)
+
+
+async def _rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(query, values)).fetchall()
