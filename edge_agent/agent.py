@@ -21,8 +21,9 @@ from edge_agent.model import Event
 from edge_agent.outbox import Limits, Outbox
 from edge_agent.polled import PolledDevice
 from edge_agent.poller import BusPoller
-from edge_agent.settings import AgentSettings, Bus, MqttBroker
+from edge_agent.settings import AgentSettings, Bus, MqttBroker, Sparkplug
 from edge_agent.uplink.https import Destination, HttpsUplink
+from edge_agent.uplink.mqtt import SparkplugDestination, SparkplugUplink
 from edge_agent.uplink.wire import Catalogue
 
 log = structlog.get_logger()
@@ -51,7 +52,6 @@ class Agent:
         self.pollers: dict[str, BusPoller] = {}
         self.subscribers: dict[str, BrokerSubscriber] = {}
         site = self.commissioned.site
-        destination = self._destination()
         path = site.outbox.path or settings.data_dir / "outbox.sqlite3"
         for folder in (settings.data_dir, path.parent):
             folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,11 @@ class Agent:
             now_ms=self.clock.now_ms,
         )
         self.outbox.use_scales(self.catalogue().scales())
-        self.uplink = None if destination is None else self._uplink_to(destination)
+        try:
+            self.uplink = self._make_uplink()
+        except StartError:
+            self.outbox.close()
+            raise
         privacy_key = settings.privacy_key.get_secret_value() if settings.privacy_key else None
         try:
             self._privacy_key = load_key(privacy_key, settings.data_dir)
@@ -171,15 +175,22 @@ class Agent:
         if self.uplink is not None:
             self.uplink.catalogue_changed()
 
-    def _destination(self) -> Destination | None:
+    def _make_uplink(self) -> HttpsUplink | SparkplugUplink | None:
         cloud = self.commissioned.site.cloud
         if cloud is None:
             return None
-        return Destination(url=cloud.url, credential=self._credential(cloud.credential_file), ca_file=cloud.ca_file)
-
-    def _uplink_to(self, destination: Destination) -> HttpsUplink:
+        if cloud.uplink == "mqtt":
+            assert cloud.sparkplug is not None
+            return SparkplugUplink(
+                self._sparkplug_destination(cloud.sparkplug),
+                self.outbox,
+                catalogue=self.catalogue,
+                now_ms=self.clock.now_ms,
+            )
+        assert cloud.url is not None
+        credential = self._credential(cloud.credential_file)
         return HttpsUplink(
-            destination,
+            Destination(url=cloud.url, credential=credential, ca_file=cloud.ca_file),
             self.outbox,
             catalogue=self.catalogue,
             health=lambda: health.heartbeat(self),
@@ -187,6 +198,23 @@ class Agent:
             agent_version=VERSION,
             now_ms=self.clock.now_ms,
             set_clock=self.clock.confirm,
+        )
+
+    def _sparkplug_destination(self, broker: Sparkplug) -> SparkplugDestination:
+        try:
+            password = broker.password_file.read_text(encoding="utf-8").strip() if broker.password_file else None
+        except OSError as error:
+            raise StartError(f"{broker.password_file}: {error.strerror}: it must hold the broker's password") from error
+        return SparkplugDestination(
+            host=broker.host,
+            port=broker.port,
+            group=broker.group,
+            node=broker.node or self.commissioned.site.gateway,
+            primary_host=broker.primary_host,
+            username=broker.username,
+            password=password,
+            tls=broker.tls,
+            ca_file=broker.ca_file,
         )
 
     def _credential(self, file: Path | None) -> str:

@@ -49,13 +49,36 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Sparkplug(_Section):
+    """A broker that takes observations as Sparkplug B, for a host application that is not our cloud."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Port = 1883
+    group: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)]
+    node: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)] | None = None  # Default: the gateway's name.
+    primary_host: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)] | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None  # Relative to the site file.
+
+
 class Cloud(_Section):
     """Where observations go. Without this section the agent keeps everything in its outbox."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)]
+    uplink: Literal["https", "mqtt"] = "https"
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)] | None = None
     credential_file: Path | None = None  # Instead of EDGE_CREDENTIAL; relative to the site file.
     ca_file: Path | None = None  # A private certificate authority.
-    uplink: Literal["https", "mqtt"] = "https"
+    sparkplug: Sparkplug | None = None
+
+    @model_validator(mode="after")
+    def _uplink_has_an_address(self) -> Self:
+        if self.uplink == "https" and self.url is None:
+            raise ValueError("uplink https needs the cloud's address; add url: https://…")
+        if self.uplink == "mqtt" and self.sparkplug is None:
+            raise ValueError("uplink mqtt needs a broker; add sparkplug: {host: …, group: …}")
+        return self
 
 
 class Outbox(_Section):

@@ -82,6 +82,9 @@ class SparkplugUplink:
         """Announce everything anew before the next data."""
         self._rebirth_wanted = True
 
+    def clock_was_set(self) -> None:
+        """Nothing to forget: the broker tells no time."""
+
     async def run(self) -> NoReturn:
         """Stay connected until cancelled; then say goodbye."""
         self._outbox.release_all()
