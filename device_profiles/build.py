@@ -50,17 +50,25 @@ def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Fi
             for entry in file.identity
         ),
         events=tuple(
-            _modbus_event(entry, file, ("events", index), names, to) for index, entry in enumerate(file.events)
+            _modbus_event(entry, file, ("events", index), points, to) for index, entry in enumerate(file.events)
         ),
     )
 
 
 def _modbus_event(
-    entry: schema.ModbusEventFile, file: schema.ModbusFile, location: Location, names: set[str], to: Findings
+    entry: schema.ModbusEventFile,
+    file: schema.ModbusFile,
+    location: Location,
+    points: Sequence[model.ModbusPoint],
+    to: Findings,
 ) -> model.EventRule:
+    names = {point.name for point in points}
     for key, name in {**entry.fields, "sequence": entry.sequence}.items():
         if name not in names:
             to.add((*location, "fields", key), f"there is no point “{name}”", "name a point of this file")
+    rates = {point.rate for point in points if point.name in {entry.sequence, *entry.fields.values()}}
+    if len(rates) > 1:
+        to.add(location, "its points are read at different rates", "give all of them the same rate, such as rate: fast")
     return model.EventRule(
         kind=entry.kind,
         fields={str(key): name for key, name in entry.fields.items()},

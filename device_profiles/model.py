@@ -156,6 +156,11 @@ class Point:
         """Whether its value is a string: it goes into the catalogue, not into a frame."""
         return self.kind is PointKind.ATTRIBUTE
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value says who a person is: it leaves the agent only as a keyed hash, inside an event."""
+        return self.quantity == "credential"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModbusPoint(Point):

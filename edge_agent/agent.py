@@ -166,7 +166,15 @@ class Agent:
             assert isinstance(profile, ModbusProfile)
             now = self.clock.monotonic()
             devices.append(
-                PolledDevice(bus, config, profile, now=now, learned=self._learned, on_texts=self._catalogue_changed)
+                PolledDevice(
+                    bus,
+                    config,
+                    profile,
+                    now=now,
+                    learned=self._learned,
+                    on_texts=self._catalogue_changed,
+                    privacy_key=self._privacy_key,
+                )
             )
         return devices
 

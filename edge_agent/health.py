@@ -73,6 +73,7 @@ def report(agent: "Agent") -> dict[str, Any]:
             "answers": device.stats.answers,
             "failures": device.stats.failures,
             "invalid_values": device.stats.invalid_values,
+            "lost_badges": device.stats.lost_badges,
             "unreadable": device.unreadable(),
         }
         for poller in agent.pollers.values()

@@ -4,8 +4,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from device_profiles.model import ModbusProfile
+from edge_agent.drivers.modbus.badges import BadgeReader
 from edge_agent.drivers.modbus.codec import Value
 from edge_agent.drivers.modbus.device import (
     BILLING,
@@ -19,7 +21,7 @@ from edge_agent.drivers.modbus.device import (
 )
 from edge_agent.drivers.modbus.learned import LearnedKey, LearnedRanges
 from edge_agent.drivers.modbus.read_plan import Bisection, Block, Span
-from edge_agent.model import DeviceState, Quality
+from edge_agent.model import DeviceState, Event, Quality
 from edge_agent.schedule import Cycle, Patience
 from edge_agent.settings import Bus, ModbusDevice, default_timeout_s
 
@@ -49,6 +51,7 @@ class DeviceStats:
     failures: int = 0
     invalid_values: int = 0
     refused_ranges: int = 0
+    lost_badges: int = 0  # Shown between two reads; the sequence number told.
 
 
 class PolledDevice:
@@ -63,6 +66,7 @@ class PolledDevice:
         now: float,
         learned: LearnedRanges | None = None,
         on_texts: Callable[[], None] = lambda: None,
+        privacy_key: bytes = b"",
     ) -> None:
         self.config = config
         self.profile = profile
@@ -88,6 +92,8 @@ class PolledDevice:
             base_s=min(self.poll_s, BACKOFF_FIRST_S), offline_after_s=offline_after_s, last_answer_at=now
         )
         self._on_texts = on_texts
+        self.badges = [BadgeReader(config.name, rule, privacy_key) for rule in profile.events]
+        self._shown: list[dict[str, Any]] = []
         self._identity_values: dict[str, Value] = {}
         self._wanted = frozenset(name for point in self.points for name in point.factor_names)
         read = {point.name for point in self.points}
@@ -112,6 +118,7 @@ class PolledDevice:
             setattr(self.patience, name, getattr(old.patience, name))
         if self.key == old.key:
             self.texts, self.factors = old.texts, old.factors
+            self.badges = old.badges
             self.is_identified, self.identity_error = old.is_identified, old.identity_error
 
     def cycles(self, first_due: float, boundary: float) -> list[DeviceCycle]:
@@ -181,6 +188,8 @@ class PolledDevice:
             self.factors.update(factors_of(request, values, self._wanted))
         if self._identity:
             self._identify(request, values)
+        if self.badges:
+            self._look_for_badges(request, values)
         if len(request.published) < len(values):
             self._keep_texts(request, values)
             values = tuple(values[position] for position in request.published)
@@ -194,11 +203,26 @@ class PolledDevice:
             self._identity_values.update(seen)
             self.identity_error = mismatch(self.profile, self._identity_values)
 
+    def _look_for_badges(self, request: Request, values: Sequence[Value]) -> None:
+        if self.identity_error:
+            return
+        told = {point.name: value for point, value in zip(request.points, values, strict=True)}
+        self._shown += [shown for badge in self.badges if (shown := badge.seen(told)) is not None]
+        self.stats.lost_badges = sum(badge.lost_count for badge in self.badges)
+
+    def take_events(self, at_ms: int) -> list[Event]:
+        """Return the badges that the last answer has shown, once."""
+        shown, self._shown = self._shown, []
+        return [
+            Event(kind="door.access", device=self.config.name, at_ms=at_ms, received_at_ms=at_ms, data=data)
+            for data in shown
+        ]
+
     def _keep_texts(self, request: Request, values: Sequence[Value]) -> None:
         told = {
             point.name: value
             for point, value in zip(request.points, values, strict=True)
-            if point.is_text and isinstance(value, str)
+            if point.is_text and isinstance(value, str) and not point.is_secret
         }
         if any(self.texts.get(name) != value for name, value in told.items()):
             self.texts.update(told)

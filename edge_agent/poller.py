@@ -178,6 +178,9 @@ class BusPoller:
         device.bisection.answered(request.block)
         device.stats.answers += 1
         self._present(device, at_ms)
+        events = device.take_events(at_ms)
+        if events:
+            self._sink.append((), events)
         if decoded is not None and request.names:
             values, qualities = decoded
             if any(qualities):

@@ -81,6 +81,8 @@ def test_all_mistakes_are_told_at_once_with_line_and_remedy(tmp_path):
         ("identity: [{point: voltage, matches: '('}]\npoints:\n  - {name: voltage, address: 0, type: uint16}\n", "not a regular"),
         ("points:\n  - {name: co2_setpoint, address: 0, type: uint16, write: {range: [1, 9], step: 0}}\n", "greater than 0"),
         ("points:\n  - {name: co2_setpoint, address: 0, type: uint16, write: {range: [1, 9], release_value: 10}}\n", "outside the range"),
+        ("events: [{kind: door.access, sequence: badge_sequence, fields: {credential: credential}}]\npoints:\n  - {name: badge_sequence, address: 0, type: uint16}\n  - {name: credential, address: 1, type: hex, count: 4}\n", "read at different rates"),
+        ("events: [{kind: door.access, sequence: number}]\npoints:\n  - {name: badge_sequence, address: 0, type: uint16}\n", "there is no point “number”"),
         ("extends: eastron_sdm999\n", "cannot extend “eastron_sdm999”"),
         ("points:\n  - {name: voltage, address: 0, address: 1, type: uint16}\n", "stands twice"),
         ("points: [\n", "not valid YAML"),

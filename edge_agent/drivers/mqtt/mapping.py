@@ -134,7 +134,7 @@ class Route:
             point = reader.point
             raw = document if reader.pointer is None else _at(reader.pointer, document)
             if point.is_text:
-                if isinstance(raw, str):
+                if isinstance(raw, str) and not point.is_secret:
                     reading.attributes[point.name] = raw[:TEXT_LENGTH_MAX]
                 continue
             if is_old and point.is_cumulative:
