@@ -1,5 +1,6 @@
 """A person finds an alarm, understands it, and acts on it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,3 +64,42 @@ async def test_the_page_speaks_chinese(client, alarm_id):
     client.cookies.set("language", "zh")
     page = await client.get(f"/console/alarms/{alarm_id}?lang=zh", headers={"Accept-Language": "zh-CN"})
     assert page.status_code == 200
+
+
+async def test_an_alarm_becomes_a_work_order_that_someone_takes_and_finishes(client, alarm_id):
+    await sign_in(client, "facilities")
+    token = await csrf_token(client, f"/console/alarms/{alarm_id}")
+    answer = await client.post(f"/console/work-orders/from-alarm/{alarm_id}", data={"csrf_token": token})
+    order = answer.headers["location"]
+    for data in ({"action": "assign", "assignee": "wang"}, {"action": "start"}, {"action": "complete"}):
+        answer = await client.post(f"{order}/act", data=data | {"csrf_token": token})
+        assert answer.status_code == 303, answer.text
+    shown = await client.get(order)
+    assert "being watched" in shown.text
+    assert "Check cable" in shown.text
+    assert "meter-t301" in (await client.get("/console/work-orders")).text
+
+
+async def test_a_channel_and_a_route_are_set_up_by_page_and_the_secret_is_not_shown_again(client, park):
+    await sign_in(client, "facilities")
+    token = await csrf_token(client, "/console/notifications")
+    channel = {"csrf_token": token, "name": "hook", "address": "webhook+https://example.test/s3cret"}
+    assert (await client.post("/console/notifications/channels", data=channel)).status_code == 303
+    page = await client.get("/console/notifications")
+    assert "hook" in page.text
+    assert "s3cret" not in page.text
+    number = re.search(r'option value="(\d+)">hook', page.text)[1]
+    route = {"csrf_token": token, "channel_id": number, "after_minutes": "15"}
+    assert (await client.post("/console/notifications/routes", data=route)).status_code == 303
+    assert "15 minutes" in (await client.get("/console/notifications")).text
+    bad = channel | {"name": "x", "address": "pigeon://coop"}
+    refused = await client.post("/console/notifications/channels", data=bad)
+    assert refused.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "path", ["/console/alarm-figures?days=7", "/console/fault-rules", "/console/alarms?show=money"]
+)
+async def test_the_other_pages_open(client, alarm_id, path):
+    await sign_in(client, "facilities")
+    assert (await client.get(path)).status_code == 200

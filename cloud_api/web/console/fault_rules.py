@@ -1,0 +1,110 @@
+"""Fault rules per equipment: what each says now, what cannot be judged, and a rule tried on last month's data."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Response
+
+from cloud_api.alarms import detail
+from cloud_api.faults import live
+from cloud_api.faults.rules import RuleError
+from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import FacilitiesPage, StaffPage
+from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import ngettext
+
+router = APIRouter(prefix="/console/fault-rules")
+NAV = NavItem(group="system", order=60, label=N_("Fault rules"), href="/console/fault-rules", icon="info")
+_PARAMS_MAX = 20
+
+
+@router.get("")
+async def list_equipment(page: StaffPage) -> Response:
+    """List the equipment that rules judge, with how many speak and how many lack roles."""
+    rows = await live.applicability(page.conn)
+    found = sum(1 for row in rows for verdict in row["verdicts"].values() if verdict == "fault")
+    answer = (
+        ngettext("One fault is present.", "{count} faults are present.", found) if found else _("No fault is present.")
+    )
+    return page.render("console/fault_rules.html", rows=rows, answer=answer)
+
+
+@router.get("/{equipment_id}")
+async def show_equipment(
+    page: StaffPage,
+    equipment_id: int,
+    rule: Annotated[str, Query(max_length=20)] = "",
+    days: Annotated[int, Query(ge=1, le=31)] = 30,
+    params: Annotated[str, Query(max_length=500)] = "",
+) -> Response:
+    """Show an equipment's rules; with `rule`, what it would have found in the last days, also with other parameters."""
+    found = await live.bound_equipment(page.conn, equipment_id)
+    row = next((r for r in await live.applicability(page.conn) if r["equipment_id"] == equipment_id), None)
+    if not found:
+        raise NotFound
+    tried = None
+    if rule:
+        end = page.clock.now()
+        try:
+            tried = await detail.try_out(
+                page.conn,
+                equipment_id=equipment_id,
+                rule_id=rule,
+                params=parse_params(params),
+                start=end - timedelta(days=days),
+                end=end,
+            )
+        except RuleError as error:
+            raise Invalid(str(error)) from error
+    return page.render(
+        "console/fault_rule.html",
+        equipment=found[0],
+        rules=await live.rules_of(page.conn, found[0]),
+        verdicts=row["verdicts"] if row else {},
+        missing=row["missing"] if row else {},
+        tried=tried,
+        rule=rule,
+        days=days,
+        params=params,
+    )
+
+
+@router.post("/{equipment_id}/{rule}")
+async def set_rule(
+    page: FacilitiesPage,
+    equipment_id: int,
+    rule: str,
+    is_enabled: Annotated[bool, Form()],  # A form field.
+    params: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Switch a rule on or off for this equipment, or keep other parameters."""
+    try:
+        done = await live.set_rule(
+            page.conn,
+            equipment_id=equipment_id,
+            rule=rule,
+            is_enabled=is_enabled,
+            params=parse_params(params),
+            set_by=page.viewer.login,
+            set_at=page.clock.now(),
+        )
+    except RuleError as error:
+        raise Invalid(str(error)) from error
+    if not done:
+        raise NotFound
+    return page.redirect(f"/console/fault-rules/{equipment_id}", notice=_("Saved."))
+
+
+def parse_params(text: str) -> dict[str, str | float | bool]:
+    """Read 'sensor_tolerance=3 K; delay=20 min' as parameters."""
+    found: dict[str, str | float | bool] = {}
+    for part in filter(None, (p.strip() for p in text.split(";"))):
+        name, equals, value = part.partition("=")
+        if not equals or not value.strip():
+            raise Invalid(_("Write parameters as name=value; name=value."))
+        found[name.strip()] = value.strip()
+    if len(found) > _PARAMS_MAX:
+        raise Invalid(_("Too many parameters."))
+    return found

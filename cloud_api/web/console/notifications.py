@@ -1,0 +1,113 @@
+"""Notifications: channels, who is told of what, and what was delivered."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Response
+
+from cloud_api.alarms import routing
+from cloud_api.identity.model import Role
+from cloud_api.kit.errors import Invalid
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.notify import service
+from cloud_api.notify.channels import ChannelRefused
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import FacilitiesPage
+from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import ngettext
+
+router = APIRouter(prefix="/console/notifications")
+NAV = NavItem(
+    group="system",
+    order=70,
+    label=N_("Notifications"),
+    href="/console/notifications",
+    icon="info",
+    roles=frozenset({Role.FACILITIES, Role.MANAGER}),
+)
+
+
+@router.get("")
+async def show(page: FacilitiesPage) -> Response:
+    """Show channels, routes and the delivery log."""
+    channels = await service.list_channels(page.conn)
+    failing = sum(bool(c["last_error"]) for c in channels)
+    answer = ngettext("One channel fails.", "{count} channels fail.", failing) if failing else _("All channels work.")
+    return page.render(
+        "console/notifications.html",
+        channels=channels,
+        routes=await routing.routes(page.conn),
+        deliveries=await service.deliveries(page.conn),
+        answer=answer if channels else _("Nobody is told of alarms yet: add a channel and a route."),
+    )
+
+
+@router.post("/channels")
+async def add_channel(
+    page: FacilitiesPage,
+    name: Annotated[str, Form(min_length=1, max_length=100)],
+    address: Annotated[str, Form(min_length=1, max_length=1000)],
+    language: Annotated[str, Form(pattern="^(zh|en)$")] = "zh",
+    per_minute: Annotated[int, Form(ge=1, le=600)] = 20,
+) -> Response:
+    """Add a channel."""
+    try:
+        await service.add_channel(
+            page.conn,
+            organisation_id=page.viewer.organisation_id,
+            name=name,
+            address=address,
+            language=language,
+            per_minute=per_minute,
+        )
+    except ChannelRefused as error:
+        raise Invalid(str(error)) from error
+    return page.redirect("/console/notifications", notice=_("Saved."))
+
+
+@router.post("/channels/{channel_id}/test")
+async def test(page: FacilitiesPage, channel_id: int) -> Response:
+    """Send a test message."""
+    await service.send_test(page.conn, page.clock, channel_id)
+    return page.redirect("/console/notifications", notice=_("A test message is on its way; the log says how it went."))
+
+
+@router.post("/channels/{channel_id}/enabled")
+async def enable(
+    page: FacilitiesPage,
+    channel_id: int,
+    is_enabled: Annotated[bool, Form()],  # A form field.
+) -> Response:
+    """Switch a channel on or off."""
+    await service.enable_channel(page.conn, channel_id, is_enabled=is_enabled)
+    return page.redirect("/console/notifications", notice=_("Saved."))
+
+
+@router.post("/routes")
+async def add_route(
+    page: FacilitiesPage,
+    channel_id: Annotated[int, Form()],
+    severity_max: Annotated[int, Form(ge=1, le=4)] = 3,
+    rule_prefix: Annotated[str, Form(max_length=20)] = "",
+    after_minutes: Annotated[int, Form(ge=0, le=10080)] = 0,
+    quiet_from: Annotated[str, Form(pattern="^([0-9]|1[0-9]|2[0-3])?$")] = "",
+    quiet_to: Annotated[str, Form(pattern="^([0-9]|1[0-9]|2[0-3])?$")] = "",
+) -> Response:
+    """Add a route."""
+    await routing.add_route(
+        page.conn,
+        organisation_id=page.viewer.organisation_id,
+        channel_id=channel_id,
+        severity_max=severity_max,
+        rule_prefix=rule_prefix.strip(),
+        after_minutes=after_minutes,
+        quiet_from=int(quiet_from) if quiet_from else None,
+        quiet_to=int(quiet_to) if quiet_to else None,
+    )
+    return page.redirect("/console/notifications", notice=_("Saved."))
+
+
+@router.post("/routes/{route_id}/remove")
+async def remove_route(page: FacilitiesPage, route_id: int) -> Response:
+    """Remove a route."""
+    await routing.remove_route(page.conn, route_id)
+    return page.redirect("/console/notifications", notice=_("Removed."))
