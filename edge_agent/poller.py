@@ -113,12 +113,12 @@ class BusPoller:
         """Plan the first reads; a cycle that was planned `before` with the same period keeps its time."""
         now, boundary = self._clock.monotonic(), self._next_quarter()
         slowest = max((device.poll_s for device in self.devices), default=0.0)
-        starts = phases(len(self.devices), min(FIRST_READ_S_MAX, slowest))
+        starts = phases(len(self.devices), min(FIRST_READ_S_MAX, slowest), now)
         self._schedule = Schedule()
         self._cycles = [
             cycle
             for device, start in zip(self.devices, starts, strict=True)
-            for cycle in device.cycles(now + start, boundary)
+            for cycle in device.cycles(start, boundary)
         ]
         for cycle in self._cycles:
             old = before.get((cycle.device.config.name, cycle.group.name))

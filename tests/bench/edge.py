@@ -98,6 +98,7 @@ def measure_agent(*, devices: int, buses: int, poll_s: float, seconds: float) ->
         ]
         agent = subprocess.Popen(command, env=environment, stderr=(folder / "log").open("w"))
         stack.callback(end, agent)
+        wait_for(status)
         time.sleep(poll_s + 8)
         before, used, started = report(status), cpu_seconds(agent.pid), time.monotonic()
         time.sleep(seconds)
@@ -135,8 +136,8 @@ def write_site(folder: Path, ports: list[int], cloud: str, *, devices: int, buse
 
 
 def loopback(bus: int, servers: int) -> str:
-    """Another spelling of the same address for each bus of a server: a site file names an endpoint only once."""
-    return f"127.0.0.1{'.' * 0}" if bus < servers else f"localhost{'.' * (bus // servers)}"
+    """Another loopback address for each bus of a server: a site file names an endpoint only once."""
+    return f"127.0.0.{1 + bus // servers}"
 
 
 @contextlib.contextmanager
@@ -191,6 +192,16 @@ def measure_peer(seconds: float) -> dict[str, float] | None:
         measure = [python, str(peers / "tbgw_measure.py"), gateway, str(out), str(broker.port), str(seconds)]
         answer = subprocess.run(measure, check=True, capture_output=True, text=True, cwd=folder)
         return json.loads(answer.stdout.strip().splitlines()[-1])
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            report(port)
+            return
+        time.sleep(0.2)
+    raise SystemExit("the agent does not start")
 
 
 def report(port: int) -> dict:

@@ -1,4 +1,4 @@
-/* A fast Modbus TCP server for measurements: every unit id answers, each register holds its own address.
+/* A fast Modbus TCP server for measurements: every unit id answers on every loopback address, each register holds its own address.
    Build: cc -O2 modbus_server.c -o modbus_server $(pkg-config --cflags --libs libmodbus) */
 #include <modbus/modbus.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 int main(int argc, char **argv) {
-    modbus_t *context = modbus_new_tcp("127.0.0.1", argc > 1 ? atoi(argv[1]) : 1502);
+    modbus_t *context = modbus_new_tcp("0.0.0.0", argc > 1 ? atoi(argv[1]) : 1502);
     modbus_mapping_t *registers = modbus_mapping_new(2000, 2000, 10000, 10000);
     for (int i = 0; i < 10000; i++) registers->tab_registers[i] = registers->tab_input_registers[i] = i;
     int listener = modbus_tcp_listen(context, 128), poller = epoll_create1(0);

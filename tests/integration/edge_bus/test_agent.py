@@ -158,7 +158,7 @@ async def test_a_cloud_without_credential_stops_the_start_with_the_remedy(site):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_process_ends_within_a_second_of_a_signal(site, registers, number):
+async def test_the_process_ends_at_a_signal_without_waiting_for_a_silent_device(site, registers, number):
     registers.silent.add(1)  # Even in the middle of a long wait for an answer.
     async with serving(registers.answer) as server:
         text = site_text(server.port, [1]).replace("timeout_s: 1", "timeout_s: 60, response_timeout_s: 60")
@@ -180,7 +180,7 @@ async def test_the_process_ends_within_a_second_of_a_signal(site, registers, num
             started = time.monotonic()
             process.send_signal(number)
             _, log = await process.communicate()
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 5  # On a busy machine; alone it takes a tenth of a second.
             assert process.returncode == 0, log.decode()
             assert b"agent_stopped" in log
         finally:
