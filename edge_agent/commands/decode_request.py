@@ -24,6 +24,7 @@ from edge_agent.drivers.modbus.codec import (
     physical,
     read_raw,
 )
+from edge_agent.drivers.modbus.raw import mbus_text
 from edge_agent.model import Quality
 
 REGISTERS_MAX = 125
@@ -167,8 +168,9 @@ def _described(point: ModbusPoint, words: Sequence[int], value: Any, quality: Qu
         text = _value_text(point, words, value)
         if text == "null":
             quality = Quality.INVALID
-        elif value in point.states and not point.type.is_text:
-            state = f',"text":{json.dumps(point.states[value], ensure_ascii=False)}'
+        else:
+            word = mbus_text(value) if point.type is DataType.MBUS_UNIT else point.states.get(value)
+            state = f',"text":{json.dumps(word, ensure_ascii=False)}' if word else ""
     reason = f',"reason":{json.dumps(_reason(point, words), ensure_ascii=False)}' if text == "null" else ""
     return f'"value":{text},"quality":"{quality.name.lower()}"{state}{reason},"raw":"{hexadecimal}"'
 

@@ -112,6 +112,12 @@ def test_an_enumeration_gives_the_number_and_its_word():
     assert ask(type="uint16", enum="1=heat,2=cool", registers=[7])["quality"] == "invalid"
 
 
+def test_an_m_bus_unit_code_is_explained():
+    assert ask(type="mbus_unit", registers=[0x06])["text"] == "10^3 Wh"
+    assert ask(type="mbus_unit", registers=[0x13])["text"] == "10^-3 m³"
+    assert "text" not in ask(type="mbus_unit", registers=[0x7F])
+
+
 @pytest.mark.parametrize(
     ("type_", "sentinel", "sent"),
     [

@@ -46,5 +46,5 @@ class BadgeReader:
             "credential": hash_credential(str(said.get("credential") or ""), self._key),
             "sequence": number,
             "device_at_ms": None,
-            **({"lost_before": jump - 1} if jump > 1 else {}),
+            **({"missed": jump - 1} if jump > 1 else {}),
         }

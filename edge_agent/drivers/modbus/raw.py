@@ -192,6 +192,14 @@ def _pack_mantissa(point: ModbusPoint, raw: Fraction) -> bytes:
     return round(raw).to_bytes(2 * (point.count - 1), "big", signed=True) + exponent.to_bytes(2, "big", signed=True)
 
 
+def mbus_text(vif: int) -> str | None:
+    """Return what one count of an M-Bus unit code is worth, for people: `10^3 Wh`; None for an unknown code."""
+    for first, codes, source, exponent in _MBUS_UNITS:
+        if first <= vif & 0x7F < first + codes:
+            return f"10^{exponent + (vif & 0x7F) - first} {source}"
+    return None
+
+
 def mbus_worth(vif: int, unit: str) -> Fraction | None:
     """Return what one count is worth in `unit` by an M-Bus unit code (EN 13757-3); None for another quantity."""
     for first, codes, source, exponent in _MBUS_UNITS:

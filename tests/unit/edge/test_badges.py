@@ -31,7 +31,7 @@ def test_a_jump_is_one_badge_and_counted_losses():
     badges.seen({"badge_sequence": 7})
     event = badges.seen({"badge_sequence": 10, "credential": "98f421"})
     assert event is not None
-    assert (event["sequence"], event["lost_before"], badges.lost_count) == (10, 2, 2)
+    assert (event["sequence"], event["missed"], badges.lost_count) == (10, 2, 2)
 
 
 def test_the_number_starts_again_after_its_highest():
