@@ -3,6 +3,7 @@
 Energy is counted in whole millionths of a kWh (the ledger's finest step), so that every share adds up exactly.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,11 +112,14 @@ def apportion(
                 metered[run] += quantity
     residual = {run: main.get(run, 0) - metered.get(run, 0) - common.get(run, 0) for run in {*main, *metered, *common}}
     order = sorted(parties)
+    constant = None if "energy" in policy.common else _whole(_mix(policy, parties, order, weights, 0))
     for run, quantity in common.items():
-        for party, part in _shared(quantity, _mix(policy, parties, order, weights, run), order, owner):
+        mixed = _whole(_mix(policy, parties, order, weights, run)) if constant is None else constant
+        for party, part in _shared(quantity, mixed, order, owner):
             parties[party].common[run] += part
     for run, quantity in _loss_split(residual, main, policy):
-        for party, part in _shared(quantity, _loss_weights(policy, parties, order, weights, run), order, owner):
+        lost = _whole(_loss_weights(policy, parties, order, weights, run))
+        for party, part in _shared(quantity, lost, order, owner):
             parties[party].loss[run] += part
     for run, quantity in residual.items():
         parties[owner].loss[run] += quantity - sum(p.loss[run] for p in parties.values())
@@ -129,11 +133,17 @@ def apportion(
 
 
 def _shared(
-    quantity: int, weights: Sequence[Fraction], order: Sequence[PartyId], owner: PartyId
+    quantity: int, weights: Sequence[int], order: Sequence[PartyId], owner: PartyId
 ) -> list[tuple[PartyId, int]]:
     if not any(weights):
         return [(owner, quantity)]
     return list(zip(order, share_largest_remainder(quantity, weights), strict=True))
+
+
+def _whole(weights: Sequence[Fraction]) -> list[int]:
+    """Return the same weights as whole numbers: sharing by them is exact and needs no fractions."""
+    common = math.lcm(*(w.denominator for w in weights)) if weights else 1
+    return [int(w * common) for w in weights]
 
 
 def _mix(

@@ -175,7 +175,7 @@ async def load_inputs(
         policy=await find_policy(conn, site) if pins is None else pins.policy,
         runs=runs,
         parts=parts,
-        energy=await load_energy(conn, utility, parts, runs),
+        energy=await load_energy(conn, utility, parts, runs, gathered_runs(tariff, runs)),
         readings=await load_readings(conn, utility, parts),
         tenants={row["id"]: _tenant(row) for row in await rows(conn, queries.tenants, ids)},
         tenancies=tenancies,
@@ -209,6 +209,15 @@ def runs_by_day(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> li
     return found
 
 
+def gathered_runs(tariff: Tariff, runs: Sequence[Run]) -> list[int]:
+    """Return under which run each run's energy is counted: the day's first of its bucket, unless order matters."""
+    if rating.needs_order(tariff):
+        return list(range(len(runs)))
+    first: dict[tuple[date, str, str], int] = {}
+    zone = tariff.zone
+    return [first.setdefault((r.start.astimezone(zone).date(), r.version, r.bucket), i) for i, r in enumerate(runs)]
+
+
 def _too_long(meters: Sequence[MeterFacts], runs: Sequence[Run]) -> list[Issue]:
     """Name meters whose intervals would cross an edge of a price."""
     found = []
@@ -223,20 +232,17 @@ def _too_long(meters: Sequence[MeterFacts], runs: Sequence[Run]) -> list[Issue]:
 
 
 async def load_energy(
-    conn: AsyncConnection, utility: str, parts: Sequence[Part], runs: Sequence[Run]
+    conn: AsyncConnection, utility: str, parts: Sequence[Part], runs: Sequence[Run], gathered: Sequence[int]
 ) -> dict[int, PartEnergy]:
     """Return energy per part and run from the interval ledger, in one query."""
-    step = min((part.meter.interval_minutes for part in parts), default=15)
     values = {
         "part": [part.index for part in parts],
         "meter_id": [part.meter.id for part in parts],
         "starts_at": [part.period.start for part in parts],
         "ends_at": [part.period.end for part in parts],
         "quantity": QUANTITIES[utility],
-        "run": list(range(len(runs))),
+        "run": gathered,
         "run_start": [run.start for run in runs],
-        "run_end": [run.end for run in runs],
-        "step": step,
     }
     found: defaultdict[int, PartEnergy] = defaultdict(PartEnergy)
     for part, run, micro, estimated, count, missing in await plain_rows(conn, queries.energy_by_run, values):

@@ -103,13 +103,14 @@ async def energy_from_readings(
 
 def _sum(inputs: RunInputs, part: Part, computed: dict[RegisterId, list[Any]], ids: Iterable[RegisterId]) -> PartEnergy:
     starts = [run.start for run in inputs.runs]
+    gathered = loading.gathered_runs(inputs.tariff, inputs.runs)
     energy = PartEnergy()
     exact: defaultdict[int, Decimal] = defaultdict(Decimal)
     for interval in (i for register in ids for i in computed.get(register, ())):
         start = to_instant(interval.start_ms)
         if start not in part.period:
             continue
-        exact[bisect_right(starts, start) - 1] += interval.quantity
+        exact[gathered[bisect_right(starts, start) - 1]] += interval.quantity
         energy.count += 1
         energy.missing += interval.quality == Quality.MISSING
         if interval.quality == Quality.ESTIMATED:

@@ -19,6 +19,8 @@ def share_largest_remainder(total: int, weights: Sequence[int | Fraction | Decim
     go to the earlier position, so the caller orders by a stable key. A negative total is split by its absolute value.
     Raises ValueError when no weight is positive.
     """
+    if total >= 0 and all(type(w) is int and w >= 0 for w in weights) and any(weights):
+        return _share_whole(total, [int(w) for w in weights])
     exact_weights = [Fraction(w) for w in weights]
     whole = sum(exact_weights)
     if whole <= 0 or any(w < 0 for w in exact_weights):
@@ -28,6 +30,16 @@ def share_largest_remainder(total: int, weights: Sequence[int | Fraction | Decim
     exact = [total * w / whole for w in exact_weights]
     parts = [int(x) for x in exact]
     neediest = sorted(range(len(exact)), key=lambda i: exact[i] - parts[i], reverse=True)
+    for i in neediest[: total - sum(parts)]:
+        parts[i] += 1
+    return parts
+
+
+def _share_whole(total: int, weights: Sequence[int]) -> list[int]:
+    """Share by whole weights: the same result without fractions, for the many shares of a large site."""
+    whole = sum(weights)
+    parts = [total * w // whole for w in weights]
+    neediest = sorted(range(len(weights)), key=lambda i: total * weights[i] % whole, reverse=True)
     for i in neediest[: total - sum(parts)]:
         parts[i] += 1
     return parts
