@@ -69,3 +69,9 @@ def _show_errors_as_pages(app: FastAPI) -> None:
     for kind in (DomainError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _page_or(app.exception_handlers[kind]))
     app.add_exception_handler(errors.SignInNeeded, errors.to_sign_in)
+    # What nobody foresaw is logged by the server; a person still gets a page, a program a bare 500.
+    app.add_exception_handler(Exception, _page_or(_bare_error))
+
+
+async def _bare_error(_: Request, __: Exception) -> Response:
+    return Response("Internal Server Error", status_code=500, media_type="text/plain")

@@ -135,7 +135,7 @@ class Today:
     """Today's curve over the band of similar days, and the energy so far with its comparison."""
 
     slots: Sequence[Slot]
-    energy_kwh: float
+    energy_kwh: float | None  # None until the ledger has an interval of today.
     similar_energy_kwh: float | None  # Of similar days up to the same time of day, on average.
     similar_days: int
     is_working_day: bool

@@ -60,7 +60,7 @@ def compare(intervals: Sequence[Interval], now: datetime, zone: ZoneInfo) -> Tod
         )
     return Today(
         slots=curve,
-        energy_kwh=energy.get(today, 0.0),
+        energy_kwh=energy.get(today),
         similar_energy_kwh=sum(energy.get(day, 0.0) for day in days) / len(days) if days else None,
         similar_days=len(days),
         is_working_day=is_working_day(today),

@@ -54,3 +54,20 @@ class Month:
     high_kwh: Decimal | None
     weekday_mean_kwh: Decimal | None
     day_off_mean_kwh: Decimal | None
+    cost: Decimal | None = None  # Of the own meters so far, by billing's rules; the bill adds shared parts.
+    period_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # By code: Chinese, English.
+
+    @property
+    def cost_low(self) -> Decimal | None:
+        """Return the cost that the month is heading for at least, at the average price so far."""
+        return self._cost_at(self.low_kwh)
+
+    @property
+    def cost_high(self) -> Decimal | None:
+        """Return the same at most."""
+        return self._cost_at(self.high_kwh)
+
+    def _cost_at(self, energy_kwh: Decimal | None) -> Decimal | None:
+        if self.cost is None or energy_kwh is None or not self.energy_kwh:
+            return None
+        return self.cost * energy_kwh / self.energy_kwh

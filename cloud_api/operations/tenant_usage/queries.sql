@@ -37,3 +37,11 @@ SELECT t.id, t.name_zh, t.name_en,
   LEFT JOIN space s ON s.id = l.space_id
  WHERE t.id = %(tenant_id)s
  GROUP BY t.id;
+
+-- name: electricity_tariff
+-- The newest revision of the electricity tariff that tenants of the viewer's site pay, with the site's calendar region.
+SELECT t.content
+  FROM site s
+  JOIN site_tariff st ON st.site_id = s.id AND st.utility = 'electricity' AND st.payer = 'tenants'
+  JOIN tariff t ON t.organisation_id = s.organisation_id AND t.code = st.tariff_code
+ ORDER BY s.id, t.revision DESC LIMIT 1;

@@ -1,6 +1,7 @@
 """Rows of one tenant's usage."""
 
 from datetime import date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
@@ -35,3 +36,9 @@ async def tenant(conn: AsyncConnection, tenant_id: TenantId, today: date) -> Ten
     async with conn.cursor(row_factory=class_row(TenantFacts)) as cur:
         await cur.execute(queries.tenant, {"tenant_id": tenant_id, "today": today})
         return await cur.fetchone()
+
+
+async def electricity_tariff(conn: AsyncConnection) -> dict[str, Any] | None:
+    """Return the tariff that tenants of the viewer's site pay for electricity."""
+    row = await (await conn.execute(queries.electricity_tariff)).fetchone()
+    return row[0] if row else None

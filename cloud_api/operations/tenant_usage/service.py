@@ -1,6 +1,7 @@
 """What the viewer's own tenant uses. There is no function here that takes another tenant."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,8 @@ from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.operations.overview.model import PointNow
 from cloud_api.operations.tenant_usage import repository
 from cloud_api.operations.tenant_usage.model import Month, TenantFacts, UsedInterval
-from cloud_api.operations.tenant_usage.month import PeriodOf, days_of, month_so_far
+from cloud_api.operations.tenant_usage.month import days_of, month_so_far
+from cloud_api.operations.tenant_usage.pricing import PERIODS, load_pricing
 
 ONE_PERIOD = "all"
 
@@ -30,15 +32,19 @@ async def access_power(conn: AsyncConnection, viewer: TenantViewer, now: datetim
     return await repository.power_points(conn, viewer.tenant_id, now, now.astimezone(zone).date())
 
 
-async def access_month(
-    conn: AsyncConnection, viewer: TenantViewer, now: datetime, zone: ZoneInfo, period_of: PeriodOf | None = None
-) -> Month:
-    """Return the month so far; `period_of` names the time-of-use period of an instant."""
+async def access_month(conn: AsyncConnection, viewer: TenantViewer, now: datetime, zone: ZoneInfo) -> Month:
+    """Return the month so far, by time-of-use period and with its cost where the site has a tariff."""
     today = now.astimezone(zone).date()
-    first_before = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+    first = today.replace(day=1)
+    first_before = (first - timedelta(days=1)).replace(day=1)
     period = Period(local_days(first_before, today, zone).start, now)
     rows = await repository.intervals(conn, viewer.tenant_id, period, zone)
-    return month_so_far(days_of(rows, zone, now, period_of or _one_period), today)
+    pricing = await load_pricing(conn, period)
+    month = month_so_far(days_of(rows, zone, now, pricing.period_of if pricing else _one_period), today)
+    if pricing is None:
+        return month
+    cost = pricing.cost_of([row for row in rows if row.starts_at.astimezone(zone).date() >= first])
+    return replace(month, cost=cost, period_names={p: pricing.names.get(p, (p, p)) for p in PERIODS})
 
 
 async def access_day(conn: AsyncConnection, viewer: TenantViewer, day: date, zone: ZoneInfo) -> Sequence[UsedInterval]:

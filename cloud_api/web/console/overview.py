@@ -156,7 +156,7 @@ async def health(page: Page[StaffViewer], where: Site) -> dict[str, Any]:
 
 def _comparison(today: Today | None) -> tuple[str, str] | None:
     """Return today's energy against similar days: the share in per cent, and whether it is more or less."""
-    if today is None or not today.similar_energy_kwh:
+    if today is None or today.energy_kwh is None or not today.similar_energy_kwh:
         return None
     share = today.energy_kwh / today.similar_energy_kwh - 1
     return format_number(abs(share) * 100), "more" if share >= 0 else "less"

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from cloud_api.db.pool import transaction
 from cloud_api.db.request import clock_of, pool_of
-from cloud_api.kit.i18n import format_day, format_short_day
+from cloud_api.kit.i18n import format_day, format_money, format_number, format_short_day, in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.period import local_day, slots
 from cloud_api.operations.tenant_usage import service
@@ -36,7 +36,7 @@ async def home(page: PortalPage) -> Response:
         "portal/home.html",
         tenant=await service.access_tenant(page.conn, page.viewer, today),
         month=month,
-        change=_change(month),
+        answers=_answers(month),
         power=LiveValue(parts=power, now=now, factor=0.001),
         yesterday=today - timedelta(days=1),
         today=today,
@@ -59,7 +59,8 @@ async def days_chart(page: PortalPage) -> Response:
         CategoryChart(
             unit="kWh",
             categories=[format_short_day(day.day) for day in month.days],
-            series=[Series(name=_("Energy"), values=[float(day.energy_kwh) for day in month.days], style="bar")],
+            series=_by_period(month) or [_whole(month)],
+            stacked=True,
         )
     )
 
@@ -98,9 +99,39 @@ async def day_chart(page: PortalPage, day: date) -> Response:
     )
 
 
-def _change(month: Month) -> tuple[Decimal, str] | None:
-    """Return the share by which the month differs from the one before, and whether it is more or less."""
-    if not month.before_kwh:
-        return None
-    share = month.until_yesterday_kwh / month.before_kwh - 1
-    return abs(share), "more" if share >= 0 else "less"
+def _by_period(month: Month) -> list[Series]:
+    return [
+        Series(
+            name=in_language(zh, en),
+            values=[float(day.by_period.get(code, 0)) for day in month.days],
+            style="bar",
+            colour=f"tou-{code}",
+        )
+        for code, (zh, en) in month.period_names.items()
+        if any(code in day.by_period for day in month.days)
+    ]
+
+
+def _whole(month: Month) -> Series:
+    return Series(name=_("Energy"), values=[float(day.energy_kwh) for day in month.days], style="bar")
+
+
+def _answers(month: Month) -> list[str]:
+    """Say where the month is heading and how it compares."""
+    found = []
+    if month.cost_low is not None and month.cost_high is not None:
+        low, high = format_money(month.cost_low), format_money(month.cost_high)
+        found.append(_("heading for {low} to {high}", low=low, high=high))
+    if month.cost is not None:
+        found.append(_("{energy} kWh so far", energy=format_number(month.energy_kwh)))
+    elif month.low_kwh is not None and month.high_kwh is not None:
+        low, high = format_number(month.low_kwh), format_number(month.high_kwh)
+        found.append(_("heading for {low}–{high} kWh", low=low, high=high))
+    if month.before_kwh:
+        share = month.until_yesterday_kwh / month.before_kwh - 1
+        percent = f"{format_number(abs(share) * 100)} %"
+        if share >= 0:
+            found.append(_("{share} more than last month until yesterday", share=percent))
+        else:
+            found.append(_("{share} less than last month until yesterday", share=percent))
+    return found
