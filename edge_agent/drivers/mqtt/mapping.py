@@ -50,6 +50,7 @@ class Reading:
     sequence: str | None = None  # The device's own number of this message: a repeat is a duplicate.
     attributes: dict[str, str] = field(default_factory=dict)  # Texts, for the catalogue.
     problems: list[str] = field(default_factory=list)  # Names of counters.
+    wants_rebirth: bool = False  # A Sparkplug node must announce itself before it can be understood.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,7 +119,7 @@ class Route:
             number = _at(self.sequence, document)
             if isinstance(number, (str, int, Decimal)):
                 reading.sequence = payloads.text_of(number)[:TEXT_LENGTH_MAX]
-        self._read_points(document, when, arrival, reading)
+        self.read_points(document, when, arrival, reading)
         if not arrival.is_retained:  # A retained badge was shown long ago, and counted then.
             self._read_events(document, when, arrival, reading)
         return reading
@@ -127,7 +128,8 @@ class Route:
         value = None if self.time is None else _at(self.time, document)
         return None if value is _MISSING else value
 
-    def _read_points(self, document: Any, when: Moment, arrival: Arrival, reading: Reading) -> None:
+    def read_points(self, document: Any, when: Moment, arrival: Arrival, reading: Reading) -> None:
+        """Add the values of a document to a reading."""
         is_old = arrival.is_retained and (self.time is None or when.problem is not None)
         found: dict[bool, list[tuple[str, Value]]] = {False: [], True: []}
         for reader in self.points:

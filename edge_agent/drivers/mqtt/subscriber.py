@@ -21,6 +21,7 @@ from device_profiles.model import MqttProfile
 from edge_agent.drivers.mqtt.mapping import Arrival, Reading, Route, routes_of
 from edge_agent.drivers.mqtt.payload import PAYLOAD_BYTES_MAX
 from edge_agent.drivers.mqtt.repeats import Repeats
+from edge_agent.drivers.mqtt.sparkplug import NAMESPACE, SparkplugRoute
 from edge_agent.drivers.mqtt.topics import is_filter, matches
 from edge_agent.drivers.mqtt.watch import Watched
 from edge_agent.model import DeviceState, Event, Frame
@@ -36,6 +37,7 @@ ACKNOWLEDGE_DELAY_S = 0.1  # Gather a few messages per commit ...
 ACKNOWLEDGE_AT = 10  # ... but stay below what a broker keeps in flight (mosquitto: 20).
 SUBSCRIPTIONS_PER_PACKET = 100
 REPEATS_MAX = 10_000
+REBIRTH_AGAIN_S = 5.0
 
 
 class Sink(Protocol):
@@ -81,7 +83,9 @@ class BrokerSubscriber:
         self._uptime_s = uptime_s
         self._connected_at_s = uptime_s()
         self._exact: dict[str, list[Route]] = {}
-        self._filters: list[Route] = []
+        self._filters: list[tuple[str, Route | SparkplugRoute]] = []
+        self._sources: list[SparkplugRoute] = []
+        self._rebirth_asked_at_s: dict[str, float] = {}
         self._watched: dict[str, Watched] = {}
         self._repeats: dict[tuple[str, str], Repeats] = {}
         self._qos: dict[str, int] = {}
@@ -98,11 +102,17 @@ class BrokerSubscriber:
         disabled = frozenset(name for name, override in device.points.items() if not override.enabled)
         parameters = {"base": device.topic, "name": device.name, **device.parameters}
         for route in routes_of(device.name, profile, parameters, zone=zone, key=key, disabled=disabled):
-            if is_filter(route.topic):
-                self._filters.append(route)
+            if route.topic.startswith(NAMESPACE):
+                source = SparkplugRoute(route)
+                self._sources.append(source)
+                self._filters += [(source.topic, source), (source.node_topic, source)]
+                self._qos |= {source.topic: 0, source.node_topic: 0}
+            elif is_filter(route.topic):
+                self._filters.append((route.topic, route))
+                self._qos[route.topic] = route.qos
             else:
                 self._exact.setdefault(route.topic, []).append(route)
-            self._qos[route.topic] = max(route.qos, self._qos.get(route.topic, 0))
+                self._qos[route.topic] = max(route.qos, self._qos.get(route.topic, 0))
         self._watched[device.name] = Watched(
             name=device.name,
             points=tuple(p.name for p in profile.points if not p.is_text and p.name not in disabled),
@@ -196,6 +206,10 @@ class BrokerSubscriber:
         wanted = sorted(self._qos.items())
         for start in range(0, len(wanted), SUBSCRIPTIONS_PER_PACKET):
             client.subscribe(wanted[start : start + SUBSCRIPTIONS_PER_PACKET])
+        with self._guard:
+            self._rebirth_asked_at_s.clear()
+            for source in self._sources:  # Births are not retained: ask for one.
+                self._ask_for_birth(source)
         log.info("broker_connected", broker=self._broker.name, subscriptions=len(wanted))
 
     def _drop_old_subscriptions(self, client: mqtt.Client) -> None:
@@ -242,13 +256,27 @@ class BrokerSubscriber:
             received_at_ms=self._now_ms(),
             is_retained=message.retain,
         )
-        routes = self._exact.get(message.topic) or [r for r in self._filters if matches(r.topic, message.topic)]
+        routes = self._exact.get(message.topic) or [
+            route for pattern, route in self._filters if matches(pattern, message.topic)
+        ]
         if not routes:
             self.counters["unknown_topic"] += 1
         for route in routes:
-            self._hand_over(route, route.read(arrival), arrival, is_resent=message.dup)
+            reading = route.read(arrival)
+            if reading.wants_rebirth and isinstance(route, SparkplugRoute):
+                self._ask_for_birth(route)
+            self._hand_over(route, reading, arrival, is_resent=message.dup)
 
-    def _hand_over(self, route: Route, reading: Reading, arrival: Arrival, *, is_resent: bool) -> None:
+    def _ask_for_birth(self, source: SparkplugRoute) -> None:
+        """Ask each node at most every few seconds, however many of its messages cannot be understood."""
+        now = self._uptime_s()
+        if now - self._rebirth_asked_at_s.get(source.rebirth_topic, float("-inf")) < REBIRTH_AGAIN_S:
+            return
+        self._rebirth_asked_at_s[source.rebirth_topic] = now
+        self.counters["rebirths_asked"] += 1
+        self._client.publish(*source.rebirth(self._now_ms()), qos=0)
+
+    def _hand_over(self, route: Route | SparkplugRoute, reading: Reading, arrival: Arrival, *, is_resent: bool) -> None:
         device = self._watched[route.device]
         for problem in reading.problems:
             self.counters[problem] += 1
@@ -268,7 +296,7 @@ class BrokerSubscriber:
         if reading.frames or reading.events or changes:
             self._sink.append(reading.frames, [*changes, *reading.events], cursors=cursors)
 
-    def _repeats_of(self, route: Route, topic: str) -> tuple[str, Repeats]:
+    def _repeats_of(self, route: Route | SparkplugRoute, topic: str) -> tuple[str, Repeats]:
         name = f"mqtt/{self._broker.name}/{route.device}/{topic}"
         repeats = self._repeats.get((route.device, topic))
         if repeats is None:
