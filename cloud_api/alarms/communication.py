@@ -22,8 +22,8 @@ EVALUATION_PERIOD = timedelta(seconds=1)
 GATEWAY_TIMEOUT = timedelta(seconds=30)
 # After the evaluator itself was away, a gateway gets this long to be heard before its silence counts.
 START_GRACE = timedelta(seconds=15)
-# More than this waits in an outbox only after an interruption.
-BACKLOG_ROWS = 2_000
+# What has waited in an outbox for so long waits because of an interruption.
+CATCHING_UP_AFTER = timedelta(minutes=1)
 STALE_AT_LEAST = timedelta(minutes=5)
 DEVICES_OF_A_BUS_MIN = 2
 
@@ -40,7 +40,7 @@ class GatewayFacts:
     site_id: int
     name: str
     last_seen_at: datetime | None
-    backlog_count: int
+    waiting_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,8 @@ def stale_verdict(facts: DeviceFacts, gateway: GatewayFacts, *, gateway_is_lost:
     """
     if facts.poll_s is None or facts.observed_at is None:
         return None
-    if gateway_is_lost or gateway.backlog_count > BACKLOG_ROWS or facts.state == "offline":
+    is_catching_up = gateway.waiting_since is not None and now - gateway.waiting_since > CATCHING_UP_AFTER
+    if gateway_is_lost or is_catching_up or facts.state == "offline":
         return Verdict.NO_EVAL, now
     stale_at = facts.observed_at + max(timedelta(seconds=3 * facts.poll_s), STALE_AT_LEAST)
     return (Verdict.FAULT, stale_at) if now >= stale_at else (Verdict.OK, facts.observed_at)

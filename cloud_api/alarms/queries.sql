@@ -1,8 +1,8 @@
 -- name: gateway_facts
 -- Enabled gateways, what was heard of them and whether they still send what they had stored.
 SELECT id, organisation_id, site_id, name, last_seen_at,
-       CASE WHEN jsonb_typeof(health #> '{outbox,rows}') = 'number' THEN (health #>> '{outbox,rows}')::numeric::bigint
-            ELSE 0 END AS backlog_count
+       CASE WHEN jsonb_typeof(health #> '{outbox,oldest_stored_at_ms}') = 'number'
+            THEN to_timestamp((health #>> '{outbox,oldest_stored_at_ms}')::float8 / 1000) END AS waiting_since
   FROM gateway WHERE is_enabled;
 
 -- name: device_facts

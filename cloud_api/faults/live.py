@@ -1,8 +1,8 @@
 """Live evaluation: the evaluator of each equipment follows the stored data, tick by tick, in event time.
 
-A gateway delivers its observations in order, so everything up to the newest one received is complete: the evaluator
-goes that far and no further. While a gateway is away nothing is judged; when it comes back, its backlog is judged as if
-it had been there all along.
+A gateway says with each heartbeat what still waits in its outbox: the evaluator goes as far as the data are complete
+and no further. While a gateway is away nothing is judged; when it comes back, its backlog is judged as if it had been
+there all along, however it travelled.
 """
 
 import hashlib
@@ -273,6 +273,9 @@ def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
         if row["observed_at"] is not None:
             gateway = row["gateway_id"]
             newest[gateway] = max(newest.get(gateway, row["observed_at"]), row["observed_at"])
+    for row in rows:
+        if row["complete_until"] is not None and row["gateway_id"] in newest:
+            newest[row["gateway_id"]] = min(newest[row["gateway_id"]], row["complete_until"])
     return Equipment(
         id=head["equipment_id"],
         organisation_id=head["organisation_id"],

@@ -1,12 +1,16 @@
 -- name: bound_points
--- Equipment with its roles, the points that play them, and how far their gateway's data have come.
+-- Equipment with its roles, the points that play them, and how far their gateway's data are complete: live data travel
+-- beside a backlog, so nothing after the oldest observation that still waits in the outbox counts as complete.
 SELECT e.id AS equipment_id, e.organisation_id, e.site_id, e.code, e.name_zh, e.name_en, e.brick_class, e.attributes,
-       s.time_zone, b.role, b.point_id, p.unit, l.observed_at, d.gateway_id
+       s.time_zone, b.role, b.point_id, p.unit, l.observed_at, d.gateway_id,
+       least(g.last_seen_at, CASE WHEN jsonb_typeof(g.health #> '{outbox,oldest_stored_at_ms}') = 'number'
+             THEN to_timestamp((g.health #>> '{outbox,oldest_stored_at_ms}')::float8 / 1000) END) AS complete_until
   FROM equipment e
   JOIN site s ON s.id = e.site_id
   JOIN equipment_point b ON b.equipment_id = e.id
   JOIN point p ON p.id = b.point_id AND p.retired_at IS NULL
   JOIN device d ON d.id = p.device_id
+  JOIN gateway g ON g.id = d.gateway_id
   LEFT JOIN latest_value l ON l.point_id = p.id
  WHERE %(equipment_id)s::bigint IS NULL OR e.id = %(equipment_id)s
  ORDER BY e.id, b.role;

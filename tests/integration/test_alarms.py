@@ -55,6 +55,11 @@ async def heard(conn, now):
     await conn.execute("UPDATE gateway SET last_seen_at = %s", (now,))
 
 
+async def outbox_waits_since(conn, instant, *, heard_at):
+    health = json.dumps({"outbox": {"oldest_stored_at_ms": int(instant.timestamp() * 1000)}})
+    await conn.execute("UPDATE gateway SET health = %s, last_seen_at = %s", (health, heard_at))
+
+
 async def say(conn, device, state, since):
     await conn.execute("UPDATE device SET state = %s, state_since = %s WHERE id = %s", (state, since, device))
 
@@ -180,10 +185,10 @@ async def test_a_device_whose_data_stop_arriving_is_stale_although_its_gateway_l
     await heard(conn, at(299))
     await turn(conn, at(299))
     assert await service.open_alarms(conn) == []
-    await conn.execute('UPDATE gateway SET health = \'{"outbox": {"rows": 12000}}\', last_seen_at = %s', (at(310),))
+    await outbox_waits_since(conn, at(100), heard_at=at(310))
     await turn(conn, at(310))
     assert await service.open_alarms(conn) == []  # The gateway still sends what it had stored.
-    await conn.execute('UPDATE gateway SET health = \'{"outbox": {"rows": 3}}\', last_seen_at = %s', (at(320),))
+    await outbox_waits_since(conn, at(319), heard_at=at(320))
     await turn(conn, at(320))
     await turn(conn, at(322))
     assert [a.rule for a in await service.open_alarms(conn)] == ["device_stale"]

@@ -1,5 +1,6 @@
 """Live evaluation follows the stored data and opens alarms; a restart, or a backlog, changes nothing."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -126,3 +127,21 @@ async def test_what_cannot_be_judged_is_listed_with_the_missing_roles(conn, air_
     [row] = await live.applicability(conn)
     assert {"dsp", "dsp_sp", "sf_speed"} <= set(row["missing"]["AHU-0001"])
     assert row["verdicts"]["AHU-0028"] == "ok"
+
+
+async def test_live_data_beside_a_backlog_are_not_judged_before_the_backlog_is_there(conn, air_handler):
+    _, points = air_handler
+    await observe(conn, points, range(10), mat=15.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=10))
+    await observe(conn, points, range(50, 60), mat=30.0)  # Live data after an outage; the outbox still holds the rest.
+    waiting = int((T0 + timedelta(minutes=10)).timestamp() * 1000)
+    health = json.dumps({"outbox": {"oldest_stored_at_ms": waiting}})
+    await conn.execute("UPDATE gateway SET health = %s, last_seen_at = %s", (health, T0 + timedelta(minutes=60)))
+    await evaluate_faults(conn, T0 + timedelta(minutes=60))
+    assert await history(conn) == []
+    await observe(conn, points, range(10, 50), mat=30.0)
+    await observe(conn, points, [60], mat=30.0)
+    await conn.execute("UPDATE gateway SET health = '{}', last_seen_at = %s", (T0 + timedelta(minutes=61),))
+    await evaluate_faults(conn, T0 + timedelta(minutes=61))
+    opened = [at for rule, kind, at in await history(conn) if (rule, kind) == ("AHU-0028", "opened")]
+    assert opened == [T0 + timedelta(minutes=25)]
