@@ -1,0 +1,63 @@
+"""The worklist of doubtful intervals: accept, edit, estimate."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Response
+
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.metering import worklist
+from cloud_api.metering.corrections import Author
+from cloud_api.web.shared.forms import decimal
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import FacilitiesPage, StaffPage
+from cloud_api.web.shared.templates import gettext as _
+
+router = APIRouter(prefix="/console/worklist")
+NAV = NavItem(group="energy", order=30, label=N_("Worklist"), href="/console/worklist", icon="dot")
+PER_PAGE = 50
+
+
+@router.get("")
+async def entries(
+    page: StaffPage,
+    state: Annotated[Literal["open", "accepted", "edited", "estimated"], Query()] = "open",
+    number: Annotated[int, Query(alias="page", ge=1, le=10_000)] = 1,
+) -> Response:
+    """List what the checks found, the oldest first."""
+    counts = await worklist.counts(page.conn)
+    found = await worklist.entries(page.conn, state=state, limit=PER_PAGE, offset=(number - 1) * PER_PAGE)
+    pages = max(1, -(-counts.get(state, 0) // PER_PAGE))
+    return page.render(
+        "console/worklist.html",
+        fragment="entries",
+        entries=found,
+        counts=counts,
+        state=state,
+        number=number,
+        pages=pages,
+    )
+
+
+@router.post("/{finding_id}")
+async def settle(
+    page: FacilitiesPage,
+    finding_id: int,
+    action: Annotated[Literal["accept", "edit", "estimate", "reopen"], Form()],
+    reason: Annotated[str, Form(max_length=500)],
+    total: Annotated[str, Form(max_length=60)] = "",
+) -> Response:
+    """Deal with one finding."""
+    author = Author(viewer=page.viewer, clock=page.clock, reason=reason)
+    if action == "accept":
+        await worklist.accept(page.conn, author, finding_id)
+        notice = _("Accepted.")
+    elif action == "reopen":
+        await worklist.reopen(page.conn, author, finding_id)
+        notice = _("Back on the list.")
+    elif action == "edit":
+        await worklist.edit(page.conn, author, finding_id, total=decimal("total", total))
+        notice = _("Edited; the ledger follows within seconds.")
+    else:
+        method = await worklist.re_estimate(page.conn, author, finding_id)
+        notice = _("Estimated after like days.") if method == "profile" else _("Estimated evenly.")
+    return page.redirect("/console/worklist", notice=notice)

@@ -1,0 +1,44 @@
+"""What people type into forms, read in their terms: local times, decimals with comma or point."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
+
+from cloud_api.kit.errors import Invalid
+
+
+def local_instant(name: str, text: str, zone: ZoneInfo) -> datetime:
+    """Return the instant of a date-and-time field, which speaks the site's local time."""
+    try:
+        return datetime.fromisoformat(text.strip()).replace(tzinfo=zone).astimezone(UTC)
+    except ValueError as error:
+        raise Invalid(f"{name}: {text!r:.40} is not a date and time; write 2026-03-10T12:00") from error
+
+
+def decimal(name: str, text: str) -> Decimal:
+    """Return an exact number; thousands may be parted by spaces, decimals by a point or a comma."""
+    clean = text.strip().replace(" ", "").replace("\u00a0", "")
+    if clean.count(",") == 1 and "." not in clean:
+        clean = clean.replace(",", ".")
+    try:
+        value = Decimal(clean)
+    except InvalidOperation as error:
+        raise Invalid(f"{name}: {text!r:.40} is not a number") from error
+    if not value.is_finite():
+        raise Invalid(f"{name}: {text!r:.40} is not a number")
+    return value
+
+
+def optional_decimal(name: str, text: str) -> Decimal | None:
+    """Return a number, or None for an empty field."""
+    return decimal(name, text) if text.strip() else None
+
+
+def local_date(name: str, text: str, otherwise: date) -> date:
+    """Return the day of a date field; `otherwise` when it is empty."""
+    if not text.strip():
+        return otherwise
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError as error:
+        raise Invalid(f"{name}: {text!r:.40} is not a date; write 2026-03-10") from error
