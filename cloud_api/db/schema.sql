@@ -315,6 +315,11 @@ CREATE TABLE app.alarm (
     CONSTRAINT alarm_verdict_check CHECK ((verdict = ANY (ARRAY['fault'::text, 'ok'::text, 'no_eval'::text])))
 );
 
+CREATE TABLE app.alarm_dispatch (
+    journal_id bigint NOT NULL,
+    organisation_id bigint NOT NULL
+);
+
 ALTER TABLE app.alarm ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.alarm_id_seq
     START WITH 1
@@ -1000,6 +1005,26 @@ ALTER TABLE app.login_attempt ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.maintenance_window (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    equipment_id bigint NOT NULL,
+    period tstzrange NOT NULL,
+    reason text NOT NULL,
+    created_by text NOT NULL,
+    CONSTRAINT maintenance_window_period_check CHECK (((NOT isempty(period)) AND (upper(period) IS NOT NULL))),
+    CONSTRAINT maintenance_window_reason_check CHECK ((reason <> ''::text))
+);
+
+ALTER TABLE app.maintenance_window ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.maintenance_window_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.meter (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -1034,6 +1059,147 @@ CREATE TABLE app.meter_term (
     factor numeric DEFAULT 1 NOT NULL,
     CONSTRAINT meter_term_check CHECK ((meter_id <> input_meter_id)),
     CONSTRAINT meter_term_factor_check CHECK ((factor <> (0)::numeric))
+);
+
+CREATE TABLE app.notification (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    topic text NOT NULL,
+    transition text NOT NULL,
+    channel_id bigint CONSTRAINT notification_channel_id_not_null1 NOT NULL,
+    fallback_channel_id bigint,
+    group_key text NOT NULL,
+    severity smallint NOT NULL,
+    text_zh text NOT NULL,
+    text_en text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    repeat_minutes integer,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    message_key text,
+    attempts smallint DEFAULT 0 NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT notification_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sending'::text, 'sent'::text, 'cancelled'::text, 'failed'::text])))
+);
+
+CREATE TABLE app.notification_channel (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    name text NOT NULL,
+    address text NOT NULL,
+    language text DEFAULT 'zh'::text NOT NULL,
+    per_minute smallint DEFAULT 20 NOT NULL,
+    sends_recovery boolean DEFAULT true NOT NULL,
+    is_enabled boolean DEFAULT true NOT NULL,
+    tokens double precision DEFAULT 0 NOT NULL,
+    tokens_at timestamp with time zone,
+    last_sent_at timestamp with time zone,
+    last_error text DEFAULT ''::text NOT NULL,
+    CONSTRAINT notification_channel_language_check CHECK ((language = ANY (ARRAY['zh'::text, 'en'::text]))),
+    CONSTRAINT notification_channel_per_minute_check CHECK (((per_minute >= 1) AND (per_minute <= 600)))
+);
+
+ALTER TABLE app.notification_channel ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notification_channel_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.notification_delivery (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    channel_id bigint NOT NULL,
+    message_key text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    notification_count integer NOT NULL,
+    title text NOT NULL,
+    outcome text NOT NULL,
+    detail text DEFAULT ''::text NOT NULL,
+    CONSTRAINT notification_delivery_outcome_check CHECK ((outcome = ANY (ARRAY['started'::text, 'sent'::text, 'failed'::text])))
+);
+
+ALTER TABLE app.notification_delivery ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notification_delivery_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE app.notification ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notification_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.notification_rota (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    name text NOT NULL
+);
+
+ALTER TABLE app.notification_rota ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notification_rota_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.notification_route (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint,
+    rule_prefix text DEFAULT ''::text NOT NULL,
+    severity_max smallint DEFAULT 3 NOT NULL,
+    channel_id bigint,
+    rota_id bigint,
+    after_minutes integer DEFAULT 0 NOT NULL,
+    quiet_from smallint,
+    quiet_to smallint,
+    repeat_minutes integer DEFAULT 240 NOT NULL,
+    fallback_channel_id bigint,
+    CONSTRAINT notification_route_after_minutes_check CHECK (((after_minutes >= 0) AND (after_minutes <= 10080))),
+    CONSTRAINT notification_route_check CHECK ((num_nonnulls(channel_id, rota_id) = 1)),
+    CONSTRAINT notification_route_quiet_from_check CHECK (((quiet_from >= 0) AND (quiet_from <= 23))),
+    CONSTRAINT notification_route_quiet_to_check CHECK (((quiet_to >= 0) AND (quiet_to <= 23))),
+    CONSTRAINT notification_route_repeat_minutes_check CHECK (((repeat_minutes >= 5) AND (repeat_minutes <= 10080))),
+    CONSTRAINT notification_route_severity_max_check CHECK (((severity_max >= 1) AND (severity_max <= 4)))
+);
+
+ALTER TABLE app.notification_route ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notification_route_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.notification_shift (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    rota_id bigint NOT NULL,
+    channel_id bigint NOT NULL,
+    period tstzrange NOT NULL,
+    CONSTRAINT notification_shift_period_check CHECK ((NOT isempty(period)))
+);
+
+ALTER TABLE app.notification_shift ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notification_shift_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE app.observation (
@@ -1120,6 +1286,29 @@ ALTER TABLE app.point ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.preventive_plan (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    equipment_id bigint NOT NULL,
+    title_zh text NOT NULL,
+    title_en text NOT NULL,
+    every_days integer NOT NULL,
+    next_on date NOT NULL,
+    window_hours numeric DEFAULT 4 NOT NULL,
+    is_enabled boolean DEFAULT true NOT NULL,
+    CONSTRAINT preventive_plan_every_days_check CHECK (((every_days >= 1) AND (every_days <= 3650))),
+    CONSTRAINT preventive_plan_window_hours_check CHECK (((window_hours >= (0)::numeric) AND (window_hours <= (240)::numeric)))
+);
+
+ALTER TABLE app.preventive_plan ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.preventive_plan_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.reading (
     register_id bigint NOT NULL,
     taken_at timestamp with time zone NOT NULL,
@@ -1166,6 +1355,25 @@ CREATE TABLE app.reading_import (
 
 ALTER TABLE app.reading_import ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.reading_import_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.reading_upload (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    file_name text NOT NULL,
+    default_meter text DEFAULT ''::text NOT NULL,
+    content bytea NOT NULL,
+    actor text NOT NULL,
+    uploaded_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE app.reading_upload ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.reading_upload_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1413,6 +1621,96 @@ ALTER TABLE app.vee_finding ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.work_order (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    tenant_id bigint,
+    space_id bigint,
+    equipment_id bigint,
+    alarm_id bigint,
+    kind text DEFAULT 'corrective'::text NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    priority smallint DEFAULT 3 NOT NULL,
+    title_zh text NOT NULL,
+    title_en text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    assignee text,
+    due_at timestamp with time zone,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    done_at timestamp with time zone,
+    confirm_at timestamp with time zone,
+    closed_at timestamp with time zone,
+    reopened_count integer DEFAULT 0 NOT NULL,
+    kwh_per_day_before numeric,
+    CONSTRAINT work_order_check CHECK (((state <> ALL (ARRAY['assigned'::text, 'in_progress'::text])) OR (assignee IS NOT NULL))),
+    CONSTRAINT work_order_kind_check CHECK ((kind = ANY (ARRAY['corrective'::text, 'preventive'::text, 'request'::text]))),
+    CONSTRAINT work_order_priority_check CHECK (((priority >= 1) AND (priority <= 4))),
+    CONSTRAINT work_order_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'open'::text, 'assigned'::text, 'in_progress'::text, 'done'::text, 'confirmed'::text, 'rejected'::text])))
+);
+
+CREATE TABLE app.work_order_entry (
+    id bigint NOT NULL,
+    work_order_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    kind text NOT NULL,
+    text text DEFAULT ''::text NOT NULL,
+    photo bytea,
+    photo_type text,
+    CONSTRAINT work_order_entry_kind_check CHECK ((kind = ANY (ARRAY['state'::text, 'comment'::text, 'photo'::text]))),
+    CONSTRAINT work_order_entry_photo_check CHECK ((length(photo) <= 5000000)),
+    CONSTRAINT work_order_entry_photo_type_check CHECK ((photo_type = ANY (ARRAY['image/jpeg'::text, 'image/png'::text, 'image/webp'::text])))
+);
+
+ALTER TABLE app.work_order_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.work_order_entry_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE app.work_order ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.work_order_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.work_order_part (
+    id bigint NOT NULL,
+    work_order_id bigint NOT NULL,
+    name text NOT NULL,
+    quantity numeric NOT NULL,
+    cost numeric,
+    CONSTRAINT work_order_part_cost_check CHECK ((cost >= (0)::numeric)),
+    CONSTRAINT work_order_part_quantity_check CHECK ((quantity > (0)::numeric))
+);
+
+ALTER TABLE app.work_order_part ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.work_order_part_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.work_order_step (
+    work_order_id bigint NOT NULL,
+    number smallint NOT NULL,
+    text_zh text NOT NULL,
+    text_en text NOT NULL,
+    done_by text,
+    done_at timestamp with time zone
+);
+
 CREATE VIEW reporting.alarm AS
  SELECT o.code AS organisation,
     s.code AS site,
@@ -1645,6 +1943,9 @@ CREATE VIEW reporting.tenant_interval AS
 ALTER TABLE ONLY app.account_entry
     ADD CONSTRAINT account_entry_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.alarm_dispatch
+    ADD CONSTRAINT alarm_dispatch_pkey PRIMARY KEY (journal_id);
+
 ALTER TABLE ONLY app.alarm_journal
     ADD CONSTRAINT alarm_journal_pkey PRIMARY KEY (id);
 
@@ -1810,6 +2111,9 @@ ALTER TABLE ONLY app.ledger_change
 ALTER TABLE ONLY app.login_attempt
     ADD CONSTRAINT login_attempt_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.maintenance_window
+    ADD CONSTRAINT maintenance_window_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_pkey PRIMARY KEY (id);
 
@@ -1822,6 +2126,33 @@ ALTER TABLE ONLY app.meter_space
 ALTER TABLE ONLY app.meter_term
     ADD CONSTRAINT meter_term_pkey PRIMARY KEY (meter_id, input_meter_id);
 
+ALTER TABLE ONLY app.notification_channel
+    ADD CONSTRAINT notification_channel_organisation_id_name_key UNIQUE (organisation_id, name);
+
+ALTER TABLE ONLY app.notification_channel
+    ADD CONSTRAINT notification_channel_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.notification_delivery
+    ADD CONSTRAINT notification_delivery_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.notification
+    ADD CONSTRAINT notification_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.notification_rota
+    ADD CONSTRAINT notification_rota_organisation_id_name_key UNIQUE (organisation_id, name);
+
+ALTER TABLE ONLY app.notification_rota
+    ADD CONSTRAINT notification_rota_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.notification_route
+    ADD CONSTRAINT notification_route_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.notification_shift
+    ADD CONSTRAINT notification_shift_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.notification
+    ADD CONSTRAINT notification_topic_transition_channel_id_key UNIQUE (topic, transition, channel_id);
+
 ALTER TABLE ONLY app.lease_space
     ADD CONSTRAINT one_lease_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, term WITH &&);
 
@@ -1830,6 +2161,9 @@ ALTER TABLE ONLY app.register_multiplier
 
 ALTER TABLE ONLY app.register
     ADD CONSTRAINT one_open_register_per_quantity EXCLUDE USING gist (int8range(meter_id, meter_id, '[]'::text) WITH &&, int8range((hashtext(quantity))::bigint, (hashtext(quantity))::bigint, '[]'::text) WITH &&, open_period WITH &&);
+
+ALTER TABLE ONLY app.notification_shift
+    ADD CONSTRAINT one_person_on_call EXCLUDE USING gist (int8range(rota_id, rota_id, '[]'::text) WITH &&, period WITH &&);
 
 ALTER TABLE ONLY app.organisation
     ADD CONSTRAINT organisation_code_key UNIQUE (code);
@@ -1849,6 +2183,9 @@ ALTER TABLE ONLY app.point
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.preventive_plan
+    ADD CONSTRAINT preventive_plan_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.reading_exclusion
     ADD CONSTRAINT reading_exclusion_pkey PRIMARY KEY (id);
 
@@ -1857,6 +2194,9 @@ ALTER TABLE ONLY app.reading_import
 
 ALTER TABLE ONLY app.reading
     ADD CONSTRAINT reading_pkey PRIMARY KEY (register_id, taken_at, source);
+
+ALTER TABLE ONLY app.reading_upload
+    ADD CONSTRAINT reading_upload_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY app.register_multiplier
     ADD CONSTRAINT register_multiplier_pkey PRIMARY KEY (id);
@@ -1912,6 +2252,18 @@ ALTER TABLE ONLY app.vee_finding
 ALTER TABLE ONLY app.vee_finding
     ADD CONSTRAINT vee_finding_register_id_check_name_starts_at_key UNIQUE (register_id, check_name, starts_at);
 
+ALTER TABLE ONLY app.work_order_entry
+    ADD CONSTRAINT work_order_entry_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.work_order_part
+    ADD CONSTRAINT work_order_part_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.work_order_step
+    ADD CONSTRAINT work_order_step_pkey PRIMARY KEY (work_order_id, number);
+
 CREATE INDEX alarm_journal_alarm ON app.alarm_journal USING btree (alarm_id, id);
 
 CREATE INDEX alarm_journal_at ON app.alarm_journal USING btree (at);
@@ -1942,6 +2294,10 @@ CREATE INDEX ledger_change_register ON app.ledger_change USING btree (register_i
 
 CREATE INDEX login_attempt_at ON app.login_attempt USING btree (at);
 
+CREATE INDEX notification_due ON app.notification USING btree (due_at) WHERE (state = ANY (ARRAY['waiting'::text, 'sending'::text]));
+
+CREATE INDEX notification_topic ON app.notification USING btree (topic);
+
 CREATE INDEX observation_point ON ONLY app.observation USING btree (point_id, observed_at);
 
 CREATE UNIQUE INDEX one_burn_a_day ON app.account_entry USING btree (tenant_id, on_day) WHERE (kind = 'burn'::text);
@@ -1967,6 +2323,12 @@ CREATE UNIQUE INDEX register_reset_instant ON app.register_reset USING btree (re
 CREATE INDEX user_session_user ON app.user_session USING btree (user_id);
 
 CREATE INDEX vee_finding_open ON app.vee_finding USING btree (organisation_id, starts_at) WHERE (state = 'open'::text);
+
+CREATE UNIQUE INDEX work_order_alarm ON app.work_order USING btree (alarm_id) WHERE (state <> ALL (ARRAY['confirmed'::text, 'rejected'::text]));
+
+CREATE INDEX work_order_entry_order ON app.work_order_entry USING btree (work_order_id, id);
+
+CREATE INDEX work_order_open ON app.work_order USING btree (site_id, due_at) WHERE (state <> ALL (ARRAY['confirmed'::text, 'rejected'::text]));
 
 CREATE TRIGGER bind_existing AFTER INSERT OR UPDATE ON app.expected_point FOR EACH ROW EXECUTE FUNCTION app.point_expected();
 
@@ -2001,6 +2363,12 @@ ALTER TABLE ONLY app.account_entry
 
 ALTER TABLE ONLY app.account_entry
     ADD CONSTRAINT account_entry_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.alarm_dispatch
+    ADD CONSTRAINT alarm_dispatch_journal_id_fkey FOREIGN KEY (journal_id) REFERENCES app.alarm_journal(id);
+
+ALTER TABLE ONLY app.alarm_dispatch
+    ADD CONSTRAINT alarm_dispatch_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.alarm_journal
     ADD CONSTRAINT alarm_journal_alarm_id_fkey FOREIGN KEY (alarm_id) REFERENCES app.alarm(id);
@@ -2239,6 +2607,12 @@ ALTER TABLE ONLY app.lease
 ALTER TABLE ONLY app.ledger_change
     ADD CONSTRAINT ledger_change_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
+ALTER TABLE ONLY app.maintenance_window
+    ADD CONSTRAINT maintenance_window_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id);
+
+ALTER TABLE ONLY app.maintenance_window
+    ADD CONSTRAINT maintenance_window_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
@@ -2259,6 +2633,51 @@ ALTER TABLE ONLY app.meter_term
 
 ALTER TABLE ONLY app.meter_term
     ADD CONSTRAINT meter_term_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notification
+    ADD CONSTRAINT notification_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES app.notification_channel(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notification_channel
+    ADD CONSTRAINT notification_channel_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.notification_delivery
+    ADD CONSTRAINT notification_delivery_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES app.notification_channel(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notification_delivery
+    ADD CONSTRAINT notification_delivery_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.notification
+    ADD CONSTRAINT notification_fallback_channel_id_fkey FOREIGN KEY (fallback_channel_id) REFERENCES app.notification_channel(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY app.notification
+    ADD CONSTRAINT notification_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.notification_rota
+    ADD CONSTRAINT notification_rota_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.notification_route
+    ADD CONSTRAINT notification_route_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES app.notification_channel(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notification_route
+    ADD CONSTRAINT notification_route_fallback_channel_id_fkey FOREIGN KEY (fallback_channel_id) REFERENCES app.notification_channel(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY app.notification_route
+    ADD CONSTRAINT notification_route_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.notification_route
+    ADD CONSTRAINT notification_route_rota_id_fkey FOREIGN KEY (rota_id) REFERENCES app.notification_rota(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notification_route
+    ADD CONSTRAINT notification_route_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.notification_shift
+    ADD CONSTRAINT notification_shift_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES app.notification_channel(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notification_shift
+    ADD CONSTRAINT notification_shift_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.notification_shift
+    ADD CONSTRAINT notification_shift_rota_id_fkey FOREIGN KEY (rota_id) REFERENCES app.notification_rota(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY app.payment_allocation
     ADD CONSTRAINT payment_allocation_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
@@ -2284,6 +2703,12 @@ ALTER TABLE ONLY app.point
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
+ALTER TABLE ONLY app.preventive_plan
+    ADD CONSTRAINT preventive_plan_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id);
+
+ALTER TABLE ONLY app.preventive_plan
+    ADD CONSTRAINT preventive_plan_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
 ALTER TABLE ONLY app.reading_exclusion
     ADD CONSTRAINT reading_exclusion_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
@@ -2295,6 +2720,9 @@ ALTER TABLE ONLY app.reading_import
 
 ALTER TABLE ONLY app.reading
     ADD CONSTRAINT reading_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
+ALTER TABLE ONLY app.reading_upload
+    ADD CONSTRAINT reading_upload_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.register
     ADD CONSTRAINT register_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id);
@@ -2356,9 +2784,38 @@ ALTER TABLE ONLY app.vee_finding
 ALTER TABLE ONLY app.vee_finding
     ADD CONSTRAINT vee_finding_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_alarm_id_fkey FOREIGN KEY (alarm_id) REFERENCES app.alarm(id);
+
+ALTER TABLE ONLY app.work_order_entry
+    ADD CONSTRAINT work_order_entry_work_order_id_fkey FOREIGN KEY (work_order_id) REFERENCES app.work_order(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id);
+
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.work_order_part
+    ADD CONSTRAINT work_order_part_work_order_id_fkey FOREIGN KEY (work_order_id) REFERENCES app.work_order(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id);
+
+ALTER TABLE ONLY app.work_order_step
+    ADD CONSTRAINT work_order_step_work_order_id_fkey FOREIGN KEY (work_order_id) REFERENCES app.work_order(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.work_order
+    ADD CONSTRAINT work_order_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
 ALTER TABLE app.account_entry ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.alarm ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.alarm_dispatch ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.alarm_journal ENABLE ROW LEVEL SECURITY;
 
@@ -2383,6 +2840,8 @@ ALTER TABLE app.billing_policy ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.building ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY by_organisation ON app.alarm USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.alarm_dispatch USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.alarm_journal USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
@@ -2418,11 +2877,29 @@ CREATE POLICY by_organisation ON app.floor USING (((( SELECT app.viewer_kind() A
 
 CREATE POLICY by_organisation ON app.gateway USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.maintenance_window USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.meter USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.notification USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.notification_channel USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.notification_delivery USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.notification_rota USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.notification_route USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.notification_shift USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.point USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.preventive_plan USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.reading_import USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.reading_upload USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.register USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
@@ -2460,6 +2937,8 @@ CREATE POLICY by_tenant ON app.payment_allocation USING (((( SELECT app.viewer_k
 
 CREATE POLICY by_tenant ON app.tenant USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
+CREATE POLICY by_tenant ON app.work_order USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
 ALTER TABLE app.device ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.equipment ENABLE ROW LEVEL SECURITY;
@@ -2488,7 +2967,21 @@ ALTER TABLE app.lease_step ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.login_attempt ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.maintenance_window ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.meter ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.notification ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.notification_channel ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.notification_delivery ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.notification_rota ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.notification_route ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.notification_shift ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.payment ENABLE ROW LEVEL SECURITY;
 
@@ -2496,7 +2989,11 @@ ALTER TABLE app.payment_allocation ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.point ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.preventive_plan ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.reading_import ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.reading_upload ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.register ENABLE ROW LEVEL SECURITY;
 
@@ -2520,6 +3017,8 @@ ALTER TABLE app.utility_bill ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.vee_finding ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.work_order ENABLE ROW LEVEL SECURITY;
+
 GRANT USAGE ON SCHEMA app TO wattlease_app;
 
 GRANT USAGE ON SCHEMA reporting TO wattlease_app;
@@ -2539,6 +3038,8 @@ GRANT SELECT,INSERT ON TABLE app.account_entry TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.account_entry_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.alarm TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.alarm_dispatch TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.alarm_id_seq TO wattlease_app;
 
@@ -2670,11 +3171,39 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.login_attempt TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.login_attempt_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.maintenance_window TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.maintenance_window_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.meter_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_term TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification_channel TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notification_channel_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT ON TABLE app.notification_delivery TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notification_delivery_id_seq TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notification_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification_rota TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notification_rota_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification_route TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notification_route_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification_shift TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notification_shift_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation TO wattlease_app;
 
@@ -2692,6 +3221,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.point TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.point_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.preventive_plan TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.preventive_plan_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading_exclusion TO wattlease_app;
@@ -2701,6 +3234,10 @@ GRANT USAGE ON SEQUENCE app.reading_exclusion_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading_import TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.reading_import_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading_upload TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.reading_upload_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register TO wattlease_app;
 
@@ -2745,6 +3282,20 @@ GRANT USAGE ON SEQUENCE app.utility_bill_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.vee_finding TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.vee_finding_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.work_order TO wattlease_app;
+
+GRANT SELECT,INSERT ON TABLE app.work_order_entry TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.work_order_entry_id_seq TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.work_order_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.work_order_part TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.work_order_part_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.work_order_step TO wattlease_app;
 
 GRANT SELECT ON TABLE reporting.alarm TO wattlease_app;
 GRANT SELECT ON TABLE reporting.alarm TO wattlease_grafana;
