@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,8 +155,28 @@ def history(
         typer.echo(f"{done.rejected:,} were rejected; the first: {done.first_rejection}", err=True)
 
 
+@app.command()
+def summary(
+    building: BuildingFile,
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")],
+    days: Annotated[int, typer.Option(min=1, max=400, help="How many days.")] = 30,
+    leases: LeasesFile = None,
+) -> None:
+    """Simulate a period and print its figures: energy per area, night base, shares, peaks, comfort."""
+    from edge_agent.simulator.plan import load_plan
+    from edge_agent.simulator.summary import described, summarise
+
+    try:
+        plan = load_plan(building, leases or building.with_name("leases.csv"))
+    except _refusals() as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    start = first.replace(tzinfo=plan.zone)
+    typer.echo(described(summarise(plan, start, days), start))
+
+
 def _instant_ms(text: str) -> int:
-    from datetime import UTC, datetime
+    from datetime import UTC
 
     if text == "now":
         return round(datetime.now(UTC).timestamp()) * 1000

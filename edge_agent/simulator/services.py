@@ -8,6 +8,7 @@ from edge_agent.simulator.plan import Plan
 from edge_agent.simulator.plant import OutdoorUnit, WaterMachine
 from edge_agent.simulator.spaces import Space
 
+UNIT_FRESH_L_S = 7.0  # Per person, by heat-recovery ventilators where only VRF units serve (GB 50736: 30 m³/h is 8.3).
 _NOT_SERVED = frozenset({"technical", "server"})  # Activities with cooling of their own.
 _AHU_KEYS = (
     *("is_on", "is_scheduled", "fan_status", "economizing", "damper_cmd", "damper_pos", "cooling_cmd", "heating_cmd"),
@@ -87,6 +88,7 @@ class Services:
                 unit.step(cold, hot, is_early=is_early, fault=fault)
                 continue
             unit.step(vrf.cold, vrf.hot, is_early=is_early, fault=fault)
+            space.fresh_l_s = UNIT_FRESH_L_S * space.people
             vrf_w += space.cooling_w + space.heating_w
             vrf_cold += unit.cooling * space.area_m2
             vrf_hot += unit.heating * space.area_m2

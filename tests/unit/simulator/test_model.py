@@ -6,6 +6,7 @@ from edge_agent.simulator.faults import FaultJournal
 from edge_agent.simulator.model import Building, no_faults
 from edge_agent.simulator.people import day_passages
 from edge_agent.simulator.plan import Plan
+from edge_agent.simulator.summary import summarise
 
 
 def building(plan: Plan, day: str, faults=no_faults) -> Building:
@@ -229,3 +230,21 @@ def test_after_hours_running_is_seen_at_night(plan: Plan) -> None:
     unit = made.services.air_handlers["ahu-3"]
     assert (unit.is_scheduled, unit.fan_status) == (False, True)
     assert made.power.load_w[made.power.loads["ahu-3"]] > 500
+
+
+def test_two_weeks_look_like_an_office_in_hangzhou(plan: Plan) -> None:
+    figures = summarise(plan, datetime(2026, 10, 12, tzinfo=plan.zone), 14)
+    assert 70 < figures.kwh_m2_year < 140
+    assert 0.10 < figures.night_kw / figures.peak_kw < 0.40
+    assert 1.5 < figures.workday_kwh / figures.free_day_kwh < 3.5
+    assert 0.10 < figures.share("meter-plant") + figures.share("meter-vrf") < 0.40
+    assert (
+        0.35
+        < sum(v for code, v in figures.energy_kwh.items() if code.startswith("meter-t"))
+        / figures.energy_kwh["meter-main"]
+        < 0.65
+    )
+    assert 0.015 < figures.losses_kwh / figures.energy_kwh["meter-main"] < 0.03
+    assert figures.co2_p95_ppm < 1400
+    assert 21.0 < figures.occupied_c[0] < figures.occupied_c[2] < 27.0
+    assert figures.chiller_starts / figures.days < 6
