@@ -175,6 +175,45 @@ def summary(
     typer.echo(described(summarise(plan, start, days), start))
 
 
+@app.command()
+def trend(
+    building: BuildingFile,
+    equipment: Annotated[str, typer.Option(help="Code of the equipment, such as ahu-3.")],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")],
+    out: Annotated[Path, typer.Option(help="CSV to write; its column map gets the same name with .yaml.")],
+    days: Annotated[int, typer.Option(min=1, max=400, help="How many days.")] = 7,
+    step: Annotated[int, typer.Option(min=1, max=60, help="Minutes between rows.")] = 1,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="TARGET KIND[=SIZE], in force all the time; repeatable.")
+    ] = None,
+    site: Annotated[Path | None, typer.Option(help="Default: site.yaml beside the building file.")] = None,
+    leases: LeasesFile = None,
+) -> None:
+    """Write the trends of one piece of equipment, healthy or with faults, for `cloud-api faults replay`."""
+    from edge_agent.commissioned import load_commissioned
+    from edge_agent.simulator.faults import FaultJournal
+    from edge_agent.simulator.plan import load_plan
+    from edge_agent.simulator.trend import write_trend
+
+    journal = FaultJournal()
+    try:
+        plan = load_plan(building, leases or building.with_name("leases.csv"))
+        start = first.replace(tzinfo=plan.zone)
+        for text in fault or []:
+            target, _, rest = text.partition(" ")
+            kind, _, size = rest.partition("=")
+            journal.set(target, kind, at_ms=round(start.timestamp() * 1000), size=float(size) if size else None)
+        profiles = load_commissioned(site or building.with_name("site.yaml")).profiles
+        rows = write_trend(plan, profiles, equipment, start=start, days=days, journal=journal, out=out, step_min=step)
+    except OSError as error:
+        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
+    except (ValueError, *_refusals()) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{rows:,} rows in {out}; columns in {out.with_suffix('.yaml')}")
+
+
 def _instant_ms(text: str) -> int:
     from datetime import UTC
 

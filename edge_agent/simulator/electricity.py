@@ -160,7 +160,7 @@ def missed_share(shares: tuple[float, float, float], fault: Mapping[str, float])
 def phase_shares(seed: int, code: str) -> tuple[float, float, float]:
     """Return how a meter's load lies on its three phases."""
     draw = Random(f"{seed}/phases/{code}")
-    weights = [1.0 + draw.uniform(-0.14, 0.14) for _ in range(3)]
+    weights = [1.0 + draw.uniform(-0.09, 0.09) for _ in range(3)]
     total = sum(weights)
     return weights[0] / total, weights[1] / total, 1.0 - (weights[0] + weights[1]) / total
 

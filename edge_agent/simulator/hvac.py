@@ -7,9 +7,11 @@ from edge_agent.simulator.spaces import AIR_W_K_L_S, Space
 FAN_RISE_K = 1.0
 COIL_COOLING_W_L_S = 26.0  # Rated heat of an air handler's coils per litre of air per second.
 COIL_HEATING_W_L_S = 24.0
+TRIM_PER_K = 0.012  # Per minute and kelvin of supply-air error.
 ROOM_COOLING_W_M2 = 95.0
 ROOM_HEATING_W_M2 = 75.0
 COOL_TO_C, HEAT_TO_C = 25.0, 21.5  # Occupied; the thermostats have one band for the year.
+EMPTY_OFF_MIN = 25  # A room unit stays on so long after the last person left.
 COOL_BACK_C, HEAT_BACK_C = 32.0, 14.0  # Nobody there.
 
 Fault = Mapping[str, float]  # Kind of fault → its size, for one piece of equipment, as it is in this minute.
@@ -44,6 +46,7 @@ class AirHandler:
         "sat_sp_c",
         "spaces",
         "speed",
+        "trim",
     )
 
     def __init__(self, code: str, spaces: list[Space], design: Mapping[str, float], *, is_neutral: bool) -> None:
@@ -58,6 +61,7 @@ class AirHandler:
         self.damper_cmd = self.damper_pos = self.cooling_cmd = self.heating_cmd = self.speed = 0.0
         self.cooling_w = self.heating_w = self.power_w = 0.0
         self.mat_c = self.rat_c = self.sat_c = 20.0
+        self.trim = 0.0  # What the controller has learned to add to its valve: 1 is a whole stroke.
         self.sat_sp_c, self.pressure_pa, self.pressure_sp_pa = 18.0, 0.0, 220.0
 
     def step(self, outdoor_c: float, cold: float, hot: float, noise: float, fault: Fault) -> None:
@@ -92,6 +96,7 @@ class AirHandler:
         self.damper_cmd = self.cooling_cmd = self.heating_cmd = self.speed = 0.0
         self.cooling_w = self.heating_w = self.power_w = self.pressure_pa = 0.0
         self.economizing = False
+        self.trim = 0.0
         self._move_damper(fault)
         self.mat_c += 0.05 * (room - self.mat_c)
         self.sat_c += 0.05 * (room - self.sat_c)
@@ -126,6 +131,16 @@ class AirHandler:
                 cooling = AIR_W_K_L_S * (mixed - target) / (COIL_COOLING_W_L_S * max(cold, 0.05))
         else:
             cooling = AIR_W_K_L_S * (least - target) / (COIL_COOLING_W_L_S * max(cold, 0.05))
+        # Integral action on the active coil: a valve that does not deliver is driven to its end.
+        error = self.sat_c - self.sat_sp_c
+        if heating > 0.0:
+            self.trim = min(1.0, max(-0.2, self.trim - TRIM_PER_K * error))
+            heating += self.trim
+        elif cooling > 0.0:
+            self.trim = min(1.0, max(-0.2, self.trim + TRIM_PER_K * error))
+            cooling += self.trim
+        else:
+            self.trim *= 0.9
         self.damper_cmd += 0.35 * (max(self.damper_min, damper) - self.damper_cmd)
         # A valve that wants less than 2 % stays shut.
         self.cooling_cmd = self._valve(self.cooling_cmd, cooling)
@@ -157,19 +172,21 @@ class AirHandler:
 class RoomUnit:
     """A fan coil or a VRF indoor unit with its thermostat."""
 
-    __slots__ = ("code", "cooling", "fan", "heating", "is_on", "is_refrigerant", "set_point_c", "space")
+    __slots__ = ("code", "cooling", "empty_min", "fan", "heating", "is_on", "is_refrigerant", "set_point_c", "space")
 
     def __init__(self, code: str, space: Space, *, is_refrigerant: bool) -> None:
         """`is_refrigerant`: served by the VRF outdoor unit instead of chilled and hot water."""
         self.code, self.space, self.is_refrigerant = code, space, is_refrigerant
         self.cooling = self.heating = self.fan = 0.0  # Outputs of the thermostat, 0…1.
         self.is_on = False
+        self.empty_min = EMPTY_OFF_MIN  # Minutes since the last person left.
         self.set_point_c = HEAT_TO_C
 
     def step(self, cold: float, hot: float, *, is_early: bool, fault: Fault) -> None:
         """One minute; `is_early` starts the unit before people come."""
         space = self.space
-        self.is_on = space.is_let and (space.people > 0 or is_early or "after_hours" in fault)
+        self.empty_min = 0 if space.people else self.empty_min + 1
+        self.is_on = space.is_let and (self.empty_min < EMPTY_OFF_MIN or is_early or "after_hours" in fault)
         cool_to, heat_to = (COOL_TO_C, HEAT_TO_C) if self.is_on else (COOL_BACK_C, HEAT_BACK_C)
         here = space.temperature_c
         self.cooling = self._valve(self.cooling, here - cool_to + 0.3)

@@ -68,6 +68,7 @@ class Plan:
     serves: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Equipment code → space codes.
     stands_in: Mapping[str, str] = field(default_factory=dict)  # Equipment code → space code.
     design: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # Equipment code → rated values.
+    roles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # Equipment code → role → device/point.
 
     def lease_of(self, space: str, day: date) -> LeasePlan | None:
         """Return the lease that holds on `day`."""
@@ -101,6 +102,7 @@ class _Equipment(_Part):
     space: str
     serves: list[str] = []
     design: dict[str, float] = {}
+    points: dict[str, str] = {}
 
 
 class _Meter(_Part):
@@ -170,6 +172,7 @@ def load_plan(building_path: Path, leases_path: Path) -> Plan:
         serves={item.code: _spaces_of(item.serves, spaces) for item in file.equipment},
         stands_in={item.code: item.space for item in file.equipment},
         design={item.code: item.design for item in file.equipment},
+        roles={item.code: item.points for item in file.equipment},
     )
 
 

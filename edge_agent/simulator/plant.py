@@ -3,6 +3,8 @@
 from edge_agent.simulator.hvac import Fault
 
 MIN_ON_MIN, MIN_OFF_MIN = 20, 12  # A compressor runs and rests at least so long.
+DESIGN_DELTA_K = 6.0  # Of the water, at rated load and full flow.
+LOAD_MIN = 0.02  # Smallest step of a modular machine, as a share of its rating.
 
 
 class WaterMachine:
@@ -59,7 +61,8 @@ class WaterMachine:
 
     def _schedule(self, demand: float, fault: Fault) -> None:
         self.minutes += 1
-        self.idle_min = 0 if demand > 0.015 else self.idle_min + 1
+        is_needed = demand > 0.025 and (self.load_share >= LOAD_MIN or self.minutes < MIN_ON_MIN)
+        self.idle_min = 0 if is_needed else self.idle_min + 1
         before = self.is_commanded
         if "after_hours" in fault:
             self.is_commanded = True
@@ -100,20 +103,22 @@ class WaterMachine:
         else:
             self.load_w = 0.0
             self.leaving_c += 0.012 * (21.0 - self.leaving_c)
-        flow_w_k = self.rated_w / 5.0 * max(self.pump_speed, 0.2)  # 5 K at rated load and full flow.
+        flow_w_k = self.rated_w / DESIGN_DELTA_K * max(self.pump_speed, 0.2)
+        if "low_delta_t" in fault:
+            flow_w_k *= 1.6  # Water that takes a short way round the coils.
         self.entering_c = self.leaving_c - sign * self.load_w / flow_w_k
         self.load_share = self.load_w / self.rated_w
         self.power_w = 180.0  # Controls and crankcase heater.
         if self.is_running:
-            load = max(self.load_share, 0.07)  # Below the smallest step it idles at that step.
+            load = max(self.load_share, LOAD_MIN)  # Below the smallest step it idles at that step.
             efficiency = self._cop(outdoor_c, load) * (1.0 - fault.get("low_efficiency", 0.0) / 100.0)
-            self.power_w += load * self.rated_w / efficiency + 900.0
+            self.power_w += load * self.rated_w / efficiency + 200.0
 
     def _cop(self, outdoor_c: float, load: float) -> float:
-        """Coefficient of performance: best at 60-70 % load and small temperature lift."""
-        part = 0.72 + 0.95 * load - 0.67 * load * load
+        """Coefficient of performance of a modular machine: best at half load and small temperature lift."""
+        part = 0.90 + 0.32 * load - 0.28 * load * load
         if self.heats:
-            return max(1.6, 3.1 + 0.065 * (outdoor_c - 7.0) - 0.03 * (self.set_point_c - 42.0)) * part
+            return max(1.8, 3.9 + 0.08 * (outdoor_c - 7.0) - 0.03 * (self.set_point_c - 42.0)) * part
         return max(2.0, 3.3 + 0.075 * (35.0 - outdoor_c) + 0.05 * (self.set_point_c - 7.0)) * part
 
 

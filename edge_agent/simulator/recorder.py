@@ -50,11 +50,18 @@ def columns_of(building: Building, profiles: Mapping[str, Profile]) -> list[Colu
     columns: list[Column] = []
     for device, profile in profiles.items():
         for point in profile.points:
-            signal = signal_of(building, device, point) if _is_kept(device, point) else None
-            if signal is not None:
-                read = _reading(profile, point, signal)
-                columns.append(Column(address=f"{device}/{point.name}", scale=point.scale, read=read))
+            column = column_of(building, device, profile, point) if _is_kept(device, point) else None
+            if column is not None:
+                columns.append(column)
     return columns
+
+
+def column_of(building: Building, device: str, profile: Profile, point: Point) -> Column | None:
+    """Return one point as the agent would record it; None when the building does not know it."""
+    signal = signal_of(building, device, point)
+    if signal is None:
+        return None
+    return Column(address=f"{device}/{point.name}", scale=point.scale, read=_reading(profile, point, signal))
 
 
 def _is_kept(device: str, point: Point) -> bool:

@@ -12,9 +12,9 @@ UNIT_FRESH_L_S = 7.0  # Per person, by heat-recovery ventilators where only VRF 
 _NOT_SERVED = frozenset({"technical", "server"})  # Activities with cooling of their own.
 _AHU_KEYS = (
     *("is_on", "is_scheduled", "fan_status", "economizing", "damper_cmd", "damper_pos", "cooling_cmd", "heating_cmd"),
-    *("speed", "cooling_w", "heating_w", "mat_c", "rat_c", "sat_c", "sat_sp_c", "pressure_sp_pa"),
+    *("speed", "cooling_w", "heating_w", "mat_c", "rat_c", "sat_c", "sat_sp_c", "pressure_sp_pa", "trim"),
 )
-_UNIT_KEYS = ("is_on", "cooling", "heating", "fan", "set_point_c")
+_UNIT_KEYS = ("is_on", "empty_min", "cooling", "heating", "fan", "set_point_c")
 _MACHINE_KEYS = (
     *("is_commanded", "is_running", "pump_running", "pump_commanded", "minutes", "idle_min", "starts"),
     *("load_w", "load_share", "pump_speed", "set_point_c", "leaving_c", "entering_c"),

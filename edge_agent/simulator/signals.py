@@ -13,7 +13,7 @@ from typing import Protocol
 from edge_agent.simulator.electricity import REACTIVE_SHARE
 from edge_agent.simulator.hvac import NO_FAULT, AirHandler, Fault, RoomUnit
 from edge_agent.simulator.model import Building
-from edge_agent.simulator.plant import WaterMachine
+from edge_agent.simulator.plant import DESIGN_DELTA_K, WaterMachine
 from edge_agent.simulator.spaces import Space
 from edge_agent.simulator.weather import relative_humidity
 
@@ -340,8 +340,8 @@ def _from(table: Mapping[str, Callable[..., Value]], part: object, point: PointL
 
 
 def _flow_m3_h(machine: WaterMachine) -> float:
-    """5 K at rated load and full speed; water carries 1.163 kWh per m³ and kelvin."""
-    return machine.rated_w / 1000.0 / (5.0 * 1.163) * machine.pump_speed
+    """Water carries 1.163 kWh per m³ and kelvin."""
+    return machine.rated_w / 1000.0 / (DESIGN_DELTA_K * 1.163) * machine.pump_speed
 
 
 def _indoor_unit_signal(building: Building, _device: str, point: PointLike) -> Signal | None:
