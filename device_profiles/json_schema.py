@@ -13,6 +13,8 @@ TARGET = Path(__file__).parent / "profile.schema.json"
 def rendered() -> str:
     """Return the schema as it should stand in the file."""
     generated = TypeAdapter(schema.ProfileFile).json_schema()
+    # A variant states only what differs; the loader finds what is missing after merging.
+    generated["$defs"]["ModbusPointFile"]["required"] = ["name"]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Device profile"}
     return json.dumps({**head, **generated}, ensure_ascii=False, indent=1) + "\n"
 

@@ -1,5 +1,6 @@
 """`edge-agent decode`: what do these words mean? Without a device."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,12 @@ def decode(
     from edge_agent.commands.decode_request import RequestError, answer, answer_line
 
     if jsonl:
-        for line in lines(sys.stdin.buffer):
-            sys.stdout.buffer.write(answer_line(line, profiles) + b"\n")
-            sys.stdout.buffer.flush()  # Whoever asks line by line waits for the answer.
+        try:
+            for line in lines(sys.stdin.buffer):
+                sys.stdout.buffer.write(answer_line(line, profiles) + b"\n")
+                sys.stdout.buffer.flush()  # Whoever asks line by line waits for the answer.
+        except BrokenPipeError:  # The reader has seen enough, as `head` does.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     request = {
         "registers": registers,

@@ -1,11 +1,16 @@
 """Rules that hold for every profile of the package; a failure lists all offenders."""
 
+import json
 import re
+from decimal import Decimal
+from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from device_profiles import json_schema
 from device_profiles.catalog import FOLDERS, ROOT, load_profile, profile_files
+from device_profiles.lined_yaml import read_yaml
 from device_profiles.model import ModbusProfile, Profile
 from device_profiles.vocabulary import QUANTITIES
 
@@ -68,6 +73,28 @@ def test_every_profile_names_an_honest_source():
 
 def test_the_schema_for_editors_is_the_one_the_models_give():
     assert json_schema.TARGET.read_text(encoding="utf-8") == json_schema.rendered(), "run: make porcelain"
+
+
+def plain(value: Any) -> Any:
+    """YAML as an editor sees it."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return float(value) if isinstance(value, Decimal) else value
+
+
+@pytest.mark.parametrize("path", profile_files().values(), ids=lambda path: path.stem)
+def test_an_editor_with_the_schema_finds_nothing_wrong_in_a_sound_profile(path):
+    validator = jsonschema_rs.validator_for(json.loads(json_schema.TARGET.read_text(encoding="utf-8")))
+    assert [error.message for error in validator.iter_errors(plain(read_yaml(path).data))] == []
+
+
+def test_an_editor_with_the_schema_marks_a_misspelt_key():
+    document = plain(read_yaml(profile_files()["xy_md02"]).data)
+    document["points"][0]["adress"] = 1
+    validator = jsonschema_rs.validator_for(json.loads(json_schema.TARGET.read_text(encoding="utf-8")))
+    assert not validator.is_valid(document)
 
 
 def test_at_least_45_profiles_cover_every_kind_of_device():
