@@ -14,9 +14,15 @@ step() {
 
 step "format, lint, types, import contracts" make --no-print-directory check
 step "generated files are up to date" make --no-print-directory porcelain
-# Two workers for two cores; a file stays on one worker, so that its servers are started once.
-step "tests (embedded PostgreSQL)" .venv/bin/pytest -q -n 2 --dist loadfile --maxfail 50 "$target"
-if [ "$target" = tests ] && [ -x tests/services/timescale.sh ]; then
-  step "tests (real TimescaleDB)" .venv/bin/pytest -q --database timescale tests/integration tests/migrations
+if [ "$target" != tests ]; then
+  step "tests of $target" .venv/bin/pytest -q "$target"
+  exit $failed
 fi
+# Two workers for two cores; a file stays on one worker, so that its servers are started once. The browser's driver runs
+# an event loop of its own and the demo takes the whole machine, so these two come after, alone.
+step "tests (embedded PostgreSQL)" .venv/bin/pytest -q -n 2 --dist loadfile --maxfail 50 tests \
+  --ignore tests/browser --ignore tests/e2e
+step "tests (real TimescaleDB)" .venv/bin/pytest -q -n 2 --dist loadfile --database timescale tests/integration tests/migrations
+step "tests (browser)" .venv/bin/pytest -q -s tests/browser
+step "tests (the demo, from end to end)" .venv/bin/pytest -q -s tests/e2e
 exit $failed
