@@ -108,6 +108,12 @@ def format_money(amount: Decimal, currency: str = "CNY") -> str:
     return format_currency(amount, currency, locale=_LOCALES["zh"] if currency == "CNY" else _locale())
 
 
+def format_about(amount: Decimal, currency: str = "CNY") -> str:
+    """Write an estimated amount with its currency sign, without cents that nobody can know."""
+    locale = _LOCALES["zh"] if currency == "CNY" else _locale()
+    return format_currency(amount, currency, "¤#,##0", locale=locale, currency_digits=False)
+
+
 def format_day(day: date) -> str:
     """Write a date: 2026年11月22日, 22 Nov 2026."""
     return format_date(day, _DAY[current_language()], locale=_locale())

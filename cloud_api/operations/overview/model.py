@@ -35,7 +35,7 @@ class PointNow:
     point_id: PointId
     value: float | None
     observed_at: datetime | None
-    poll_s: float | None
+    stale_after_s: float  # Three polls, or the silence that the device's profile allows; at least a minute.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class DevicePoint:
     value: float | None
     observed_at: datetime | None
     quality: int | None
-    poll_s: float | None
+    stale_after_s: float
 
     @property
     def name_zh(self) -> str:

@@ -5,7 +5,8 @@ SELECT id, code, name_zh, name_en, time_zone, currency, contract_demand_kw FROM 
 -- name: meters
 -- Every electricity meter of a site with its power point and the latest power, in the order of the meter tree.
 SELECT m.id, m.code, m.name_zh, m.name_en, m.use, m.parent_meter_id, r.id AS register_id, f.level_number,
-       p.id AS point_id, v.value, v.observed_at, d.poll_s
+       p.id AS point_id, v.value, v.observed_at,
+       greatest(60, 3 * coalesce(d.poll_s, 0), coalesce(d.timeout_s, 0)) AS stale_after_s
   FROM meter m
   LEFT JOIN register r ON r.meter_id = m.id AND r.quantity = 'active_energy_import' AND r.open_period @> %(now)s
   LEFT JOIN point e ON e.id = r.point_id
@@ -34,7 +35,8 @@ SELECT DISTINCT t.id AS tenant_id, t.code, t.name_zh, t.name_en, m.id AS meter_i
 
 -- name: equipment_points
 -- The latest values of points that an equipment plays a role with: room air, outdoor air.
-SELECT e.id AS equipment_id, e.code, ep.role, ep.point_id, p.unit, v.value, v.observed_at, d.poll_s,
+SELECT e.id AS equipment_id, e.code, ep.role, ep.point_id, p.unit, v.value, v.observed_at,
+       greatest(60, 3 * coalesce(d.poll_s, 0), coalesce(d.timeout_s, 0)) AS stale_after_s,
        s.id AS space_id, s.code AS space_code, s.name_zh, s.name_en, f.level_number
   FROM equipment e
   JOIN equipment_point ep ON ep.equipment_id = e.id
@@ -58,7 +60,8 @@ SELECT id FROM point WHERE id = ANY(%(points)s);
 
 -- name: device_points
 -- Every point of a device with its latest value, as good as it is.
-SELECT p.id AS point_id, p.name, p.kind, p.quantity, p.unit, p.is_cumulative, v.value, v.observed_at, v.quality, d.poll_s
+SELECT p.id AS point_id, p.name, p.kind, p.quantity, p.unit, p.is_cumulative, v.value, v.observed_at, v.quality,
+       greatest(60, 3 * coalesce(d.poll_s, 0), coalesce(d.timeout_s, 0)) AS stale_after_s
   FROM point p
   JOIN device d ON d.id = p.device_id
   LEFT JOIN latest_value v ON v.point_id = p.id

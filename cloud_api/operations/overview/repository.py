@@ -74,4 +74,5 @@ async def device_points(conn: AsyncConnection, device_id: DeviceId) -> list[Devi
 
 def point_now(row: dict[str, Any]) -> PointNow:
     """Return the latest value that a row carries."""
-    return PointNow(point_id=row["point_id"], value=row["value"], observed_at=row["observed_at"], poll_s=row["poll_s"])
+    facts = ("point_id", "value", "observed_at", "stale_after_s")
+    return PointNow(**{fact: row[fact] for fact in facts})

@@ -16,7 +16,8 @@ SELECT i.starts_at, i.ends_at,
 
 -- name: power_points
 -- The power points of the tenant's own meters on a day, with their latest values.
-SELECT DISTINCT ON (p.id) p.id AS point_id, v.value, v.observed_at, d.poll_s
+SELECT DISTINCT ON (p.id) p.id AS point_id, v.value, v.observed_at,
+       greatest(60, 3 * coalesce(d.poll_s, 0), coalesce(d.timeout_s, 0)) AS stale_after_s
   FROM lease_space l
   JOIN meter_space ms ON ms.space_id = l.space_id AND ms.valid @> %(now)s
   JOIN meter m ON m.id = ms.meter_id AND m.use = 'tenant' AND m.utility = 'electricity'

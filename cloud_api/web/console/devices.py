@@ -59,9 +59,8 @@ async def device(page: StaffPage, device_id: int) -> Response:
     shown = await _device(page, device_id)
     points = await overview.device_points(page.conn, DeviceId(device_id))
     now = page.clock.now()
-    stale_after_s = max(60.0, 3 * (shown["poll_s"] or 0))
     rows = [
-        {"point": point, "value": LiveValue(parts=[point], now=now, decimals=2, stale_after_s=stale_after_s)}
+        {"point": point, "value": LiveValue(parts=[point], now=now, decimals=2, stale_after_s=point.stale_after_s)}
         for point in points
     ]
     return page.render(

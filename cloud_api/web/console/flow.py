@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 from cloud_api.kit.i18n import format_number
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.period import Period, local_days
-from cloud_api.metering.model import Meter
 from cloud_api.operations.energy_flow import service
 from cloud_api.operations.energy_flow.flow import Flow
 from cloud_api.web.shared.charts import FlowChart, chart_response
@@ -41,7 +40,7 @@ async def chart(page: StaffPage, span: Span = "yesterday") -> Response:
     nodes: dict[str, str | None] = {}
     links = []
     for link in found.links:
-        source, target = _label(link.source), _label(link.to) if link.to else _lost(link.source)
+        source, target = named(link.source), named(link.to) if link.to else _("Losses and unmetered")
         nodes.setdefault(source, COLOURS.get(link.source.use))
         nodes.setdefault(target, COLOURS.get(link.to.use) if link.to else "line-strong")
         links.append((source, target, float(link.energy_kwh)))
@@ -73,11 +72,3 @@ def _answer(found: Flow) -> str:
         total=format_number(found.total_kwh),
         share=share,
     )
-
-
-def _label(meter: Meter) -> str:
-    return named(meter)
-
-
-def _lost(meter: Meter) -> str:
-    return _("Losses below {name}", name=named(meter))

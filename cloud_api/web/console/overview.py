@@ -155,17 +155,18 @@ async def health(page: Page[StaffViewer], where: Site) -> dict[str, Any]:
 
 
 def _comparison(today: Today | None) -> tuple[str, str] | None:
-    """Return today's energy against similar days: the share in per cent, and whether it is more or less."""
+    """Return today's energy against similar days: the share in per cent, and whether it is more, less or the same."""
     if today is None or today.energy_kwh is None or not today.similar_energy_kwh:
         return None
     share = today.energy_kwh / today.similar_energy_kwh - 1
-    return format_number(abs(share) * 100), "more" if share >= 0 else "less"
+    percent = format_number(abs(share) * 100)
+    return percent, "same" if percent == "0" else "more" if share > 0 else "less"
 
 
 def _live(points: Sequence[PointNow | None], now: datetime, *, factor: float = KILO) -> LiveValue:
     known = [point for point in points if point is not None]
-    slowest = max((point.poll_s or 0 for point in known), default=0)
-    return LiveValue(parts=known, now=now, factor=factor, stale_after_s=max(STALE_AFTER_S, 3 * slowest))
+    stale_after_s = max((point.stale_after_s for point in known), default=STALE_AFTER_S)
+    return LiveValue(parts=known, now=now, factor=factor, stale_after_s=stale_after_s)
 
 
 def _by_power(rows: list[Row]) -> list[Row]:

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from cloud_api.db.pool import transaction
 from cloud_api.db.request import clock_of, pool_of
-from cloud_api.kit.i18n import format_day, format_money, format_number, format_short_day, in_language
+from cloud_api.kit.i18n import format_about, format_day, format_number, format_short_day, in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.period import local_day, slots
 from cloud_api.operations.tenant_usage import service
@@ -120,7 +120,7 @@ def _answers(month: Month) -> list[str]:
     """Say where the month is heading and how it compares."""
     found = []
     if month.cost_low is not None and month.cost_high is not None:
-        low, high = format_money(month.cost_low), format_money(month.cost_high)
+        low, high = format_about(month.cost_low), format_about(month.cost_high)
         found.append(_("heading for {low} to {high}", low=low, high=high))
     if month.cost is not None:
         found.append(_("{energy} kWh so far", energy=format_number(month.energy_kwh)))

@@ -68,6 +68,7 @@ def environment() -> Environment:
         named=named,
         num=number,
         money=money,
+        about=about,
         pct=percent,
         day=_or_dash(i18n.format_day),
         short_day=_or_dash(i18n.format_short_day),
@@ -100,6 +101,11 @@ def number(value: float | Decimal | None, decimals: int = 0) -> str:
 def money(amount: Decimal | None, currency: str = "CNY") -> str:
     """Write an amount of money, or a dash."""
     return NO_VALUE if amount is None else i18n.format_money(amount, currency)
+
+
+def about(amount: Decimal | None, currency: str = "CNY") -> str:
+    """Write an estimated amount without cents, or a dash."""
+    return NO_VALUE if amount is None else i18n.format_about(amount, currency)
 
 
 def percent(share: float | Decimal | None, decimals: int = 0) -> str:

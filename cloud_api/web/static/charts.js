@@ -99,9 +99,9 @@ const heat = (data) => ({
 const sankey = (data) => ({
   tooltip: { confine: true, formatter: (i) => `${escape(i.name.replace(">", "→"))}<br><b>${write(i.value, data.decimals)}</b> ${escape(data.unit)}` },
   series: [{
-    type: "sankey", left: 8, right: 120, top: 8, bottom: 8, nodeWidth: 12, nodeGap: 10, draggable: false, emphasis: { focus: "adjacency" },
+    type: "sankey", left: 8, right: 152, top: 8, bottom: 8, nodeWidth: 12, nodeGap: 10, draggable: false, emphasis: { focus: "adjacency" },
     data: data.nodes.map((node, i) => ({ name: node.name, itemStyle: { color: colour(node.colour ?? `cat-${(i % 8) + 1}`) } })),
-    links: data.links, lineStyle: { color: "source", opacity: 0.28, curveness: 0.5 }, label: { color: colour("text"), fontSize: 12 },
+    links: data.links, lineStyle: { color: "target", opacity: 0.28, curveness: 0.5 }, label: { color: colour("text"), fontSize: 12 },
   }],
 });
 
