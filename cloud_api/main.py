@@ -11,6 +11,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from cloud_api.api.install import install as install_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.request import SystemTx
 from cloud_api.ingest.http import router as ingest
@@ -41,6 +42,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.state.clock = clock or Clock()
     app.include_router(health)
     app.include_router(ingest)
+    install_api(app)
     _answer_errors(app)
     install_pages(app)
     return app

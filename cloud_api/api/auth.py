@@ -1,0 +1,62 @@
+"""Who asks the JSON API: a bearer token from POST /api/v1/session. One request is one transaction in its scope."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from psycopg import AsyncConnection
+
+from cloud_api.db.pool import set_scope, transaction
+from cloud_api.db.request import clock_of, pool_of
+from cloud_api.identity import service as identity
+from cloud_api.identity.model import ANY_STAFF, Role, StaffViewer
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError
+from cloud_api.kit.scope import SYSTEM
+
+
+class TokenNeeded(DomainError):
+    """Send 'Authorization: Bearer …' with a token from POST /api/v1/session."""
+
+    code = "token_needed"
+    status = 401
+
+
+class NotAllowed(DomainError):
+    """Your role does not include this; an administrator can change that."""
+
+    code = "not_allowed"
+    status = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request of a member of staff, inside one transaction that commits before the answer leaves."""
+
+    viewer: StaffViewer
+    conn: AsyncConnection
+    clock: Clock
+
+
+def staff_call(roles: frozenset[Role] = ANY_STAFF) -> Callable[[Request], AsyncIterator[Call]]:
+    """Return the dependency of a route that `roles` may call; others get 403, strangers 401."""
+
+    async def open_call(request: Request) -> AsyncIterator[Call]:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        async with transaction(pool_of(request), SYSTEM) as conn:
+            clock = clock_of(request)
+            session = await identity.session_for(conn, clock, token) if scheme.lower() == "bearer" and token else None
+            if session is None:
+                raise TokenNeeded
+            viewer = session.viewer
+            if not isinstance(viewer, StaffViewer) or not viewer.has_any(roles):
+                raise NotAllowed
+            await set_scope(conn, viewer.scope)
+            yield Call(viewer=viewer, conn=conn, clock=clock)
+
+    return open_call
+
+
+StaffCall = Annotated[Call, Depends(staff_call(), scope="function")]
+FacilitiesCall = Annotated[Call, Depends(staff_call(frozenset({Role.FACILITIES, Role.MANAGER})), scope="function")]
