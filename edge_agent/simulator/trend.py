@@ -16,7 +16,10 @@ from edge_agent.simulator.plan import Plan, PlanError
 from edge_agent.simulator.recorder import Column, column_of
 from edge_agent.simulator.signals import Instant
 
-_CONSTANTS = {"minimum_outside_air_fraction": "min_oa_fraction", "override_active": "override_active"}
+_CONSTANTS = {
+    "minimum_outside_air_fraction": "min_oa_fraction",
+    **{role: role for role in ("override_active", "rated_power", "rated_current")},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
