@@ -294,3 +294,13 @@ async def get_bill(conn: AsyncConnection, bill: str | int) -> Row:
 async def bills_of_tenant(conn: AsyncConnection, tenant_id: int) -> list[Row]:
     """Return a tenant's issued bills, newest first."""
     return await rows(conn, queries.bills_of_tenant, {"tenant_id": tenant_id, "limit": BILLS_SHOWN_MAX})
+
+
+async def list_tariffs(conn: AsyncConnection, organisation_id: int) -> list[Row]:
+    """Return the newest revision of every tariff, and where it is used."""
+    return await rows(conn, queries.tariffs, {"organisation_id": organisation_id})
+
+
+async def find_tariff(conn: AsyncConnection, organisation_id: int, code: str) -> Row | None:
+    """Return the newest revision of a tariff, or None."""
+    return await one(conn, queries.newest_tariff, {"organisation_id": organisation_id, "code": code})

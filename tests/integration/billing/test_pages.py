@@ -124,3 +124,37 @@ async def test_a_draft_is_not_there_for_the_tenant_and_bills_not_for_the_guard(a
     bill = re.search(r'href="(/console/bills/\d+)">Tenant a<', (await finance.get(run)).text)[1]
     assert (await (await sign_in(app, "north")).get(bill.replace("/console", "/portal"))).status_code == 404
     assert (await (await sign_in(app, "guard")).get(bill)).status_code == 403
+
+
+async def test_a_tariff_is_checked_entered_and_proved_on_its_page(app, bills):
+    finance = await sign_in(app, "finance")
+    template = (await finance.get("/console/tariffs?template=zhejiang-2026-demo")).text
+    assert "浙发改价格〔2026〕112号" in template
+    token = re.search(r'name="csrf_token" value="([^"]+)"', template)[1]
+    broken = "tariff: t\nname: {zh: a, en: b}\nversions:\n  - {version: 1, valid_from: 2026-01-01}\n"
+    refused = await finance.post("/console/tariffs", data={"csrf_token": token, "text": broken, "use": "tenants"})
+    assert refused.status_code == 422
+    assert "there are no components" in refused.text
+    from cloud_api.billing.cli import TEMPLATES
+
+    text = (TEMPLATES / "zhejiang-2026-demo.yaml").read_text(encoding="utf-8")
+    shown = await post(finance, "/console/tariffs", "/console/tariffs", text=text, use="tenants")
+    proof = (await finance.get(shown)).text
+    assert "Every minute of 2026 is in exactly one period: 525,600 minutes." in proof
+    assert "09:00-15:00" in proof
+
+
+async def test_leases_are_imported_on_a_page_with_refused_rows_named(app, bills):
+    manager = await sign_in(app, "manager")
+    page = (await manager.get("/console/leases")).text
+    assert "L1" in page
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+    rows = "lease,tenant,space,first_day,last_day\nL1,a,r1,2026-01-01,\nL9,a,r9,2026-01-01,\nL8,b,r1,2026-03-01,\n"
+    for accept, status in (("", 422), ("good", 200)):
+        form = {"csrf_token": token, "source": "test", "accept": accept}
+        answer = await manager.post(
+            "/console/leases/import", data=form, files={"file": ("l.csv", rows.encode(), "text/csv")}
+        )
+        assert answer.status_code == status
+        assert "row 3: there is no space r9 at this site" in answer.text
+        assert "row 4: space r1 is held by lease L1 from 2026-03-01" in answer.text

@@ -1,0 +1,163 @@
+"""Tariffs: enter one, see the proof that every minute is priced once, see what is in force."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Response
+
+from cloud_api.billing import coverage, service, tariff_file, timetable
+from cloud_api.billing.inputs import find_calendar, find_site
+from cloud_api.billing.tariff import Tariff, bucket_name
+from cloud_api.billing.tariff_file import TariffFileInvalid, load_dumped, parse_tariff
+from cloud_api.identity.model import Role
+from cloud_api.kit.errors import DomainError, NotFound
+from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.web.shared.bill_view import TOU_COLOURS, UTILITIES
+from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.page import FinancePage
+from cloud_api.web.shared.templates import gettext as _
+
+router = APIRouter(prefix="/console/tariffs")
+NAV = NavItem(
+    group="money",
+    order=20,
+    label=N_("Tariffs"),
+    href="/console/tariffs",
+    icon="tariff",
+    roles=frozenset({Role.FINANCE, Role.MANAGER}),
+)
+_TEMPLATES = Path(tariff_file.__file__).parent / "tariffs"
+TEXT_LENGTH_MAX = 200_000
+_PAYERS = {"tenants": N_("tenants"), "landlord": N_("landlord")}
+
+
+@router.get("")
+async def list_tariffs(page: FinancePage, template: Annotated[str, Query(max_length=60)] = "") -> Response:
+    """List the tariffs and offer a form with a template in it."""
+    return await _list(page, text=_template(template))
+
+
+@router.post("")
+async def enter(
+    page: FinancePage,
+    text: Annotated[str, Form(max_length=TEXT_LENGTH_MAX)],
+    use: Annotated[str, Form(pattern="^(check|tenants)$")] = "check",
+) -> Response:
+    """Check a tariff, and use it for the site's tenants when asked; faults are shown beside the text."""
+    try:
+        tariff = parse_tariff(text).tariff
+        if use == "check":
+            words = _("The tariff is sound: every minute of every kind of day is priced once.")
+            return await _list(page, text=text, sound=words)
+        async with page.conn.transaction():
+            site = await find_site(page.conn)
+            revision = await service.import_tariff(page.conn, site, tariff, actor=page.viewer.login, clock=page.clock)
+    except TariffFileInvalid as error:
+        return await _list(page, text=text, problems=error.problems, status=422)
+    except DomainError as error:
+        return await _list(page, text=text, problems=[str(error)], status=error.status)
+    return page.redirect(
+        f"/console/tariffs/{tariff.tariff}", notice=_("Saved as revision {revision}.", revision=revision)
+    )
+
+
+async def _list(
+    page: FinancePage, *, text: str, problems: list[str] | None = None, sound: str = "", status: int = 200
+) -> Response:
+    found = await service.list_tariffs(page.conn, page.viewer.organisation_id)
+    tariffs = [
+        row
+        | {
+            "name_zh": row["content"]["name"]["zh"],
+            "name_en": row["content"]["name"]["en"],
+            "utility": UTILITIES[row["content"].get("utility", "electricity")],
+            "used_words": [_PAYERS[use["payer"]] for use in row["used"] or ()],
+        }
+        for row in found
+    ]
+    return page.render(
+        "console/tariffs.html",
+        status=status,
+        tariffs=tariffs,
+        text=text,
+        problems=problems or [],
+        sound=sound,
+        templates=sorted(path.stem for path in _TEMPLATES.glob("*.yaml")),
+    )
+
+
+def _template(name: str) -> str:
+    path = _TEMPLATES / f"{name}.yaml"
+    return path.read_text(encoding="utf-8") if name and path.parent == _TEMPLATES and path.is_file() else ""
+
+
+@router.get("/{code}")
+async def show(page: FinancePage, code: str) -> Response:
+    """Show a tariff with its proof: each kind of day as a strip of 24 hours, and the year minute by minute."""
+    found = await service.find_tariff(page.conn, page.viewer.organisation_id, code)
+    if found is None:
+        raise NotFound
+    tariff = load_dumped(found["content"])
+    calendar = await find_calendar(page.conn, tariff.holiday_calendar)
+    year = page.clock.now().astimezone(page.zone).year
+    try:
+        minutes = coverage.minutes_of_year(tariff, calendar, year)
+    except timetable.NoTariff:
+        minutes = {}
+    return page.render(
+        "console/tariff.html",
+        tariff={"name_zh": tariff.name.zh, "name_en": tariff.name.en, "code": tariff.tariff},
+        stored=found,
+        year=year,
+        hours=[{"label": _label(tariff, b, year), "hours": m // 60} for b, m in minutes.items()],
+        minute_count=sum(minutes.values()),
+        is_official=calendar.is_official(year),
+        versions=[_version(tariff, i) for i in range(len(tariff.versions))],
+    )
+
+
+def _label(tariff: Tariff, bucket: str, year: int) -> dict[str, str]:
+    version = tariff.version_on(date(year, 12, 31)) or tariff.versions[-1]
+    label = bucket_name(version, bucket)
+    return {"name_zh": label.zh, "name_en": label.en}
+
+
+def _colour(bucket: str) -> str:
+    return TOU_COLOURS.get(bucket, "cat-1")
+
+
+def _version(tariff: Tariff, index: int) -> dict[str, Any]:
+    version = tariff.versions[index]
+    days = [
+        {
+            "season": season.code,
+            "day_type": day_type.code,
+            "strip": [
+                {
+                    "label": {"name_zh": label.zh, "name_en": label.en},
+                    "colour": _colour(w.bucket),
+                    "width": round((w.end - w.start) / 14.4, 3),
+                    "times": f"{coverage.clock(w.start)}-{coverage.clock(w.end)}",
+                }
+                for w in timetable.windows_of(version, season.code, day_type.code)
+                for label in [bucket_name(version, w.bucket)]
+            ],
+        }
+        for season in version.seasons
+        for day_type in version.day_types
+    ]
+    components = [
+        {
+            "name_zh": c.name.zh,
+            "name_en": c.name.en,
+            "kind": c.kind,
+            "price": str(c.price) if c.price is not None else ", ".join(f"{b} {p}" for b, p in c.prices.items()),
+            "floats": c.floats,
+            "steps": [] if c.tiers is None else [str(s.up_to) if s.up_to is not None else "∞" for s in c.tiers.steps],
+            "vat": c.vat_rate,
+        }
+        for c in version.components
+    ]
+    head = {"version": version.version, "valid_from": version.valid_from, "valid_to": version.valid_to}
+    return head | {"doc_no": version.doc_no, "days": days, "components": components}
