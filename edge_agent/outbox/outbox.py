@@ -227,19 +227,22 @@ class Outbox:
                 outcome = settlement.settle(self._store, self.limits, batch, accepted, rejected, self._now_ms())
             except sqlite3.Error as error:
                 # The cloud has the data; sent again, they will be recognised there.
-                self._picker.end(batch, refused=())
+                self._picker.released(batch)
                 self._failed(error)
                 return
             self.stats.settled += outcome.accepted
             self.stats.rejected += outcome.rejected
             self.stats.retried += sum(entry.last - entry.first + 1 for entry in retry)
-            self._picker.end(batch, refused=outcome.unsettled_chunks)
+            self._picker.settled(batch, outcome.unsettled_chunks)
             self._picker.removed(outcome.removed)
 
     def release(self, batch: Batch, *, refused: bool = False) -> None:
         """Give a batch back unsent, or `refused` as a whole by the cloud: then it waits before its next turn."""
         with self._db_lock:
-            self._picker.end(batch, refused=[span.id for span in batch.chunks] if refused else ())
+            if refused:
+                self._picker.settled(batch, [span.id for span in batch.chunks])
+            else:
+                self._picker.released(batch)
 
     def release_all(self) -> None:
         """Give back every batch: an uplink that was stopped in the middle left them behind."""

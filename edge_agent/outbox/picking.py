@@ -11,12 +11,11 @@ from edge_agent.outbox.model import Batch, ChunkClass, ChunkSpan, Lane, Stats, S
 from edge_agent.outbox.queries import queries
 from edge_agent.outbox.ranges import count as count_of
 from edge_agent.outbox.ranges import missing
+from edge_agent.outbox.refused import Refused
 from edge_agent.outbox.store import Store
 
 log = structlog.get_logger()
 
-REFUSED_PAUSE_S = 1.0  # Doubles with each refusal ...
-REFUSED_PAUSE_MAX_S = 300.0  # ... up to this.
 DAMAGED_KEPT = 100
 
 
@@ -26,10 +25,9 @@ class Picker:
     def __init__(self, store: Store, stats: Stats, uptime_s: Callable[[], float]) -> None:
         self._store = store
         self._stats = stats
-        self._uptime_s = uptime_s
         self._batches: set[Batch] = set()
         self._leased: set[int] = set()
-        self._refused: dict[int, tuple[float, int]] = {}  # Chunk: next turn, refusals so far.
+        self._refused = Refused(uptime_s)
         self._live_after: int = store.one(queries.newest_chunk_id)[0]
         self._backlog_after = 0  # No chunk up to here is free to be sent.
         self.waiting = dict.fromkeys(ChunkClass, 0)
@@ -103,22 +101,29 @@ class Picker:
         return picked
 
     def _oldest(self, max_observations: int) -> list[tuple[Any, ...]]:
-        rows = self._store.rows(queries.oldest_chunks, after=self._backlog_after)
-        picked = self._collect(rows, max_observations)
+        due = self._refused.due()
+        if due:
+            rows = self._store.rows(queries.chunks, ids=orjson.dumps(due).decode()).fetchall()
+            self._refused.remove(set(due) - {row[0] for row in rows})  # Evicted meanwhile.
+            picked = self._collect(rows, max_observations, are_due=True)
+            if picked:
+                self._refused.take(row[0] for row in picked)
+                return picked
+        picked = self._collect(self._store.rows(queries.oldest_chunks, after=self._backlog_after), max_observations)
         if picked:
-            if not self._refused:
-                held = [chunk_id for chunk_id in self._leased if chunk_id < picked[0][0]]
-                self._backlog_after = min(held, default=picked[0][0]) - 1
+            # What lies before is under way or refused; whoever gives it back says so.
+            self._backlog_after = picked[-1][0]
             self._live_after = max(self._live_after, picked[-1][0])
         return picked
 
-    def _collect(self, rows: Iterable[tuple[Any, ...]], max_observations: int) -> list[tuple[Any, ...]]:
+    def _collect(
+        self, rows: Iterable[tuple[Any, ...]], max_observations: int, *, are_due: bool = False
+    ) -> list[tuple[Any, ...]]:
         picked: list[tuple[Any, ...]] = []
         total = 0
-        now = self._uptime_s()
         for row in rows:
             chunk_id, stream, _, count, _, done, _ = row
-            if chunk_id in self._leased or self._refused.get(chunk_id, (0.0, 0))[0] > now:
+            if chunk_id in self._leased or (not are_due and chunk_id in self._refused):
                 continue
             size = count - (count_of(orjson.loads(done)) if done else 0)
             if picked and (stream != picked[0][1] or total + size > max_observations):
@@ -127,29 +132,34 @@ class Picker:
             total += size
         return picked
 
-    def end(self, batch: Batch, *, refused: Iterable[int]) -> None:
-        """Give the lease back; refused chunks wait before their next turn."""
-        self._batches.discard(batch)
+    def settled(self, batch: Batch, refused: Iterable[int]) -> None:
+        """End a batch by a receipt: the refused chunks wait, the others have left."""
         again = set(refused)
-        now = self._uptime_s()
-        for chunk_id in (span.id for span in batch.chunks):
-            self._leased.discard(chunk_id)
-            if chunk_id in again:
-                times = self._refused.get(chunk_id, (0.0, 0))[1] + 1
-                pause = min(REFUSED_PAUSE_S * 2 ** min(times - 1, 10), REFUSED_PAUSE_MAX_S)
-                self._refused[chunk_id] = (now + pause, times)
-            else:
-                self._refused.pop(chunk_id, None)
-        self._backlog_after = min(self._backlog_after, batch.chunks[0].id - 1)
+        self._end(batch)
+        self._refused.remove(span.id for span in batch.chunks if span.id not in again)
+        for chunk_id in again:
+            self._refused.add(chunk_id)
+
+    def released(self, batch: Batch) -> None:
+        """End a batch that was not sent: offer it again at once."""
+        self._end(batch)
+        self._refused.remove(span.id for span in batch.chunks)
+        self._backlog_after = min(self._backlog_after, min(span.id for span in batch.chunks) - 1)
+
+    def _end(self, batch: Batch) -> None:
+        self._batches.discard(batch)
+        self._leased.difference_update(span.id for span in batch.chunks)
 
     def release_all(self) -> None:
         """Give back every lease."""
         for batch in tuple(self._batches):
-            self.end(batch, refused=())
+            self.released(batch)
 
     def forget_refusals(self) -> None:
         """Offer refused chunks at once: what stood in their way has changed (a catalogue was sent)."""
-        self._refused.clear()
+        oldest = self._refused.clear()
+        if oldest is not None:
+            self._backlog_after = min(self._backlog_after, oldest - 1)
 
     def _set_aside(self, span: ChunkSpan, reason: str) -> None:
         count = span.last - span.first + 1

@@ -93,6 +93,10 @@ SELECT id, stream, first_seq, count, class, done, payload FROM chunk WHERE id > 
 -- name: oldest_chunks
 SELECT id, stream, first_seq, count, class, done, payload FROM chunk WHERE id > :after ORDER BY id;
 
+-- name: chunks
+SELECT id, stream, first_seq, count, class, done, payload FROM chunk
+ WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
+
 -- name: newest_chunk_id
 SELECT coalesce(max(id), 0) FROM chunk;
 

@@ -325,6 +325,45 @@ def test_a_cursor_becomes_durable_together_with_its_data(open_outbox):
     assert everything(again) == {1: 1.0}
 
 
+def test_many_refused_chunks_wait_their_turn_and_all_come_back(open_outbox, time):
+    outbox = open_outbox()
+    for index in range(1200):
+        outbox.append([frame(float(index))])
+        outbox.flush()
+    while (batch := outbox.begin_batch(100)) is not None:
+        outbox.release(batch, refused=True)
+    outbox.append([frame(-1.0)])
+    outbox.flush()
+    fresh = outbox.begin_batch(100)
+    assert list(numbers(fresh).values()) == [-1.0]
+    outbox.settle(fresh, accepted=[(1, 10**6)])
+    time.pass_s(2)
+    assert sorted(everything(outbox).values()) == [float(index) for index in range(1200)]
+
+
+def test_a_refused_chunk_that_was_evicted_meanwhile_is_forgotten(open_outbox, time):
+    outbox = open_outbox(bytes_max=512 * 1024)
+    outbox.append([frame(1.0)])
+    outbox.flush()
+    outbox.release(outbox.begin_batch(10), refused=True)
+    fill(outbox, 800)
+    outbox.maintain()
+    time.pass_s(2)
+    assert 1 not in everything(outbox)
+    assert len(outbox._picker._refused) == 0
+
+
+def test_given_back_batches_come_again_oldest_first_whatever_the_order(open_outbox):
+    outbox = open_outbox()
+    for index in range(6):
+        outbox.append([frame(float(index))])
+        outbox.flush()
+    batches = [outbox.begin_batch(1) for _ in range(6)]
+    for batch in (batches[4], batches[1], batches[3]):
+        outbox.release(batch)
+    assert list(everything(outbox).values()) == [1.0, 3.0, 4.0]
+
+
 def test_two_agents_cannot_share_an_outbox(open_outbox):
     open_outbox()
     with pytest.raises(OutboxError, match="another agent"):
