@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from device_profiles.model import BaseProfile, ModbusPoint, ModbusProfile, MqttPoint, MqttProfile, Profile
-from edge_agent.commands.decode_request import fraction_text
+from edge_agent.commands.decode_answer import fraction_text
 
 
 def as_text(profile: Profile) -> str:
