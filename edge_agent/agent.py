@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,25 +13,30 @@ from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile, MqttProfile
 from edge_agent import health
 from edge_agent.clock import Clock, ConfirmedClock, JumpDetector, SystemClock
-from edge_agent.commissioned import Commissioned, load_commissioned
+from edge_agent.commissioned import Commissioned
+from edge_agent.configuration import CONFIRM_AFTER_S, Configuration
 from edge_agent.drivers.modbus.client import Line
+from edge_agent.drivers.modbus.errors import ModbusError
 from edge_agent.drivers.modbus.learned import LearnedRanges
 from edge_agent.drivers.mqtt.privacy import PrivacyKeyError, load_key
 from edge_agent.drivers.mqtt.subscriber import BrokerSubscriber
 from edge_agent.model import Event
 from edge_agent.outbox import Limits, Outbox
 from edge_agent.polled import PolledDevice
-from edge_agent.poller import BusPoller
+from edge_agent.poller import BusPoller, QueueFull
 from edge_agent.settings import AgentSettings, Bus, MqttBroker, Sparkplug
 from edge_agent.uplink.https import Destination, HttpsUplink
 from edge_agent.uplink.mqtt import SparkplugDestination, SparkplugUplink
 from edge_agent.uplink.wire import Catalogue
+from edge_agent.writes import Guard, Order, WriteFailed, Writer, WriteRefused, order_of, result_of
 
 log = structlog.get_logger()
 
 VERSION = "0.1.0"
 JUMP_CHECK_S = 2.0
 FILE_CHECK_S = 1.0
+COMMANDS_PER_ANSWER_MAX = 50
+ORDERS_KEPT = 1_000
 RESTART_PAUSE_S = 5.0  # After a task died of a mistake of ours.
 
 
@@ -45,8 +51,8 @@ class Agent:
         self.settings = settings
         self._machine = clock or SystemClock()
         self.clock = ConfirmedClock(self._machine)
-        self.site_path = site_path
-        self.commissioned = load_commissioned(site_path)
+        self.configuration = Configuration(site_path, settings.data_dir / "configuration")
+        self.commissioned = self.configuration.start()
         self.site_problems: list[str] = []
         self.started_at_ms = self.clock.now_ms()
         self.pollers: dict[str, BusPoller] = {}
@@ -77,6 +83,9 @@ class Agent:
         self._learned = LearnedRanges(settings.data_dir / "learned")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: list[asyncio.Task[None]] = []
+        self._writer = Writer(Guard.load(settings.data_dir / "writes.json"), self.clock)
+        self._orders_seen: dict[str, None] = {}
+        self._confirm_at: float | None = self._machine.monotonic() + CONFIRM_AFTER_S
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read, keep and send until `stop` is set; what was read is on the disk when this returns."""
@@ -84,6 +93,7 @@ class Agent:
         self._apply(self.commissioned)
         self._start("clock", self._watch_clock)
         self._start("site file", self._watch_site_file)
+        self._start("deadlines", self._watch_deadlines)
         if self.uplink is not None:
             self._start("uplink", self.uplink.run)
         if self.settings.status_port:
@@ -102,11 +112,14 @@ class Agent:
     def reload(self) -> None:
         """Take over a changed site file between two requests; a broken one changes nothing but the status page."""
         try:
-            commissioned = load_commissioned(self.site_path)
+            commissioned = self.configuration.read()
         except ProfileError as error:
             self.site_problems = [str(problem) for problem in error.problems]
             log.warning("site_file_refused", problems=self.site_problems)
             return
+        self._take(commissioned)
+
+    def _take(self, commissioned: Commissioned) -> None:
         self.site_problems = []
         self.commissioned = commissioned
         self._apply(commissioned)
@@ -238,7 +251,81 @@ class Agent:
         return self.settings.credential.get_secret_value()
 
     async def _on_answer(self, answer: Mapping[str, Any]) -> None:
-        """Take what the cloud's answer to a heartbeat asks for."""
+        """Take what the cloud's answer to a heartbeat asks for: a configuration, and commands."""
+        offered = answer.get("configuration")
+        if isinstance(offered, Mapping):
+            self._take_configuration(int(offered["version"]), str(offered["site"]))
+        commands = answer.get("commands")
+        for command in list(commands)[:COMMANDS_PER_ANSWER_MAX] if isinstance(commands, list) else []:
+            self._carry_out_once(command)
+
+    def _take_configuration(self, version: int, text: str) -> None:
+        before = self.commissioned
+        commissioned = self.configuration.offer(version, text)
+        if commissioned is None:
+            return
+        try:
+            self._take(commissioned)
+        except Exception as error:  # noqa: BLE001  # Whatever it is: the site must go on being read.
+            self.configuration.roll_back(f"{type(error).__name__}: {error}")
+            self._take(before)
+            return
+        self._confirm_at = self._machine.monotonic() + CONFIRM_AFTER_S
+
+    def _carry_out_once(self, command: Any) -> None:
+        """Start a command in the background; the cloud repeats it until it has seen the result."""
+        try:
+            order = order_of(command)
+        except WriteRefused as error:
+            log.warning("command_refused", code=error.code, reason=str(error))
+            return
+        if order.id in self._orders_seen:
+            return
+        self._orders_seen[order.id] = None
+        while len(self._orders_seen) > ORDERS_KEPT:
+            self._orders_seen.pop(next(iter(self._orders_seen)))
+        name = f"command {order.id}"
+        # Not supervised: a command that died of a mistake of ours must not be given a second time.
+        self._tasks[name] = asyncio.create_task(self._carry_out(order), name=name)
+        self._tasks[name].add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    async def _carry_out(self, order: Order, *, is_release: bool = False) -> None:
+        now_ms = self.clock.now_ms()
+        try:
+            shown = await self._write(order, is_release=is_release)
+            data = result_of(order, "done", shown=shown)
+        except WriteRefused as error:
+            data = result_of(order, "refused", reason=f"{error.code}: {error}")
+        except (WriteFailed, ModbusError, QueueFull) as error:
+            data = result_of(order, "failed", reason=str(error))
+        log.info("command_result", **data)
+        event = Event(
+            kind="command.result", device=order.device, at_ms=self.clock.now_ms(), received_at_ms=now_ms, data=data
+        )
+        self.outbox.append((), (event,))
+
+    async def _write(self, order: Order, *, is_release: bool) -> Fraction:
+        poller, device = self._poller_of(order.device)
+        return await poller.submit(
+            lambda line: self._writer.write(line, device.config, device.profile, order, is_release=is_release)
+        )
+
+    def _poller_of(self, name: str) -> tuple[BusPoller, PolledDevice]:
+        for poller in self.pollers.values():
+            for device in poller.devices:
+                if device.config.name == name:
+                    return poller, device
+        raise WriteRefused("unknown_device", f"no Modbus device {name} on this gateway")
+
+    async def _watch_deadlines(self) -> None:
+        """Release overrides whose time has come, and confirm a configuration that has held."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self._confirm_at is not None and self._machine.monotonic() >= self._confirm_at:
+                self._confirm_at = None
+                self.configuration.confirm()
+            for order in self._writer.due_releases():
+                await self._carry_out(order, is_release=True)
 
     async def _watch_clock(self) -> None:
         machine, ours = JumpDetector(self._machine), JumpDetector(self.clock)
@@ -261,10 +348,10 @@ class Agent:
                 poller.realign()
 
     async def _watch_site_file(self) -> None:
-        seen = _fingerprint(self.site_path)
+        seen = _fingerprint(self.configuration.path)
         while True:
             await asyncio.sleep(FILE_CHECK_S)
-            if (now := _fingerprint(self.site_path)) != seen and now is not None:
+            if (now := _fingerprint(self.configuration.path)) != seen and now is not None:
                 seen = now
                 self.reload()
 
@@ -307,9 +394,9 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
-def _fingerprint(path: Path) -> tuple[int, int] | None:
+def _fingerprint(path: Path) -> tuple[int, int, int] | None:
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -79,10 +79,13 @@ def _points(device: ModbusDevice | MqttDevice, profile: Profile) -> Iterator[Cat
         )
 
 
-def load_commissioned(path: Path) -> Commissioned:
-    """Read a site file and its profiles; raises ProfileError with all mistakes at once."""
+def load_commissioned(path: Path, *, folder: Path | None = None) -> Commissioned:
+    """Read a site file and its profiles; raises ProfileError with all mistakes at once.
+
+    Paths in the file are relative to `folder`, by default its own.
+    """
     file = read_yaml(path)
-    site = parse_site(file)
+    site = parse_site(file, folder=folder)
     profiles: dict[str, Profile] = {}
     problems: list[Problem] = []
     for location, device in _devices(site):

@@ -22,6 +22,7 @@ CONNECTIONS_MAX = 20
 def heartbeat(agent: "Agent") -> dict[str, Any]:
     """Return the agent's part of the heartbeat (ARCHITECTURE.md, section 9)."""
     return {
+        "configuration": agent.configuration.report(),
         "agent": {"started_at_ms": agent.started_at_ms, "site_problems": agent.site_problems[:20]},
         "devices": [
             *(device_state(device) for poller in agent.pollers.values() for device in poller.devices),
@@ -84,7 +85,8 @@ def report(agent: "Agent") -> dict[str, Any]:
         "gateway": agent.commissioned.site.gateway,
         "now_ms": agent.clock.now_ms(),
         "started_at_ms": agent.started_at_ms,
-        "site_file": str(agent.site_path),
+        "site_file": str(agent.configuration.path),
+        "configuration": agent.configuration.report(),
         "site_problems": agent.site_problems,
         "buses": [bus_report(poller, now) for poller in agent.pollers.values()],
         "brokers": [subscriber.report() for subscriber in agent.subscribers.values()],

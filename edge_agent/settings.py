@@ -112,6 +112,7 @@ class ModbusDevice(_Device):
 
     unit: UnitId
     poll_s: Seconds | None = None  # Fast and normal points; without it each rate of the profile has its own.
+    writes: list[PointName] = Field(default_factory=list)  # Points that may be set; none by default.
     instances: dict[str, list[Annotated[int, Field(ge=0, le=255)]]] = Field(default_factory=dict)  # Repeated blocks.
     word_order: Literal["big", "little"] | None = None  # Only where the device was set other than its profile.
     byte_order: Literal["big", "little"] | None = None
@@ -255,7 +256,7 @@ def load_site(path: Path) -> Site:
     return parse_site(read_yaml(path))
 
 
-def parse_site(file: LinedFile) -> Site:
+def parse_site(file: LinedFile, *, folder: Path | None = None) -> Site:
     """Check what `read_yaml` read; raises ProfileError."""
     if not isinstance(file.data, dict):
         raise ProfileError([problem_at(file, (), "is not a site file", "begin with “gateway: NAME” and “buses:”")])
@@ -266,7 +267,7 @@ def parse_site(file: LinedFile) -> Site:
     problems = [*file.problems, *_collisions(site, file)]
     if problems:
         raise ProfileError(problems)
-    return _with_absolute_paths(site, Path(file.path).resolve().parent)
+    return _with_absolute_paths(site, folder or Path(file.path).resolve().parent)
 
 
 def _collisions(site: Site, file: LinedFile) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from edge_agent.uplink.connection import Answer, HttpConnection, HttpError
 
 log = structlog.get_logger()
 
-LIVE_INTERVAL_S = 0.2  # What was read meanwhile is committed and sent together.
+LIVE_INTERVAL_S = 0.4  # What was read meanwhile is committed and sent together.
 LIVE_OBSERVATIONS_MAX = 10_000
 BACKLOG_OBSERVATIONS = (250, 20_000)
 BACKLOG_TARGET_S = 0.5  # A backlog message that takes longer makes the next one smaller: live waits behind it.
