@@ -65,6 +65,7 @@ bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=4
 	@$(BIN)/python -m tests.bench.ledger
 	@$(BIN)/python -m tests.bench.billing
 	@$(BIN)/python -m tests.bench.decode
+	@$(BIN)/python -m tests.bench.faults
 	@$(BIN)/python -m tests.bench.uplink
 
 .PHONY: schema dashboards porcelain
