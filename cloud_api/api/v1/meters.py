@@ -1,0 +1,235 @@
+"""Meters and their ledger: intervals, energy, demand, balance, gaps, corrections, export."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import AwareDatetime, BaseModel, Field
+
+from cloud_api.api.auth import FacilitiesCall, StaffCall
+from cloud_api.kit.errors import Invalid
+from cloud_api.kit.ids import MeterId, RegisterId
+from cloud_api.kit.period import Period
+from cloud_api.metering import analysis, corrections, exports, service
+from cloud_api.metering.balance import Balance
+from cloud_api.metering.corrections import Author, Decision, RegisterLine, Undoable
+from cloud_api.metering.model import Energy, Interval, Meter, MeterInterval
+
+router = APIRouter(prefix="/meters", tags=["meters"])
+
+PERIOD_MAX = timedelta(days=400)
+Id = Annotated[int, Field(ge=1, lt=2**63)]
+Reason = Annotated[str, Field(min_length=3, max_length=500)]
+Value = Annotated[Decimal, Field(ge=0, lt=10**15, max_digits=24, decimal_places=9)]
+
+
+class Exchange(BaseModel):
+    """One register closes and its successor opens at an instant."""
+
+    register_id: Id
+    at: AwareDatetime
+    closing: Value
+    opening: Value
+    multiplier: Annotated[Decimal, Field(gt=-(10**9), lt=10**9, max_digits=18)] | None = None
+    reason: Reason
+
+
+class HandReading(BaseModel):
+    """A reading taken by hand."""
+
+    register_id: Id
+    taken_at: AwareDatetime
+    value: Value
+    reason: Reason
+
+
+class Exclusion(BaseModel):
+    """A reading that is wrong, and the right value where it is known."""
+
+    register_id: Id
+    taken_at: AwareDatetime
+    correct_value: Value | None = None
+    reason: Reason
+
+
+class IntervalEdit(BaseModel):
+    """A quantity that a person decides for one interval."""
+
+    register_id: Id
+    starts_at: AwareDatetime
+    quantity: Annotated[Decimal, Field(gt=-(10**12), lt=10**12, max_digits=24)]
+    reason: Reason
+
+
+class Undo(BaseModel):
+    """A decision to be taken back."""
+
+    register_id: Id
+    kind: Undoable
+    decision_id: Id
+    reason: Reason
+
+
+def period_of(
+    start: Annotated[AwareDatetime, Query(description="Included; with its offset.")],
+    end: Annotated[AwareDatetime, Query(description="Excluded; with its offset.")],
+) -> Period:
+    """Return the period asked for; at most 400 days."""
+    if not 1970 <= start.year <= end.year < 2200:
+        raise Invalid("start must not be after end, and both lie between 1970 and 2200")
+    if end < start or end - start > PERIOD_MAX:
+        raise Invalid(f"a period has 0 to {PERIOD_MAX.days} days")
+    return Period(start, end)
+
+
+PeriodAsked = Annotated[Period, Depends(period_of)]
+MeterPath = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+@router.get("")
+async def list_meters(call: StaffCall) -> list[dict[str, Any]]:
+    """Return the meter tree, parents before their children."""
+    return [_meter(m) for m in await analysis.meters(call.conn)]
+
+
+@router.get("/{meter_id}")
+async def show_meter(call: StaffCall, meter_id: MeterPath) -> dict[str, Any]:
+    """Return a meter with its registers and what people decided about them."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    registers: list[RegisterLine] = await corrections.registers_of_meter(call.conn, meter.id)
+    decisions: list[Decision] = await corrections.decisions(call.conn, meter.id)
+    return _meter(meter) | {"registers": registers, "decisions": decisions}
+
+
+@router.get("/{meter_id}/intervals")
+async def intervals(call: StaffCall, meter_id: MeterPath, period: PeriodAsked) -> list[MeterInterval]:
+    """Return the meter's intervals; a virtual meter's are computed. An interval that is not known has no row."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    return await analysis.virtual_intervals(call.conn, meter.id, period)
+
+
+@router.get("/{meter_id}/registers/{register_id}/intervals")
+async def register_intervals(
+    call: StaffCall, meter_id: MeterPath, register_id: MeterPath, period: PeriodAsked
+) -> list[Interval]:
+    """Return one register's intervals with method, reason, revision and the readings they lie between."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    return await service.intervals(call.conn, [RegisterId(register_id)], period)
+
+
+@router.get("/{meter_id}/energy")
+async def energy(call: StaffCall, meter_id: MeterPath, period: PeriodAsked) -> Energy:
+    """Return what the meter counted in a period, and how complete that is."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    return (await service.energy_by_meter(call.conn, [meter.id], period))[meter.id]
+
+
+@router.get("/{meter_id}/demand")
+async def demand(call: StaffCall, meter_id: MeterPath, period: PeriodAsked) -> analysis.Demand | None:
+    """Return the highest average power over one interval, from actual intervals only."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    return (await analysis.demand(call.conn, [meter.id], period)).get(meter.id)
+
+
+@router.get("/{meter_id}/balance")
+async def balance(
+    call: StaffCall, meter_id: MeterPath, period: PeriodAsked, by: Literal["interval", "day"] = "day"
+) -> list[Balance]:
+    """Return main, children and residual of the branch below a meter, per bucket."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    return await analysis.branch_balance(call.conn, meter.id, period, by=by)
+
+
+@router.get("/{meter_id}/registers/{register_id}/gaps")
+async def gaps(
+    call: StaffCall,
+    meter_id: MeterPath,
+    register_id: MeterPath,
+    period: PeriodAsked,
+    longer_than_s: Annotated[int, Query(ge=1, le=86_400 * 366)] = 1_800,
+) -> list[analysis.Gap]:
+    """Return stretches in which the register's point was silent."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    return await analysis.gaps(call.conn, RegisterId(register_id), period, longer_than=timedelta(seconds=longer_than_s))
+
+
+@router.get("/{meter_id}/export.{form}")
+async def export(call: StaffCall, meter_id: MeterPath, form: exports.Format, period: PeriodAsked) -> Response:
+    """Return the meter's intervals as CSV, Excel, Parquet or Green Button."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    found = await analysis.virtual_intervals(call.conn, meter.id, period)
+    return Response(exports.export(meter, found, form), media_type=exports.MEDIA_TYPES[form])
+
+
+@router.post("/{meter_id}/exchange", status_code=201)
+async def exchange(call: FacilitiesCall, meter_id: MeterPath, body: Exchange) -> dict[str, int]:
+    """Exchange the meter and return the new register."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    register_id = await corrections.exchange(
+        call.conn,
+        _author(call, body.reason),
+        RegisterId(body.register_id),
+        at=body.at,
+        closing=body.closing,
+        opening=body.opening,
+        multiplier=body.multiplier,
+    )
+    return {"register_id": register_id}
+
+
+@router.post("/{meter_id}/readings", status_code=204)
+async def add_reading(call: FacilitiesCall, meter_id: MeterPath, body: HandReading) -> None:
+    """Enter a reading taken by hand."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await corrections.add_reading(
+        call.conn, _author(call, body.reason), RegisterId(body.register_id), taken_at=body.taken_at, value=body.value
+    )
+
+
+@router.post("/{meter_id}/exclusions", status_code=204)
+async def exclude_reading(call: FacilitiesCall, meter_id: MeterPath, body: Exclusion) -> None:
+    """Declare a reading wrong."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await corrections.exclude_reading(
+        call.conn,
+        _author(call, body.reason),
+        RegisterId(body.register_id),
+        taken_at=body.taken_at,
+        correct_value=body.correct_value,
+    )
+
+
+@router.post("/{meter_id}/edits", status_code=204)
+async def edit_interval(call: FacilitiesCall, meter_id: MeterPath, body: IntervalEdit) -> None:
+    """Decide an interval's quantity."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await corrections.edit_interval(
+        call.conn,
+        _author(call, body.reason),
+        RegisterId(body.register_id),
+        starts_at=body.starts_at,
+        quantity=body.quantity,
+    )
+
+
+@router.post("/{meter_id}/undo", status_code=204)
+async def undo(call: FacilitiesCall, meter_id: MeterPath, body: Undo) -> None:
+    """Take a decision back."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await corrections.undo(
+        call.conn,
+        _author(call, body.reason),
+        RegisterId(body.register_id),
+        kind=body.kind,
+        decision_id=body.decision_id,
+    )
+
+
+def _author(call: FacilitiesCall, reason: str) -> Author:
+    return Author(viewer=call.viewer, clock=call.clock, reason=reason)
+
+
+def _meter(meter: Meter) -> dict[str, Any]:
+    return asdict(meter) | {"zone": str(meter.zone)}

@@ -1,0 +1,93 @@
+"""The documented API, fed by schemathesis with what its description allows and what it does not: no 5xx."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+PATHS = ("/ingest/v1/", "/api/v1/meters")
+
+
+@pytest.fixture
+def api(database):
+    """A real server with one gateway, and a session of an administrator."""
+    token, key, secret = secrets.token_urlsafe(16), "0" * 12, "s" * 30
+    import hashlib
+
+    with psycopg.connect(database.superuser) as conn:
+        conn.execute(
+            "WITH o AS (INSERT INTO app.organisation (code, name_zh, name_en) VALUES ('f','f','f') RETURNING id),"
+            " s AS (INSERT INTO app.site (organisation_id, code, name_zh, name_en) SELECT id,'f','f','f' FROM o RETURNING id),"
+            " g AS (INSERT INTO app.gateway (organisation_id, site_id, name) SELECT o.id, s.id, 'f' FROM o, s RETURNING id),"
+            " c AS (INSERT INTO app.gateway_credential (key_id, gateway_id, secret_sha256) SELECT %(k)s, id, %(h)s FROM g),"
+            " u AS (INSERT INTO app.app_user (organisation_id, login, display_name, roles)"
+            "       SELECT id, 'root', 'root', '{admin}' FROM o RETURNING id)"
+            " INSERT INTO app.session (token_sha256, user_id, csrf_token, created_at, last_seen_at, expires_at)"
+            " SELECT %(t)s, id, 'x', now(), now(), now() + interval '1 day' FROM u",
+            {"k": key, "h": hashlib.sha256(secret.encode()).digest(), "t": hashlib.sha256(token.encode()).digest()},
+        )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "CLOUD_DATABASE_URL": database.app, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("cloud-api"), "serve"], env=environment, stderr=subprocess.DEVNULL
+    )
+    base = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(f"{base}/healthz")
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    yield base, {"/ingest": f"wl_gw_{key}_{secret}", "/api": token}
+    process.terminate()
+    process.wait()
+
+
+def test_no_request_makes_the_server_fail(api):
+    base, credentials = api
+    schema = schemathesis.openapi.from_dict(httpx.get(f"{base}/openapi.json").json())
+    operations = [operation.ok() for operation in schema.get_all_operations() if operation.ok().path.startswith(PATHS)]
+    assert len(operations) >= 10
+    with httpx.Client(base_url=base, timeout=30) as client:
+
+        @settings(
+            max_examples=150,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
+        @given(st.data())
+        def fuzz(data):
+            operation = data.draw(st.sampled_from(operations))
+            case = data.draw(operation.as_strategy())
+            credential = credentials["/ingest" if case.path.startswith("/ingest") else "/api"]
+            prepared = case.as_transport_kwargs(base_url=base)
+            answer = client.request(
+                prepared["method"],
+                prepared["url"],
+                params=prepared.get("params"),
+                content=prepared.get("data") if isinstance(prepared.get("data"), (str, bytes)) else None,
+                json=prepared.get("json"),
+                headers={"Authorization": f"Bearer {credential}"},
+            )
+            assert answer.status_code < 500, (case.method, case.path, answer.text, datetime.now(UTC))
+
+        fuzz()

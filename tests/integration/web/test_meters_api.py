@@ -1,0 +1,39 @@
+from datetime import timedelta
+from decimal import Decimal
+
+from tests.integration.web.conftest import sign_in
+from tests.integration.web.test_metering_pages import TODAY, meter  # noqa: F401
+
+
+async def _call(client, login):
+    await sign_in(client, login)
+    token = client.cookies["wattlease_session"]
+    client.cookies.clear()
+    client.headers["Authorization"] = f"Bearer {token}"
+
+
+async def test_the_ledger_is_read_and_corrected_through_the_api(client, meter):  # noqa: F811
+    await _call(client, "facilities")
+    period = {"start": (TODAY - timedelta(days=2)).isoformat(), "end": TODAY.isoformat()}
+    shown = (await client.get(f"/api/v1/meters/{meter}")).json()
+    [register] = [r["id"] for r in shown["registers"]]
+    rows = (await client.get(f"/api/v1/meters/{meter}/intervals", params=period)).json()
+    energy = (await client.get(f"/api/v1/meters/{meter}/energy", params=period)).json()
+    assert len(rows) == 192
+    assert sum(Decimal(str(row["quantity"])) for row in rows) == Decimal(str(energy["quantity"])) == 192
+    for path in ("demand", "balance", f"registers/{register}/gaps", f"registers/{register}/intervals", "export.csv"):
+        assert (await client.get(f"/api/v1/meters/{meter}/{path}", params=period)).status_code == 200, path
+    edit = {"register_id": register, "starts_at": period["start"], "quantity": "9.5", "reason": "seal broken"}
+    assert (await client.post(f"/api/v1/meters/{meter}/edits", json=edit)).status_code == 204
+    [decision] = (await client.get(f"/api/v1/meters/{meter}")).json()["decisions"]
+    undo = {"register_id": register, "kind": "edit", "decision_id": decision["id"], "reason": "was right"}
+    assert (await client.post(f"/api/v1/meters/{meter}/undo", json=undo)).status_code == 204
+    assert (await client.post(f"/api/v1/meters/{meter}/undo", json=undo)).status_code == 409
+
+
+async def test_finance_reads_but_does_not_correct_and_strangers_do_neither(client, meter):  # noqa: F811
+    assert (await client.get("/api/v1/meters")).status_code == 401
+    await _call(client, "finance")
+    assert (await client.get("/api/v1/meters")).status_code == 200
+    body = {"register_id": 1, "starts_at": TODAY.isoformat(), "quantity": 1, "reason": "because"}
+    assert (await client.post(f"/api/v1/meters/{meter}/edits", json=body)).status_code == 403
