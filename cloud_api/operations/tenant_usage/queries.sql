@@ -1,16 +1,22 @@
 -- name: intervals
 -- What the tenant used in each interval of a period, over all its meters; `is_known` is false where one is missing.
+-- The few registers are found first: the planner, blind behind row-level security, would begin with every interval.
+WITH own AS MATERIALIZED (
+    SELECT r.id AS register_id, ms.share, ms.valid, l.term
+      FROM lease_space l
+      JOIN meter_space ms ON ms.space_id = l.space_id
+      JOIN meter m ON m.id = ms.meter_id AND m.use = 'tenant' AND m.utility = 'electricity'
+      JOIN register r ON r.meter_id = m.id AND r.quantity = 'active_energy_import'
+     WHERE l.tenant_id = %(tenant_id)s
+)
 SELECT i.starts_at, i.ends_at,
-       coalesce(sum(i.quantity * ms.share) FILTER (WHERE i.quality <> 'missing'), 0) AS energy_kwh,
+       coalesce(sum(i.quantity * own.share) FILTER (WHERE i.quality <> 'missing'), 0) AS energy_kwh,
        bool_and(i.quality <> 'missing') AS is_known,
        bool_or(i.quality IN ('estimated', 'edited')) AS is_estimated
-  FROM lease_space l
-  JOIN meter_space ms ON ms.space_id = l.space_id
-  JOIN meter m ON m.id = ms.meter_id AND m.use = 'tenant' AND m.utility = 'electricity'
-  JOIN register r ON r.meter_id = m.id AND r.quantity = 'active_energy_import'
-  JOIN interval i ON i.register_id = r.id AND ms.valid @> i.starts_at
-                 AND l.term @> (i.starts_at AT TIME ZONE %(zone)s)::date
- WHERE l.tenant_id = %(tenant_id)s AND i.starts_at >= %(start)s AND i.starts_at < %(end)s
+  FROM own
+  JOIN interval i ON i.register_id = own.register_id AND own.valid @> i.starts_at
+                 AND own.term @> (i.starts_at AT TIME ZONE %(zone)s)::date
+ WHERE i.starts_at >= %(start)s AND i.starts_at < %(end)s
  GROUP BY i.starts_at, i.ends_at
  ORDER BY i.starts_at;
 

@@ -96,12 +96,12 @@ const heat = (data) => ({
   series: [{ type: "heatmap", data: data.cells }],
 });
 
-const sankey = (data) => ({
+const sankey = (data, width) => ({
   tooltip: { confine: true, formatter: (i) => `${escape(i.name.replace(">", "→"))}<br><b>${write(i.value, data.decimals)}</b> ${escape(data.unit)}` },
   series: [{
-    type: "sankey", left: 8, right: 152, top: 8, bottom: 8, nodeWidth: 12, nodeGap: 10, draggable: false, emphasis: { focus: "adjacency" },
+    type: "sankey", left: 8, right: width < 600 ? 96 : 152, top: 8, bottom: 8, nodeWidth: 12, nodeGap: 10, draggable: false, emphasis: { focus: "adjacency" },
     data: data.nodes.map((node, i) => ({ name: node.name, itemStyle: { color: colour(node.colour ?? `cat-${(i % 8) + 1}`) } })),
-    links: data.links, lineStyle: { color: "target", opacity: 0.28, curveness: 0.5 }, label: { color: colour("text"), fontSize: 12 },
+    links: data.links, lineStyle: { color: "target", opacity: 0.28, curveness: 0.5 }, label: { color: colour("text"), fontSize: 12, width: width < 600 ? 88 : 144, overflow: "truncate" },
   }],
 });
 
@@ -150,7 +150,7 @@ const draw = async (figure) => {
     message.hidden = !isEmpty(data);
     message.textContent = message.dataset.empty;
     canvas.hidden = isEmpty(data);
-    state.instance.setOption({ textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, ...KINDS[data.kind](data) }, true);
+    state.instance.setOption({ textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, ...KINDS[data.kind](data, canvas.clientWidth) }, true);
     figure.querySelector(".chart-table > div").replaceChildren(table(data));
     figure.dataset.ready = "true";
   } catch (error) {
@@ -174,5 +174,5 @@ export const drawCharts = (root) => {
 };
 
 export const refreshCharts = () => {
-  for (const [figure, { instance, data }] of drawn) if (figure.isConnected && data) instance.setOption(KINDS[data.kind](data), true);
+  for (const [figure, { instance, data }] of drawn) if (figure.isConnected && data) instance.setOption(KINDS[data.kind](data, instance.getWidth()), true);
 };
