@@ -21,3 +21,23 @@ class PeopleNow:
     count: int | None
     entered: int
     last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorPeople:
+    """Different people seen at a floor's doors; `people` is None where too few to be shown."""
+
+    floor_id: int
+    code: str
+    name_zh: str
+    name_en: str
+    level_number: int
+    people: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourEntries:
+    """Cards let in during one hour; None where too few to be shown."""
+
+    starts_at: datetime
+    entries: int | None

@@ -7,7 +7,8 @@ from psycopg.rows import class_row
 
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import SiteId
-from cloud_api.occupancy.model import Counted
+from cloud_api.kit.period import Period
+from cloud_api.occupancy.model import Counted, FloorPeople, HourEntries
 
 queries = load_queries(__file__)
 
@@ -16,4 +17,25 @@ async def counted_since(conn: AsyncConnection, site_id: SiteId, since: datetime,
     """Return the passages of a site's counters."""
     async with conn.cursor(row_factory=class_row(Counted)) as cur:
         await cur.execute(queries.counted_since, {"site_id": site_id, "since": since, "until": until})
+        return await cur.fetchall()
+
+
+async def people_by_floor(conn: AsyncConnection, site_id: SiteId, period: Period) -> list[FloorPeople]:
+    """Return the exact number of different people per floor; the service hides what may not be shown."""
+    async with conn.cursor(row_factory=class_row(FloorPeople)) as cur:
+        await cur.execute(queries.people_by_floor, {"site_id": site_id, "start": period.start, "end": period.end})
+        return await cur.fetchall()
+
+
+async def people_in_building(conn: AsyncConnection, site_id: SiteId, period: Period) -> int:
+    """Return the exact number of different people on the site."""
+    values = {"site_id": site_id, "start": period.start, "end": period.end}
+    row = await (await conn.execute(queries.people_in_building, values)).fetchone()
+    return row[0] if row else 0
+
+
+async def entries_by_hour(conn: AsyncConnection, site_id: SiteId, period: Period) -> list[HourEntries]:
+    """Return the entries of each hour that had any."""
+    async with conn.cursor(row_factory=class_row(HourEntries)) as cur:
+        await cur.execute(queries.entries_by_hour, {"site_id": site_id, "start": period.start, "end": period.end})
         return await cur.fetchall()

@@ -6,6 +6,7 @@ from decimal import Decimal
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from cloud_api.billing import service as billing
 from cloud_api.db.pool import transaction
 from cloud_api.db.request import clock_of, pool_of
 from cloud_api.kit.i18n import format_about, format_day, format_number, format_short_day, in_language
@@ -37,6 +38,7 @@ async def home(page: PortalPage) -> Response:
         tenant=await service.access_tenant(page.conn, page.viewer, today),
         month=month,
         answers=_answers(month),
+        bill=next(iter(await billing.bills_of_tenant(page.conn, page.viewer.tenant_id)), None),
         power=LiveValue(parts=power, now=now, factor=0.001),
         yesterday=today - timedelta(days=1),
         today=today,
