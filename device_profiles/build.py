@@ -138,6 +138,8 @@ def _modbus_point(
         to.add((*location, "type"), "a text quantity needs a string type", "use string, or give another quantity")
     if entry.address + count > 65536:
         to.add((*location, "address"), "the value would end after address 65535", "correct address or count")
+    if entry.transform is not None and (entry.multiply_by or entry.exponent or common["exact"]):
+        to.add((*location, "transform"), "does not go together with factors or exact values", "remove one of them")
     mask, shift = _mask(entry, location, to)
     states, codes = states_of(entry.states, QUANTITIES[common["quantity"]], location, to)
     write = _write(entry, function, states, location, to) if entry.write else None
@@ -161,6 +163,7 @@ def _modbus_point(
         exponent=entry.exponent,
         unit_code=entry.unit_code,
         overlaps=entry.overlaps,
+        transform=entry.transform,
     )
 
 

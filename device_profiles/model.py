@@ -182,6 +182,7 @@ class ModbusPoint(Point):
     exponent: str | None = None  # Point that holds a power of ten for this one.
     unit_code: str | None = None  # Point of type mbus_unit for this one.
     overlaps: bool = False  # Shares registers with another point on purpose.
+    transform: str | None = None  # quadrant_power_factor: |x| > 1 says leading, and |PF| = 2 - |x|.
 
     @property
     def end(self) -> int:

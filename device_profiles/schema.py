@@ -161,6 +161,7 @@ class ModbusPointFile(PointFile):
     exponent: Name | None = None
     unit_code: Name | None = None
     overlaps: bool = False
+    transform: Literal["quadrant_power_factor"] | None = Field(None, description="|x| > 1 is leading: |PF| = 2 - |x|.")
     write: WriteFile | None = None
 
 

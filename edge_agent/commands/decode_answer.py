@@ -33,7 +33,7 @@ def _value_text(point: ModbusPoint, words: Sequence[int], value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if point.exact:
         return fraction_text(factor_of(point, value) or Fraction(0))
-    if point.codes or point.factor_names:
+    if point.codes or point.factor_names or point.transform:
         return _number_text(value)
     if point.type is DataType.BOOL and point.multiplier == 1 and not point.offset:
         return "true" if value else "false"

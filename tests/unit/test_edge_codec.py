@@ -77,3 +77,20 @@ def test_what_the_simulator_encodes_the_agent_decodes(profile):
             decoded, quality = decode_point(point, words)
             assert quality is not Quality.INVALID, point.name
             assert encode_point(point, decoded) == words, point.name
+
+
+@pytest.mark.parametrize(
+    ("code", "power_factor"), [(0.95, 0.95), (1.05, 0.95), (-0.9, -0.9), (-1.1, -0.9), (1.0, 1.0), (2.0, 0.0)]
+)
+def test_a_power_factor_in_quadrant_code_is_read_as_the_vendor_defines_it(code, power_factor):
+    point = load_modbus("schneider_pm5350").point("power_factor_total")
+    words = list(struct.unpack(">2H", struct.pack(">f", code)))
+    value, quality = decode_point(point, words)
+    assert quality is Quality.GOOD
+    assert value == pytest.approx(power_factor, abs=1e-6)
+
+
+def test_the_power_factor_pattern_for_no_value_stays_no_value():
+    point = load_modbus("schneider_pm5350").point("power_factor_total")
+    assert decode_point(point, [0xFFC0, 0]) == (None, Quality.INVALID)
+    assert decode_point(point, [0x7FC0, 0]) == (None, Quality.INVALID)

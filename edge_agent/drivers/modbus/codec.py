@@ -238,9 +238,16 @@ def _converter(point: ModbusPoint) -> Callable[[Any], float | int] | None:
         steps.append(_bounded)
     if point.type in raws.EXACT_TYPES and not point.exact:
         steps.append(float)
+    if point.transform is not None:
+        steps.append(_quadrant_power_factor)
     if len(steps) < 2:
         return steps[0] if steps else None
     return lambda item: reduce(lambda number, step: step(number), steps, item)
+
+
+def _quadrant_power_factor(code: float) -> float:
+    """Read Schneider's code: the sign is the direction of power, and |x| > 1 means leading with |PF| = 2 - |x|."""
+    return code if abs(code) <= 1 else math.copysign(2 - abs(code), code)
 
 
 def _bounded(mantissa: int) -> int:
