@@ -103,6 +103,7 @@ class HttpsUplink:
         self._backoff = backoff or Backoff()
         self._clock = ClockOffset()
         self._catalogue_wanted = True
+        self._catalogue_refused = False
         self._catalogue_sent_at_s = float("-inf")
         self._careful_batches = 0
         self._live_at_s = float("-inf")
@@ -146,7 +147,8 @@ class HttpsUplink:
             self._beat.close()
 
     async def _step(self) -> None:
-        if self._catalogue_wanted:
+        is_again = self._catalogue_refused and monotonic() - self._catalogue_sent_at_s > CATALOGUE_AGAIN_S
+        if self._catalogue_wanted or is_again:
             await self._send_catalogue()
         is_live_due = monotonic() - self._live_at_s >= LIVE_INTERVAL_S
         if is_live_due:
@@ -196,8 +198,9 @@ class HttpsUplink:
         )
         for entry in receipt.rejected[:20]:
             log.warning("observation_rejected", seq=entry.seq, code=entry.code, reason=entry.reason)
-        if any(entry.code == "unknown_point" for entry in receipt.retry):
-            self._catalogue_wanted = monotonic() - self._catalogue_sent_at_s > CATALOGUE_AGAIN_S
+        is_long_ago = monotonic() - self._catalogue_sent_at_s > CATALOGUE_AGAIN_S
+        if is_long_ago and any(entry.code == "unknown_point" for entry in receipt.retry):
+            self._catalogue_wanted = True
         self._delivered()
         self.status.batches += 1
         self.status.observations += batch.count
@@ -235,13 +238,21 @@ class HttpsUplink:
         message, revision = wire.encode_catalogue(
             self._catalogue(), agent_version=self._agent_version, started_at_ms=self._started_at_ms
         )
+        self._catalogue_wanted = False  # Before it is sent: a change meanwhile asks for another.
+        self._catalogue_sent_at_s = monotonic()
         try:
             await self._call("PUT", "catalogue", wire.compress(message))
         except _MessageRefusedError as error:
-            raise _LinkError(f"catalogue refused: {error}", after_s=5.0, state="refused") from error
+            # Data go on: the cloud takes what it knows of, the rest waits.
+            self._catalogue_refused = True
+            self.status.last_refusal = f"catalogue: {error}"
+            log.warning("catalogue_refused", revision=revision, reason=str(error), next_try_s=CATALOGUE_AGAIN_S)
+            return
+        except BaseException:
+            self._catalogue_wanted = True
+            raise
+        self._catalogue_refused = False
         self._delivered()
-        self._catalogue_wanted = False
-        self._catalogue_sent_at_s = monotonic()
         self._outbox.offer_refused()
         log.info("catalogue_sent", revision=revision)
 

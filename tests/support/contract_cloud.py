@@ -30,6 +30,7 @@ class ContractCloud:
         self.conflicts: list[tuple] = []
         self.catalogue: dict | None = None
         self.catalogues = 0
+        self.refuses_catalogue = False
         self.heartbeats: list[dict] = []
         self.batches: list[dict] = []
         self.arrived_at: list[float] = []
@@ -110,6 +111,8 @@ class ContractCloud:
         assert message["v"] == 1
         path = request.target.decode()
         method = request.method.decode()
+        if (method, path) == ("PUT", "/ingest/v1/catalogue") and self.refuses_catalogue:
+            return self._json(422, {"code": "catalogue_refused", "detail": "it contradicts itself"})
         if (method, path) == ("PUT", "/ingest/v1/catalogue"):
             self.catalogue = message
             self.catalogues += 1

@@ -156,10 +156,22 @@ async def test_an_unknown_point_brings_the_catalogue_and_then_the_data(outbox, c
     async with running(outbox, cloud) as uplink:
         await until(lambda: cloud.catalogues == 1)
         cloud.known_points = set()
-        uplink._catalogue_sent_at_s = float("-inf")
+        uplink._catalogue_sent_at_s = float("-inf")  # As if it had been sent long ago.
         outbox.append([frame(1, 2.0)])
         await until(lambda: len(cloud.stored) == 2)
         assert cloud.catalogues == 2
+
+
+async def test_a_refused_catalogue_does_not_hold_up_what_the_cloud_knows(outbox, cloud):
+    cloud.refuses_catalogue = True
+    cloud.known_points = {"meter-1/p0"}
+    outbox.append([frame(1, 2.0)])
+    async with running(outbox, cloud) as uplink:
+        await until(lambda: len(cloud.stored) == 1)
+        assert "catalogue" in uplink.status.last_refusal
+        cloud.refuses_catalogue = False
+        uplink._catalogue_sent_at_s = float("-inf")  # As if half a minute had passed.
+        await until(lambda: len(cloud.stored) == 2)
 
 
 async def test_a_point_that_stays_unknown_is_kept_and_does_not_stop_the_others(outbox, cloud):
@@ -167,9 +179,8 @@ async def test_a_point_that_stays_unknown_is_kept_and_does_not_stop_the_others(o
     async with running(outbox, cloud, points=("p0", "p1")):
         await until(lambda: len(cloud.stored) == 2)
         outbox.append([frame(4, 5.0)])
-        await until(lambda: len(cloud.stored) == 4)
+        await until(lambda: len(cloud.stored) == 4 and sum(outbox.waiting().values()) == 1)
     assert cloud.catalogues <= 2
-    assert sum(outbox.waiting().values()) == 1
 
 
 async def test_rejected_observations_leave_the_queue_and_are_kept_aside(outbox, cloud):
