@@ -71,6 +71,25 @@ def _setting(text: str) -> tuple[str, object]:
         return name, value
 
 
+@bill_app.command("utility-bill")
+def utility_bill(
+    file: Annotated[Path, typer.Argument(help="JSON: total, kwh, lines [{name, amount, bucket, kwh}].")],
+    month: Annotated[str, typer.Option(help="YYYY-MM of the period's start.")],
+    site: SiteOption = None,
+    utility: Annotated[str, typer.Option()] = "electricity",
+) -> None:
+    """Enter the utility's bill of a month: the basis of the resale cap, compared with our own ledger."""
+    from cloud_api.billing import inputs, utility_bill
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await inputs.find_site(conn, code=site)
+        content = utility_bill.read_file(file)
+        compared = await utility_bill.enter(conn, found, month, content, utility=utility, actor=_actor(), clock=clock)
+        return "\n".join(compared)
+
+    print(_run(use_case))
+
+
 @bill_app.command("run")
 def run(
     month: Annotated[str, typer.Option(help="YYYY-MM, a full month.")],

@@ -29,7 +29,6 @@ class Policy:
     loss_block_percent: Decimal = Decimal(8)
     gain_block_percent: Decimal = Decimal(1)
     estimated_max_percent: Decimal = Decimal(20)
-    resale_mode: Literal["pass_through", "cost_share"] = "pass_through"
     resale_tolerance: Decimal = Decimal("1.00")
     due_days: int = 15
     approval: Literal["two_people", "automatic"] = "two_people"

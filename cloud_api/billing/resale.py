@@ -40,7 +40,7 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
     tolerance = inputs.policy.resale_tolerance
     sheet = {
         "basis": basis,
-        "mode": inputs.policy.resale_mode,
+        "mode": "pass_through",
         "paid_energy_kwh": _kwh(sum(main.values())),
         "paid_total": str(rating.round_fraction(paid_total)),
         "average_price": _price(paid_total, sum(main.values())),

@@ -2947,6 +2947,8 @@ ALTER TABLE app.event ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.expected_point ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.fact_history ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.fault_evaluator ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.fault_rule_setting ENABLE ROW LEVEL SECURITY;
@@ -2970,6 +2972,8 @@ ALTER TABLE app.login_attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.maintenance_window ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.meter ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY not_for_tenants ON app.fact_history USING ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['system'::text, 'staff'::text])));
 
 ALTER TABLE app.notification ENABLE ROW LEVEL SECURITY;
 
