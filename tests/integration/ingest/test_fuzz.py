@@ -1,5 +1,6 @@
 """The documented API, fed by schemathesis with what its description allows and what it does not: no 5xx."""
 
+import hashlib
 import os
 import secrets
 import socket
@@ -23,7 +24,6 @@ PATHS = ("/ingest/v1/", "/api/v1/meters")
 def api(database):
     """A real server with one gateway, and a session of an administrator."""
     token, key, secret = secrets.token_urlsafe(16), "0" * 12, "s" * 30
-    import hashlib
 
     with psycopg.connect(database.superuser) as conn:
         conn.execute(
@@ -33,7 +33,7 @@ def api(database):
             " c AS (INSERT INTO app.gateway_credential (key_id, gateway_id, secret_sha256) SELECT %(k)s, id, %(h)s FROM g),"
             " u AS (INSERT INTO app.app_user (organisation_id, login, display_name, roles)"
             "       SELECT id, 'root', 'root', '{admin}' FROM o RETURNING id)"
-            " INSERT INTO app.session (token_sha256, user_id, csrf_token, created_at, last_seen_at, expires_at)"
+            " INSERT INTO app.user_session (token_sha256, user_id, csrf_token, created_at, last_seen_at, expires_at)"
             " SELECT %(t)s, id, 'x', now(), now(), now() + interval '1 day' FROM u",
             {"k": key, "h": hashlib.sha256(secret.encode()).digest(), "t": hashlib.sha256(token.encode()).digest()},
         )
