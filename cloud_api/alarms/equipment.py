@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from cloud_api.alarms import repository, service, topology
 from cloud_api.alarms.model import AlarmId, Report
+from cloud_api.alarms.price import price_per_kwh
 from cloud_api.faults import live
 from cloud_api.faults.live import Change
 from cloud_api.faults.model import Verdict
@@ -32,7 +34,11 @@ async def evaluate_faults(conn: AsyncConnection, now: datetime) -> list[AlarmId]
         return []
     ids = sorted({c.equipment.id for c in changes if c.verdict is Verdict.FAULT})
     contexts = {row["id"]: row for row in await _contexts(conn, ids, now)} if ids else {}
-    changed = await service.report(conn, [_report(c, contexts.get(c.equipment.id)) for c in changes], now)
+    sites = {c.equipment.site_id for c in changes if c.waste_kw}
+    prices = {site_id: await price_per_kwh(conn, site_id, now) for site_id in sites}
+    changed = await service.report(
+        conn, [_report(c, contexts.get(c.equipment.id), prices.get(c.equipment.site_id)) for c in changes], now
+    )
     return list(dict.fromkeys(changed + await explain_supply(conn, now)))
 
 
@@ -57,7 +63,7 @@ async def explain_supply(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
     return changed
 
 
-def _report(change: Change, context: Mapping[str, Any] | None) -> Report:
+def _report(change: Change, context: Mapping[str, Any] | None, price: Decimal | None) -> Report:
     return Report(
         organisation_id=change.equipment.organisation_id,
         site_id=change.equipment.site_id,
@@ -66,11 +72,11 @@ def _report(change: Change, context: Mapping[str, Any] | None) -> Report:
         severity=change.rule.spec.severity,
         verdict=change.verdict,
         at=change.at,
-        params=_params(change, context) if context else {},
+        params=_params(change, context, price) if context else {},
     )
 
 
-def _params(change: Change, context: Mapping[str, Any]) -> dict[str, Any]:
+def _params(change: Change, context: Mapping[str, Any], price: Decimal | None) -> dict[str, Any]:
     spec = change.rule.spec
     zh = f"{context['name_zh']}：{spec.title.zh}，自 {{since}} 起"
     en = f"{context['name_en']}: {_lower_first(spec.title.en)} since {{since}}"
@@ -83,10 +89,9 @@ def _params(change: Change, context: Mapping[str, Any]) -> dict[str, Any]:
     if change.waste_kw:
         kwh = round(change.waste_kw * HOURS_PER_DAY_DEFAULT, 1)
         params |= {"waste_kw": change.waste_kw, "kwh_per_day": kwh}
-        price = context["site_attributes"].get("energy_price_per_kwh")
         if price is not None:
             money = round(kwh * float(price), 2)
-            params |= {"money_per_day": money, "currency": context["currency"]}
+            params |= {"money_per_day": money, "currency": context["currency"], "price_per_kwh": str(price)}
             zh += f"，约 {money:.0f} {_currency_zh(context['currency'])}/天"
             en += f", about {context['currency']} {money:.0f} a day"
         else:

@@ -116,7 +116,7 @@ SELECT pg_try_advisory_lock(7206144300) AS is_mine;
 
 -- name: equipment_context
 -- What an equipment serves: the tenants who lease those spaces on a day, and the floors.
-SELECT e.id, e.code, e.name_zh, e.name_en, s.time_zone, s.currency, s.attributes AS site_attributes,
+SELECT e.id, e.code, e.name_zh, e.name_en, s.time_zone, s.currency,
        coalesce(array_agg(DISTINCT t.name_zh) FILTER (WHERE t.id IS NOT NULL), '{}') AS tenants_zh,
        coalesce(array_agg(DISTINCT t.name_en) FILTER (WHERE t.id IS NOT NULL), '{}') AS tenants_en,
        coalesce(array_agg(DISTINCT f.code) FILTER (WHERE f.id IS NOT NULL), '{}') AS floors
@@ -128,7 +128,7 @@ SELECT e.id, e.code, e.name_zh, e.name_en, s.time_zone, s.currency, s.attributes
   LEFT JOIN lease_space ls ON ls.space_id = sp.id AND ls.term @> %(day)s::date
   LEFT JOIN tenant t ON t.id = ls.tenant_id AND NOT t.is_owner
  WHERE e.id = ANY(%(ids)s::bigint[])
- GROUP BY e.id, s.time_zone, s.currency, s.attributes;
+ GROUP BY e.id, s.time_zone, s.currency;
 
 -- name: equipment_parents
 -- The tree of equipment: what is fed by what.
