@@ -2,7 +2,8 @@
 
 Reads lines from standard input: `OUTBOX URL SEED` starts one agent and answers its process id; the agent lives until it
 is killed, or stops by itself when `drain` is given as a fourth word and nothing waits any more. It reads an endless,
-numbered source, and writes to standard output how far its data are durable.
+numbered source, and writes to standard output how far its data are durable. With `mqtt PORT` as fourth and fifth word it
+reads a door behind the broker at that port instead.
 """
 
 import asyncio
@@ -11,11 +12,15 @@ import os
 import random
 import sys
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import structlog
 
+from device_profiles.catalog import load_mqtt
+from edge_agent.drivers.mqtt.subscriber import BrokerSubscriber
 from edge_agent.model import Event, Frame, Quality
 from edge_agent.outbox import Outbox
+from edge_agent.settings import MqttBroker, MqttDevice
 from edge_agent.uplink.backoff import Backoff
 from edge_agent.uplink.https import Destination, HttpsUplink
 from edge_agent.uplink.wire import Catalogue, CatalogueDevice, CataloguePoint
@@ -57,7 +62,16 @@ def event(number: int) -> Event:
     return Event(kind="door.access", device="", at_ms=number, received_at_ms=number, data={"number": number})
 
 
-async def agent(path: Path, url: str, seed: int, *, drain: bool) -> None:
+def door(outbox: Outbox, port: int) -> BrokerSubscriber:
+    """The subscriber of one door behind a broker."""
+    device = MqttDevice(name="door-1", profile="json_door_reader", topic="doors", parameters={"door": "lobby"})
+    broker = MqttBroker(name="broker", host="127.0.0.1", port=port, devices=[device])
+    profile = load_mqtt(device.profile)
+    zone = ZoneInfo("Asia/Shanghai")
+    return BrokerSubscriber(broker, [(device, profile)], outbox, gateway="gw-killed", zone=zone, key=b"k" * 32)
+
+
+async def agent(path: Path, url: str, seed: int, mode: str, port: int) -> None:
     source = random.Random(seed)
     outbox = Outbox(path)
     outbox.use_scales(CATALOGUE.scales())
@@ -69,7 +83,10 @@ async def agent(path: Path, url: str, seed: int, *, drain: bool) -> None:
         backoff=Backoff(first_s=0.005, max_s=0.05),
     )
     tasks = [asyncio.create_task(outbox.run()), asyncio.create_task(uplink.run())]
-    if drain:
+    if mode == "mqtt":
+        os.write(1, b"durable 0\n")
+        await door(outbox, port).run()
+    if mode == "drain":
         while sum(outbox.waiting().values()):  # noqa: ASYNC110  # The outbox has no event for "empty", and needs none.
             await asyncio.sleep(0.02)
         for task in tasks:
@@ -94,11 +111,11 @@ def main() -> None:
     # A log line that a kill cuts in half would run into the next answer.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     for line in sys.stdin:
-        path, url, seed, *rest = line.split()
+        path, url, seed, mode, port, *_ = [*line.split(), "source", "0"]
         child = os.fork()
         if child == 0:
             os.setpgid(0, 0)
-            asyncio.run(agent(Path(path), url, int(seed), drain=bool(rest)))
+            asyncio.run(agent(Path(path), url, int(seed), mode, int(port) if port.isdigit() else 0))
             os._exit(0)
         os.write(1, f"started {child}\n".encode())
         os.waitpid(child, 0)

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
 import sys
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
 
 from tests.fault_injection.agent_process import event, served
+from tests.support.broker import MOSQUITTO, Broker
 from tests.support.contract_cloud import ContractCloud
 from tests.support.fault_proxy import FaultProxy, sometimes
 
@@ -37,13 +40,22 @@ class Victim:
             if name == word:
                 return int(number)
 
-    async def round(self, outbox: Path, url: str, seed: int, source: random.Random) -> None:
+    async def round(self, outbox: Path, url: str, seed: int, source: random.Random, mode: str = "") -> None:
         """Kill an agent that has just started, or one that has been at work for a while."""
-        self._process.stdin.write(f"{outbox} {url} {seed}\n".encode())
+        self._process.stdin.write(f"{outbox} {url} {seed} {mode}\n".encode())
         pid = await self._until(b"started")
         if source.random() < 0.7:
             await self._until(b"durable")
-        await asyncio.sleep(source.random() * 0.1)
+        await asyncio.sleep(source.random() * (0.5 if mode else 0.1))
+        os.kill(pid, signal.SIGKILL)
+        await self._until(b"ended")
+
+    async def start(self, outbox: Path, url: str, mode: str) -> int:
+        """Start an agent that lives until `end`."""
+        self._process.stdin.write(f"{outbox} {url} 0 {mode}\n".encode())
+        return await self._until(b"started")
+
+    async def end(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
         await self._until(b"ended")
 
@@ -137,3 +149,50 @@ async def test_killed_while_the_cloud_is_away_for_long(victim, tmp_path):
         assert compare(cloud, victim.durable) > 30
     finally:
         await cloud.stop()
+
+
+@pytest.mark.skipif(not Path(MOSQUITTO).exists() and not os.environ.get("CI"), reason="needs mosquitto")
+async def test_every_badge_behind_a_broker_arrives_once_however_often_the_agent_is_killed(victim, tmp_path):
+    source = random.Random(11)
+    cloud = ContractCloud()
+    url = await cloud.start()
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    broker = Broker(folder).start()
+    outbox = tmp_path / "outbox.db"
+    shown = 0
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="reader")
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    client.publish("doors/lobby/online", "true", qos=1, retain=True)
+    # The session must exist before the first badge: a broker keeps nothing for a client that it has never seen.
+    pid = await victim.start(outbox, url, f"mqtt {broker.port}")
+    await until(lambda: any(row.get("kind") == "device.state" for row in cloud.stored.values()))
+    await victim.end(pid)
+    try:
+        for number in range(40):
+            for _ in range(source.randint(1, 6)):
+                shown += 1
+                badge = {"seq": shown, "door": "lobby", "direction": "in", "result": "granted", "card": str(shown)}
+                client.publish("doors/lobby/access", json.dumps(badge), qos=1).wait_for_publish(5)
+            await victim.round(outbox, url, number, source, f"mqtt {broker.port}")
+        pid = await victim.start(outbox, url, f"mqtt {broker.port}")
+        await until(lambda: len(badges(cloud)) >= shown)
+        await asyncio.sleep(0.5)  # A repeat would come now.
+        await victim.end(pid)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+        broker.stop()
+        await cloud.stop()
+    assert sorted(badges(cloud)) == list(range(1, shown + 1))
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  # Another process decides.
+            await asyncio.sleep(0.05)
+
+
+def badges(cloud: ContractCloud) -> list[int]:
+    return [row["data"]["sequence"] for row in cloud.stored.values() if row.get("kind") == "door.access"]
