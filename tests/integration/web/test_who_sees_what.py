@@ -3,18 +3,28 @@
 import re
 
 import pytest
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Mount
 
+from cloud_api.db.pool import transaction
 from cloud_api.identity.model import Role
+from cloud_api.kit.scope import SYSTEM
 
-from .conftest import sign_in
+from .conftest import csrf_token, sign_in
 
 PORTAL_PEOPLE = ("north", "south")
 
 
 def _pages(app, prefix):
-    routes = [r for r in app.routes if isinstance(r, APIRoute) and (r.path + "/").startswith(prefix + "/")]
-    return [(method, route) for route in routes for method in sorted(route.methods)]
+    """Every method of every page below `prefix`, from the application's own routing table."""
+    found = [
+        (method, route)
+        for route in iter_route_contexts(app.routes)
+        if (route.path + "/").startswith(prefix + "/") and not isinstance(route.original_route, Mount)
+        for method in sorted(route.methods - {"HEAD"})
+    ]
+    assert found, f"no page below {prefix}: this test would prove nothing"
+    return found
 
 
 def _address(route):
@@ -62,3 +72,42 @@ async def test_acknowledging_is_for_facilities(client, park):
     answer = await client.post("/console/overview/alarms/0/acknowledge")
     assert answer.status_code == 403
     assert "Not allowed" in answer.text or "没有权限" in answer.text
+
+
+async def _bill_of(pool, park, tenant):
+    """An issued bill: what matters here is whose it is."""
+    async with transaction(pool, SYSTEM) as conn:
+        site = "INSERT INTO site (organisation_id, code, name_zh, name_en) VALUES (%s, 'site', '园区', 'Site') RETURNING id"
+        [site_id] = await (await conn.execute(site, (park.organisation_id,))).fetchone()
+        bill = """
+            INSERT INTO bill (organisation_id, tenant_id, site_id, kind, state, number, period, currency, net, tax, total,
+                              issued_at, sha256, snapshot)
+            VALUES (%s, %s, %s, 'bill', 'issued', 'B-1', '[2026-02-01,2026-03-01)', 'CNY', 1, 0, 1, now(), '', '{}')
+            RETURNING id"""
+        return (await (await conn.execute(bill, (park.organisation_id, park.tenants[tenant], site_id))).fetchone())[0]
+
+
+async def test_what_belongs_to_another_tenant_is_not_there_on_any_page_of_the_portal(app, client, pool, park):
+    owned = {"bill_id": await _bill_of(pool, park, "north")}
+    public = {"day"}  # A date belongs to nobody.
+    await sign_in(client, "south")
+    token = await csrf_token(client, "/portal/bills")
+    asked = 0
+    for method, route in _pages(app, "/portal"):
+        names = set(re.findall(r"\{(\w+)", route.path))
+        unknown = names - set(owned) - public
+        assert not unknown, f"{route.path}: say in this test whose {unknown} is, with a row of another tenant"
+        if not names & set(owned):
+            continue
+        path = re.sub(r"\{(\w+)[^}]*\}", lambda found: str(owned.get(found[1], "2026-02-01")), route.path)
+        form = {"line": "1", "question": "why"} if method == "POST" else None
+        answer = await client.request(method, path, data=form, headers={"X-CSRF-Token": token})
+        assert answer.status_code == 404, f"{method} {path} answered {answer.status_code}"
+        asked += 1
+    assert asked >= 4
+    assert "B-1" not in (await client.get("/portal/bills")).text
+
+
+async def test_the_stream_of_a_tenant_takes_no_points_from_the_address(app):
+    [route] = [route for _, route in _pages(app, "/portal/live")]
+    assert not route.original_route.dependant.query_params
