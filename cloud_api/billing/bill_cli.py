@@ -4,6 +4,8 @@ import asyncio
 import getpass
 import json
 from collections.abc import Awaitable, Callable
+from datetime import date
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -162,6 +164,69 @@ def list_(run_id: Annotated[int, typer.Argument(help="Number of the run.")]) -> 
         return "\n".join("\t".join(str(b[c] or "-") for c in columns) for b in found["bills"])
 
     print(_run(use_case))
+
+
+@bill_app.command("credit")
+def credit(
+    bill: Annotated[str, typer.Argument(help="Number of an issued bill.")],
+    reason: Annotated[str, typer.Option(help="Why; stands on the credit note.")],
+    rebill: Annotated[bool, typer.Option(help="Bill again from today's readings.")] = False,
+) -> None:
+    """Take an issued bill back in full by a credit note."""
+    from cloud_api.billing import corrections
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        numbers = await corrections.credit(conn, bill, reason=reason, actor=_actor(), clock=clock, rebill=rebill)
+        return "\n".join(f"{kind}: {number}" for kind, number in numbers.items())
+
+    print(_run(use_case))
+
+
+@bill_app.command("pay")
+def pay(
+    tenant: Annotated[str, typer.Argument(help="Code of the tenant.")],
+    amount: Annotated[str, typer.Argument(help="Amount received.")],
+    on: Annotated[str, typer.Option(help="Day received, YYYY-MM-DD.")],
+    reference: Annotated[str, typer.Option(help="The bank's reference; the same one is refused twice.")] = "",
+    bill: Annotated[str | None, typer.Option(help="Settle this bill first; default: the oldest.")] = None,
+    site: SiteOption = None,
+) -> None:
+    """Record a payment and settle bills with it."""
+    from cloud_api.billing import inputs, settlement
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await inputs.find_site(conn, code=site)
+        payer = await settlement.find_tenant(conn, found.organisation_id, tenant)
+        settled = await settlement.record_payment(
+            conn,
+            organisation_id=found.organisation_id,
+            tenant_id=payer["id"],
+            amount=_number(amount),
+            received_on=_date(on),
+            actor=_actor(),
+            clock=clock,
+            reference=reference,
+            currency=found.currency,
+            bill_number=bill,
+        )
+        words = [f"{number}: {part}" for number, part in settled.items()]
+        return "\n".join(words) or "no bill is open; the amount is kept as credit"
+
+    print(_run(use_case))
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise Invalid(f"{text!r} is not an amount; write 1234.50") from None
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is not a day; write 2026-11-12") from None
 
 
 @bill_app.command("pdf")

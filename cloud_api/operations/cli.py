@@ -3,6 +3,8 @@
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
+from datetime import date
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ import typer
 from psycopg import AsyncConnection
 
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import DomainError
+from cloud_api.kit.errors import DomainError, Invalid
 
 app = typer.Typer()
 
@@ -59,6 +61,64 @@ def import_leases(
         return "\n".join(lines)
 
     print(run(use_case))
+
+
+Readings = Annotated[list[str] | None, typer.Option("--reading", help="meter=value, as read off; may be repeated.")]
+
+
+@app.command("move-in")
+def move_in(
+    lease: Annotated[str, typer.Argument(help="Number of an approved lease.")],
+    reading: Readings = None,
+    site: Annotated[str | None, typer.Option(help="Code of the site; needed when there are several.")] = None,
+) -> None:
+    """Open a tenancy on its first day, with the opening readings of its meters."""
+    from cloud_api.leasing import service
+    from cloud_api.operations.tenancy import service as tenancy
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await service.find_site(conn, site)
+        values = _readings(reading or [])
+        opening = await tenancy.move_in(conn, found, lease, readings=values, actor=actor(), clock=clock)
+        return "\n".join(f"{meter}: {value}" for meter, value in opening.items())
+
+    print(run(use_case))
+
+
+@app.command("move-out")
+def move_out(
+    lease: Annotated[str, typer.Argument(help="Number of an active lease.")],
+    last_day: Annotated[str, typer.Option(help="Last day, YYYY-MM-DD.")],
+    reading: Readings = None,
+    site: Annotated[str | None, typer.Option(help="Code of the site; needed when there are several.")] = None,
+) -> None:
+    """Close a tenancy at the end of a day, with the closing readings of its meters."""
+    from cloud_api.leasing import service
+    from cloud_api.operations.tenancy import service as tenancy
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await service.find_site(conn, site)
+        values = _readings(reading or [])
+        try:
+            day = date.fromisoformat(last_day)
+        except ValueError:
+            raise Invalid(f"{last_day!r} is not a day; write 2026-11-03") from None
+        closed = await tenancy.move_out(conn, found, lease, last_day=day, readings=values, actor=actor(), clock=clock)
+        lines = [f"{meter}: {value}" for meter, value in closed["readings"].items()]
+        return "\n".join([*lines, f"deposit used: {closed['deposit_used']}"])
+
+    print(run(use_case))
+
+
+def _readings(texts: list[str]) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    for text in texts:
+        meter, _, value = text.partition("=")
+        try:
+            found[meter.strip()] = Decimal(value.strip())
+        except InvalidOperation:
+            raise Invalid(f"{text!r} is not a reading; write meter-t301=1234.5") from None
+    return found
 
 
 def actor() -> str:
