@@ -67,6 +67,9 @@ bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=4
 	@$(BIN)/python -m tests.bench.decode
 	@$(BIN)/python -m tests.bench.faults
 	@$(BIN)/python -m tests.bench.uplink
+	@$(BIN)/python -m tests.bench.edge cpu
+	@$(BIN)/python -m tests.bench.edge many
+	@$(BIN)/python -m tests.bench.edge serial
 
 .PHONY: schema dashboards porcelain
 schema: $(VENV)/.ready ## Write cloud_api/db/schema.sql from the migrations

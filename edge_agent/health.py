@@ -46,7 +46,6 @@ def bus_report(poller: BusPoller, now: float) -> dict[str, Any]:
     """Counters of one bus; `utilisation` is the share of time spent waiting for answers."""
     stats: LineStats = poller.line.stats
     elapsed = max(now - poller.started_at, 0.001)
-    late = sorted(poller.lateness_s)
     return {
         "name": poller.line.bus.name,
         "endpoint": poller.line.bus.endpoint,
@@ -58,9 +57,14 @@ def bus_report(poller: BusPoller, now: float) -> dict[str, Any]:
         "exceptions": stats.exceptions,
         "failed_connects": stats.failed_connects,
         "missed_cycles": poller.missed_cycles,
-        "lateness_p99_ms": round(1000 * late[len(late) * 99 // 100]) if late else 0,
+        "lateness_p99_ms": _p99_ms(poller.lateness_s),
         "last_error": stats.last_error,
     }
+
+
+def _p99_ms(seconds: Iterable[float]) -> int:
+    ordered = sorted(seconds)
+    return round(1000 * ordered[len(ordered) * 99 // 100]) if ordered else 0
 
 
 def report(agent: "Agent") -> dict[str, Any]:
@@ -88,6 +92,7 @@ def report(agent: "Agent") -> dict[str, Any]:
         "site_file": str(agent.configuration.path),
         "configuration": agent.configuration.report(),
         "site_problems": agent.site_problems,
+        "lateness_p99_ms": _p99_ms(late for poller in agent.pollers.values() for late in poller.lateness_s),
         "buses": [bus_report(poller, now) for poller in agent.pollers.values()],
         "brokers": [subscriber.report() for subscriber in agent.subscribers.values()],
         "devices": [*devices, *_mqtt_devices(agent)],

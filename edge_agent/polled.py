@@ -36,6 +36,7 @@ class DeviceCycle(Cycle):
     group: Group
     pending: deque[Request] = field(default_factory=deque)
     busy_count: int = 0
+    has_run: bool = False
 
     @property
     def identifies(self) -> bool:

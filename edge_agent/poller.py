@@ -123,7 +123,7 @@ class BusPoller:
         for cycle in self._cycles:
             old = before.get((cycle.device.config.name, cycle.group.name))
             if old is not None and old.period_s == cycle.period_s:
-                cycle.due, cycle.missed = old.due, old.missed
+                cycle.due, cycle.missed, cycle.has_run = old.due, old.missed, True
             self._schedule.add(cycle, cycle.due)
 
     async def _take_over(self, bus: Bus, devices: Sequence[PolledDevice]) -> None:
@@ -148,7 +148,9 @@ class BusPoller:
             self._schedule.resume(cycle, now + min(1.0, cycle.period_s))
             return
         if not cycle.pending:
-            self.lateness_s.append(now - cycle.due)
+            if cycle.has_run:  # The first reads after a start wait for connections; that is no lateness.
+                self.lateness_s.append(now - cycle.due)
+            cycle.has_run = True
             cycle.pending.extend(device.requests(cycle.group))
             if not cycle.pending:
                 self._finish(cycle)

@@ -112,7 +112,7 @@ def measure_agent(*, devices: int, buses: int, poll_s: float, seconds: float) ->
             "us_cpu_per_point": 1e6 * spent / points,
             "rss_mb": psutil.Process(agent.pid).memory_info().rss / 1e6,
             "missed": sum(bus["missed_cycles"] for bus in after["buses"]),
-            "late_p99_ms": max(bus["lateness_p99_ms"] for bus in after["buses"]),
+            "late_p99_ms": after["lateness_p99_ms"],
         }
 
 

@@ -8,6 +8,7 @@ CPU of what is left of a poll. There are no retries here: whoever asks decides a
 import asyncio
 import logging
 import ssl
+import termios
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -298,7 +299,7 @@ class Line:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await _open(self.bus, wire)
                 await wire.opened
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, termios.error) as error:  # termios: settings the port cannot have.
             wire.close()
             self.stats.failed_connects += 1
             self._connect_after = self._now() + self._connect_pause_s
