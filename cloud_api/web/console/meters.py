@@ -53,7 +53,6 @@ async def meter(page: StaffPage, meter_id: int, day: Annotated[str, Query(max_le
     names = {r.id: r for r in registers}
     return page.render(
         "console/meter.html",
-        fragment="day",
         meter=found,
         day=shown,
         before=shown - timedelta(days=1),

@@ -29,7 +29,6 @@ async def entries(
     pages = max(1, -(-counts.get(state, 0) // PER_PAGE))
     return page.render(
         "console/worklist.html",
-        fragment="entries",
         entries=found,
         counts=counts,
         state=state,
