@@ -20,7 +20,7 @@ def open_store(path: Path, limits: Limits, stats: Stats, now_ms: int) -> tuple[L
         lock = Lock(path)
     except OSError as error:
         raise OutboxError(
-            f"{path}: {error.strerror}; choose a writable folder for the outbox (EDGE_OUTBOX_PATH)"
+            f"{path}: {error.strerror}; choose a writable folder: outbox.path in the site file, or EDGE_DATA_DIR"
         ) from error
     try:
         return lock, _open(path, limits, stats, now_ms)
