@@ -9,7 +9,7 @@ from itertools import count
 QUARTER_HOUR_MS = 900_000
 BACKOFF_MAX_S = 30.0  # A dead device is probed at least this often, so that its return is seen soon.
 BACKOFF_MIN_S = 1.0
-BURST_S = 0.5
+BURST_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -132,5 +132,6 @@ def phases(number: int, period_s: float, now: float = 0.0) -> list[float]:
     A wake-up costs several times the CPU of a read (the processor's caches belong to others by then), so reads that may
     go together do: one burst each BURST_S rather than one wake-up per device.
     """
-    first = math.ceil(now / BURST_S) * BURST_S
-    return [first + period_s * index / number // BURST_S * BURST_S for index in range(number)]
+    grid_s = min(BURST_S, period_s) or BURST_S
+    first = math.ceil(now / grid_s) * grid_s
+    return [first + period_s * index / number // grid_s * grid_s for index in range(number)]

@@ -116,8 +116,9 @@ def test_no_device_starves_however_slow_the_bus_is(devices, rounds):
 
 
 def test_first_reads_are_spread_over_the_period_in_bursts_that_all_buses_share():
-    assert phases(4, 10) == [0, 2.5, 5, 7.5]
-    assert phases(8, 1, now=100.1) == [100.5, 100.5, 100.5, 100.5, 101.0, 101.0, 101.0, 101.0]
+    assert phases(4, 10) == [0, 2, 5, 7]
+    assert phases(4, 2, now=100.1) == [101, 101, 102, 102]
+    assert phases(4, 0.5, now=100.1) == [100.5, 100.5, 100.5, 100.5]
     assert phases(0, 10) == []
 
 
