@@ -18,6 +18,7 @@ def main() -> None:
     up = commands.add_parser("up", help="start the demo, or continue with the data kept")
     up.add_argument("--port", type=int, default=8000, help="port of the web page (default 8000)")
     up.add_argument("--days", type=int, default=45, help="days of history at least (default 45)")
+    up.add_argument("--served", type=Path, help="keep what the simulated devices answered, one JSON line each")
     commands.add_parser("reset", help="delete the demo's data and start over")
     fault = commands.add_parser("fault", help="silence a simulated device, bring it back, or damage the building")
     fault.add_argument("arguments", nargs="*", help="DEVICE, or clear DEVICE; nothing lists what is silent")
@@ -27,7 +28,8 @@ def main() -> None:
         if options.command == "up":
             from deploy.demo.up import Demo
 
-            Demo(ROOT, home, web_port=options.port, history_days=options.days).run()
+            demo = Demo(ROOT, home, web_port=options.port, history_days=options.days, served=options.served)
+            demo.run()
         elif options.command == "reset":
             home.reset()
             print("The demo's data are deleted; `make demo` starts over.")

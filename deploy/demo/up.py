@@ -33,13 +33,14 @@ LEDGER_SECONDS_MAX = 180.0
 class Demo:
     """One run of the demo; `run` returns when it was told to stop and everything has ended."""
 
-    def __init__(self, root: Path, home: Home, *, web_port: int, history_days: int) -> None:
+    def __init__(self, root: Path, home: Home, *, web_port: int, history_days: int, served: Path | None = None) -> None:
         self.root = root
         self.home = home
         self.files = root / "deploy" / "demo"
         self.state: State = home.open(web_port)
         self.url = f"http://127.0.0.1:{web_port}"
         self.history_days = max(history_days, _days_since_previous_month_began())
+        self.served = served
         self.console = Console(highlight=False)
         self.supervisor = Supervisor(say=lambda text: self.console.print(f"  [yellow]![/] {text}"))
         self.server = EmbeddedServer(home.folder / "postgres", port=self.state.ports["database"])
@@ -110,6 +111,8 @@ class Demo:
         simulate = [self._bin("edge-agent"), "simulate", "run", str(self.files / "building.yaml")]
         simulate += ["--site", str(self.site_file), "--control-port", str(self.state.ports["control"])]
         simulate += ["--leases", str(self.files / "leases.csv"), "--state", str(self.building_state)]
+        if self.served:
+            simulate += ["--served", str(self.served)]
         self.supervisor.start(Part(name="building", command=simulate, log=self._log("building")))
 
     def _write_site_file(self) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,13 @@ class RunningDemo:
     url: str
     output: Path
     seconds_to_start: float
+    agent_killed_ms: list[int] = field(default_factory=list)
+
+    @property
+    def served(self) -> list[dict]:
+        """What the simulated devices answered: device, time and the exact registers of each answer."""
+        lines = (self.home.parent / "served.jsonl").read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     @property
     def state(self) -> dict:
@@ -61,6 +68,7 @@ def start_demo(home: Path, *, days: int = 45) -> RunningDemo:
     port = free_port()
     output = home.parent / f"{home.name}.out"
     command = [sys.executable, "-m", "deploy.demo", "--home", str(home), "up", "--port", str(port), "--days", str(days)]
+    command += ["--served", str(home.parent / "served.jsonl")]
     began = time.monotonic()
     with output.open("ab") as file:
         mark = file.tell()

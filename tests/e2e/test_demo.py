@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections import defaultdict
 
 import psutil
 import psycopg
@@ -89,6 +90,8 @@ def test_a_killed_process_is_started_again_and_values_move_on(demo, part):
     killed = demo.part(part)
     killed.send_signal(signal.SIGKILL)
     at = time.time()
+    if part == "edge-agent run":
+        demo.agent_killed_ms.append(int(at * 1000))
     _wait(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE, 10, "the end of the process")
 
     def newer():
@@ -98,6 +101,53 @@ def test_a_killed_process_is_started_again_and_values_move_on(demo, part):
             return False
 
     _wait(newer, 60, f"new values after {part} was killed")
+
+
+def test_after_all_the_kills_the_cloud_holds_what_was_served_nothing_lost_and_nothing_twice(demo):
+    served = demo.served
+    # What the agent had read but not yet made durable when it was killed is gone, as in a power cut; nothing else may be.
+    grace_ms, travel_ms = 1_500, 900
+
+    def _near_a_kill(at_ms):
+        return any(abs(at_ms - killed) < grace_ms for killed in demo.agent_killed_ms)
+
+    until = served[-1]["at_ms"] - 30_000
+    _wait(lambda: _stored_until(demo, until), 60, "the outbox to catch up")
+    by_point = defaultdict(list)
+    for answer in served:
+        for point, value in answer["values"].items():
+            # Exact registers are kept as [mantissa, scale]; messages of MQTT devices are plain values.
+            if isinstance(value, list):
+                by_point[answer["device"], point].append((answer["at_ms"], value[0]))
+    assert len(by_point) >= 30
+    checked = 0
+    for (device, point), answers in by_point.items():
+        rows = _query(
+            demo,
+            "SELECT (extract(epoch FROM o.observed_at) * 1000)::bigint, o.mantissa FROM observation o"
+            " JOIN point p ON p.id = o.point_id JOIN device d ON d.id = p.device_id"
+            " WHERE d.name = %s AND p.name = %s AND o.observed_at < to_timestamp(%s / 1000.0)"
+            " AND o.observed_at > to_timestamp(%s / 1000.0) AND o.mantissa IS NOT NULL",
+            device, point, until + travel_ms, answers[0][0] - travel_ms,
+        )  # fmt: skip
+        # Nothing lost: an answer is stored under the time of its arrival. (The answers by which the agent makes sure
+        # that it talks to the right device are followed at once by one that is stored.)
+        lost = [answer for answer in answers if answer[0] < until and not _is_near(answer, rows, travel_ms)]
+        assert all(_near_a_kill(at_ms) for at_ms, _ in lost), (device, point, lost)
+        # Nothing invented, nothing twice.
+        assert all(_is_near(row, answers, travel_ms) for row in rows), (device, point)
+        assert len({at_ms for at_ms, _ in rows}) == len(rows) <= len(answers), (device, point)
+        checked += len(rows)
+    print(f"{checked} register readings served and stored, over {len(by_point)} registers")
+
+
+def _is_near(reading, others, travel_ms):
+    return any(mantissa == reading[1] and abs(at_ms - reading[0]) <= travel_ms for at_ms, mantissa in others)
+
+
+def _stored_until(demo, at_ms):
+    sql = "SELECT max(observed_at) > to_timestamp(%s / 1000.0) FROM latest_value"
+    return _query(demo, sql, at_ms)[0][0]
 
 
 def test_ctrl_c_ends_every_process_and_a_second_start_continues(demo):
