@@ -53,9 +53,7 @@ def test_four_processes_may_start_at_once(server, empty):
     assert sorted(map(bool, applied)) == [False, False, False, True]
 
 
-def test_the_snapshot_equals_the_sum_of_the_migrations(request, template):
-    if request.config.getoption("--database") != "embedded":
-        pytest.skip("the snapshot shows the embedded server's partitions; hypertables are tested below")
+def test_the_snapshot_equals_the_sum_of_the_migrations(template):
     assert dump(template.owner) == SNAPSHOT.read_text(encoding="utf-8"), "run `make schema` and commit the file"
 
 

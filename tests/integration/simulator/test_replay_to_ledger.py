@@ -1,6 +1,7 @@
 """Measured energy of a real office: file → simulated meter → socket → agent → outbox → HTTP → ledger → the file's sums."""
 
 import asyncio
+import contextlib
 import csv
 import gzip
 import time
@@ -110,6 +111,18 @@ async def live(agent: Agent, clock: HandClock, seconds: float) -> None:
     await until(lambda: poller._waiter not in {None, slept})
 
 
+@contextlib.asynccontextmanager
+async def running_agent(site_path: Path, folder: Path, clock: HandClock):
+    agent = Agent(site_path, AgentSettings(data_dir=folder / "edge", status_port=0), clock=clock)
+    stop = asyncio.Event()
+    running = asyncio.create_task(agent.run(stop))
+    try:
+        yield agent
+    finally:
+        stop.set()
+        await running
+
+
 async def test_measured_energy_reaches_the_ledger_as_it_stands_in_the_file(cloud, pool, tmp_path, shared_data) -> None:
     file = shared_data / "robod" / "office_room.csv.gz"
     (tmp_path / "map.yaml").write_text(yaml.safe_dump(MAP))
@@ -121,20 +134,22 @@ async def test_measured_energy_reaches_the_ledger_as_it_stands_in_the_file(cloud
     journal = FaultJournal()
     world = World(Building(plan, midnight, journal.at_minute, [replay]), journal, now_ms=clock.now_ms)
     site_path = small_site(tmp_path, cloud.url, await credential_of_the_demo_site(pool))
+    alone = site_path.with_name("alone.yaml")
+    alone.write_text(yaml.safe_dump({k: v for k, v in yaml.safe_load(site_path.read_text()).items() if k != "cloud"}))
     served = await serve_site(world, load_site(site_path))
-    agent = Agent(site_path, AgentSettings(data_dir=tmp_path / "edge", status_port=0), clock=clock)
-    stop = asyncio.Event()
-    running = asyncio.create_task(agent.run(stop))
     try:
-        await until(lambda: "tcp-floor-5" in agent.pollers)
-        for _ in range(15):
-            await live(agent, clock, 1)
-        for _ in range(96):
-            await live(agent, clock, QUARTER_S)
-        await until(lambda: not sum(agent.outbox.waiting().values()) and not agent.outbox.report()["buffered"], 60.0)
+        # The day passes in seconds, so the building lives it offline; the cloud, whose clock is today's, gets it after.
+        async with running_agent(alone, tmp_path, clock) as agent:
+            await until(lambda: "tcp-floor-5" in agent.pollers)
+            for _ in range(15):
+                await live(agent, clock, 1)
+            for _ in range(96):
+                await live(agent, clock, QUARTER_S)
+        async with running_agent(site_path, tmp_path, clock) as agent:
+            await until(
+                lambda: not sum(agent.outbox.waiting().values()) and not agent.outbox.report()["buffered"], 60.0
+            )
     finally:
-        stop.set()
-        await running
         await served.close()
     await metering.recompute_all(pool, CloudClock())
 
