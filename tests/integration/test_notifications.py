@@ -1,6 +1,7 @@
 """What Alertmanager's acceptance tests ask of a notifier, and what they leave disabled (restart), on a scripted clock."""
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -317,7 +318,12 @@ async def test_a_channel_can_be_tested_and_a_wrong_address_is_refused(stage, rec
 
 async def test_a_hanging_receiver_does_not_hold_up_the_others(stage, receivers, monkeypatch):
     monkeypatch.setattr(channels, "SEND_SECONDS_MAX", 0.5)
-    silent = await asyncio.start_server(lambda _r, _w: asyncio.sleep(5), "127.0.0.1", 0)
+    writers = []
+
+    async def never_answer(_reader, writer):
+        writers.append(writer)
+
+    silent = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     hook = receivers()
     await stage.route(await stage.channel("silent", f"webhook+http://127.0.0.1:{port}/"))
@@ -325,4 +331,9 @@ async def test_a_hanging_receiver_does_not_hold_up_the_others(stage, receivers, 
     await stage.say(0, Verdict.FAULT)
     await stage.turns(0, 60)
     assert len(hook.got) == 1
+    assert writers
     silent.close()
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
