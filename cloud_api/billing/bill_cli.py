@@ -1,9 +1,7 @@
 """Commands of bill runs and bills: run, review, approve, issue, PDF, verify; tariffs of a site."""
 
 import asyncio
-import getpass
 import json
-from collections.abc import Awaitable, Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -13,8 +11,9 @@ import typer
 from psycopg import AsyncConnection
 
 from cloud_api.billing.cli import File, resolve, tariff_app
+from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import DomainError, Invalid
+from cloud_api.kit.errors import Invalid
 
 bill_app = typer.Typer(no_args_is_help=True, help="Bill runs and bills.")
 verify_app = typer.Typer()
@@ -36,10 +35,10 @@ def import_(
         tariff = load_tariff(resolve(file)).tariff
         found = await inputs.find_site(conn, code=site)
         payers = [p for p, wanted in (("tenants", tenants), ("landlord", landlord)) if wanted]
-        revision = await service.import_tariff(conn, found, tariff, actor=_actor(), clock=clock, payers=payers)
+        revision = await service.import_tariff(conn, found, tariff, actor=actor(), clock=clock, payers=payers)
         return f"{tariff.tariff} revision {revision} holds for {tariff.utility} at {found.code}"
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 @bill_app.command("policy")
@@ -55,12 +54,12 @@ def policy(
         found = await inputs.find_site(conn, code=site)
         if settings:
             changed = dict(_setting(text) for text in settings)
-            current = await service.set_policy(conn, found, changed, actor=_actor(), clock=clock)
+            current = await service.set_policy(conn, found, changed, actor=actor(), clock=clock)
         else:
             current = await inputs.find_policy(conn, found)
         return json.dumps(dump_policy(current), ensure_ascii=False, indent=2)
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 def _setting(text: str) -> tuple[str, object]:
@@ -86,10 +85,10 @@ def utility_bill(
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await inputs.find_site(conn, code=site)
         content = utility_bill.read_file(file)
-        compared = await utility_bill.enter(conn, found, month, content, utility=utility, actor=_actor(), clock=clock)
+        compared = await utility_bill.enter(conn, found, month, content, utility=utility, actor=actor(), clock=clock)
         return "\n".join(compared)
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 @bill_app.command("run")
@@ -105,10 +104,10 @@ def run(
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await inputs.find_site(conn, code=site)
         do = service.run_and_issue if issue else service.calculate_run
-        run_id = await do(conn, found, month, actor=_actor(), clock=clock, utility=utility)
+        run_id = await do(conn, found, month, actor=actor(), clock=clock, utility=utility)
         return _run_words(await service.get_run(conn, run_id))
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 def _run_words(found: dict[str, object]) -> str:
@@ -139,8 +138,8 @@ def step(
     if name not in {s.value for s in Step if s is not Step.CALCULATE}:
         raise typer.BadParameter("review, approve, issue, send_back or cancel", param_hint="NAME")
     print(
-        _run(
-            lambda conn, clock: service.take_step(conn, run_id, Step(name), actor=_actor(), clock=clock, reason=reason)
+        carry_out(
+            lambda conn, clock: service.take_step(conn, run_id, Step(name), actor=actor(), clock=clock, reason=reason)
         )
     )
 
@@ -150,7 +149,7 @@ def issue(run_id: Annotated[int, typer.Argument(help="Number of an approved run.
     """Give an approved run's bills their numbers, for good."""
     from cloud_api.billing import service
 
-    print(_run(lambda conn, clock: service.issue_run(conn, run_id, actor=_actor(), clock=clock)))
+    print(carry_out(lambda conn, clock: service.issue_run(conn, run_id, actor=actor(), clock=clock)))
 
 
 @bill_app.command("list")
@@ -163,7 +162,7 @@ def list_(run_id: Annotated[int, typer.Argument(help="Number of the run.")]) -> 
         columns = ("id", "number", "kind", "state", "tenant_code", "quantity", "total")
         return "\n".join("\t".join(str(b[c] or "-") for c in columns) for b in found["bills"])
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 @bill_app.command("credit")
@@ -176,10 +175,10 @@ def credit(
     from cloud_api.billing import corrections
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
-        numbers = await corrections.credit(conn, bill, reason=reason, actor=_actor(), clock=clock, rebill=rebill)
+        numbers = await corrections.credit(conn, bill, reason=reason, actor=actor(), clock=clock, rebill=rebill)
         return "\n".join(f"{kind}: {number}" for kind, number in numbers.items())
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 @bill_app.command("pay")
@@ -203,7 +202,7 @@ def pay(
             tenant_id=payer["id"],
             amount=_number(amount),
             received_on=_date(on),
-            actor=_actor(),
+            actor=actor(),
             clock=clock,
             reference=reference,
             currency=found.currency,
@@ -212,7 +211,7 @@ def pay(
         words = [f"{number}: {part}" for number, part in settled.items()]
         return "\n".join(words) or "no bill is open; the amount is kept as credit"
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 def _number(text: str) -> Decimal:
@@ -245,7 +244,7 @@ def pdf(
         await asyncio.to_thread(path.write_bytes, content)
         return str(path)
 
-    print(_run(use_case))
+    print(carry_out(use_case))
 
 
 @verify_app.command("verify")
@@ -269,7 +268,7 @@ def verify(
         failed = not all(v.holds for v in verdicts)
         return "\n".join(line for v in verdicts for line in _verdict(v))
 
-    print(_run(use_case))
+    print(carry_out(use_case))
     if failed:
         raise typer.Exit(1)
 
@@ -281,28 +280,3 @@ def _verdict(found: object) -> list[str]:
     word = "holds" if found.holds else "DIFFERS"
     head = f"{found.bill} {word}: total {found.total}, recomputed {found.recomputed} from {found.readings} intervals"
     return [head, *(f"  {text}" for text in found.differences)]
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}"
-
-
-def _run(use_case: Callable[[AsyncConnection, Clock], Awaitable[str]]) -> str:
-    """Run a use case in one transaction that sees everything; a refusal ends the command with its words."""
-    from cloud_api.db.pool import make_pool, transaction
-    from cloud_api.kit.scope import SYSTEM
-    from cloud_api.settings import load_settings
-
-    async def inside() -> str:
-        settings = load_settings()
-        async with (
-            make_pool(settings.database_url.get_secret_value(), size_max=1) as pool,
-            transaction(pool, SYSTEM) as conn,
-        ):
-            return await use_case(conn, Clock())
-
-    try:
-        return asyncio.run(inside())
-    except DomainError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error

@@ -1,8 +1,5 @@
 """Commands that bring a site into the system: its estate and its leases."""
 
-import asyncio
-import getpass
-from collections.abc import Awaitable, Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -11,8 +8,9 @@ from typing import Annotated
 import typer
 from psycopg import AsyncConnection
 
+from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import DomainError, Invalid
+from cloud_api.kit.errors import Invalid
 
 app = typer.Typer()
 
@@ -29,7 +27,7 @@ def import_estate(file: Annotated[Path, typer.Argument(help="Estate file (YAML).
         estate = service.read_estate(file)
         return words(await service.import_estate(conn, estate, actor=actor(), clock=clock))
 
-    print(run(use_case))
+    print(carry_out(use_case))
 
 
 @app.command("import-leases")
@@ -60,7 +58,7 @@ def import_leases(
         lines += [f"look at: {text}" for text in report.findings]
         return "\n".join(lines)
 
-    print(run(use_case))
+    print(carry_out(use_case))
 
 
 Readings = Annotated[list[str] | None, typer.Option("--reading", help="meter=value, as read off; may be repeated.")]
@@ -82,7 +80,7 @@ def move_in(
         opening = await tenancy.move_in(conn, found, lease, readings=values, actor=actor(), clock=clock)
         return "\n".join(f"{meter}: {value}" for meter, value in opening.items())
 
-    print(run(use_case))
+    print(carry_out(use_case))
 
 
 @app.command("move-out")
@@ -107,7 +105,7 @@ def move_out(
         lines = [f"{meter}: {value}" for meter, value in closed["readings"].items()]
         return "\n".join([*lines, f"deposit used: {closed['deposit_used']}"])
 
-    print(run(use_case))
+    print(carry_out(use_case))
 
 
 def _readings(texts: list[str]) -> dict[str, Decimal]:
@@ -119,29 +117,3 @@ def _readings(texts: list[str]) -> dict[str, Decimal]:
         except InvalidOperation:
             raise Invalid(f"{text!r} is not a reading; write meter-t301=1234.5") from None
     return found
-
-
-def actor() -> str:
-    """Return who runs the command, for the audit trail."""
-    return f"cli:{getpass.getuser()}"
-
-
-def run(use_case: Callable[[AsyncConnection, Clock], Awaitable[str]]) -> str:
-    """Run a use case in one transaction that sees everything; a refusal ends the command with its words."""
-    from cloud_api.db.pool import make_pool, transaction
-    from cloud_api.kit.scope import SYSTEM
-    from cloud_api.settings import load_settings
-
-    async def inside() -> str:
-        settings = load_settings()
-        async with (
-            make_pool(settings.database_url.get_secret_value(), size_max=1) as pool,
-            transaction(pool, SYSTEM) as conn,
-        ):
-            return await use_case(conn, Clock())
-
-    try:
-        return asyncio.run(inside())
-    except DomainError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
