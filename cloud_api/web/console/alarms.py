@@ -15,7 +15,7 @@ from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/alarms")
-NAV = NavItem(group="live", order=20, label=N_("Alarms"), href="/console/alarms", icon="critical")
+NAV = NavItem(group="live", order=20, label=N_("Alarms"), href="/console/alarms", icon="alarm")
 
 SHELF_HOURS = (1, 8, 24, 72, 168)
 _UNIT_LABELS = {"degC": "°C", "K": "K", "1": "", "bool": "0/1", "any": ""}

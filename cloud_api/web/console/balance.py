@@ -19,7 +19,7 @@ from cloud_api.web.shared.page import Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
 
 router = APIRouter(prefix="/console/balance")
-NAV = NavItem(group="energy", order=20, label=N_("Energy balance"), href="/console/balance", icon="dot")
+NAV = NavItem(group="energy", order=15, label=N_("Energy balance"), href="/console/balance", icon="energy")
 
 Days = Annotated[int, Query(ge=1, le=92)]
 MeterChoice = Annotated[int, Query(ge=0)]

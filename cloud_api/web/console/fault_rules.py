@@ -16,7 +16,7 @@ from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/fault-rules")
-NAV = NavItem(group="system", order=60, label=N_("Fault rules"), href="/console/fault-rules", icon="info")
+NAV = NavItem(group="system", order=60, label=N_("Fault rules"), href="/console/fault-rules", icon="settings")
 _PARAMS_MAX = 20
 
 

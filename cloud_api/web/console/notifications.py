@@ -21,7 +21,7 @@ NAV = NavItem(
     order=70,
     label=N_("Notifications"),
     href="/console/notifications",
-    icon="info",
+    icon="notice",
     roles=frozenset({Role.FACILITIES, Role.MANAGER}),
 )
 

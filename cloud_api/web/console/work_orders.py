@@ -16,7 +16,7 @@ from cloud_api.workorders import service
 from cloud_api.workorders.model import Action, State, WorkOrderId, actions_of
 
 router = APIRouter(prefix="/console/work-orders")
-NAV = NavItem(group="live", order=30, label=N_("Work orders"), href="/console/work-orders", icon="device")
+NAV = NavItem(group="live", order=30, label=N_("Work orders"), href="/console/work-orders", icon="work")
 
 
 @router.get("")

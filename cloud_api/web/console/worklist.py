@@ -13,7 +13,7 @@ from cloud_api.web.shared.page import FacilitiesPage, StaffPage
 from cloud_api.web.shared.templates import gettext as _
 
 router = APIRouter(prefix="/console/worklist")
-NAV = NavItem(group="energy", order=30, label=N_("Worklist"), href="/console/worklist", icon="dot")
+NAV = NavItem(group="energy", order=30, label=N_("Worklist"), href="/console/worklist", icon="unknown")
 PER_PAGE = 50
 
 
