@@ -26,6 +26,7 @@ class RunningDemo:
     url: str
     output: Path
     seconds_to_start: float
+    killed_ms: list[int] = field(default_factory=list)
     agent_killed_ms: list[int] = field(default_factory=list)
 
     @property
