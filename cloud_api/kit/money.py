@@ -1,7 +1,7 @@
 """Exact money: half-up rounding to the cent, and shares that add up."""
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 CENT = Decimal("0.01")
@@ -43,3 +43,17 @@ def _share_whole(total: int, weights: Sequence[int]) -> list[int]:
     for i in neediest[: total - sum(parts)]:
         parts[i] += 1
     return parts
+
+
+def round_parts(parts: Sequence[Decimal], quantum: Decimal = CENT) -> list[Decimal]:
+    """Round the parts of a whole so that what is shown adds up: their sum is the rounded sum of the exact parts.
+
+    Each part is within one `quantum` of its exact value. Negative parts are allowed (a loss may be a gain).
+    """
+    units = [part / quantum for part in parts]
+    floors = [int(unit.to_integral_value(rounding=ROUND_FLOOR)) for unit in units]
+    whole = round_half_up(sum(parts, Decimal(0)), quantum) / quantum
+    neediest = sorted(range(len(parts)), key=lambda i: units[i] - floors[i], reverse=True)
+    for i in neediest[: int(whole) - sum(floors)]:
+        floors[i] += 1
+    return [floor * quantum for floor in floors]

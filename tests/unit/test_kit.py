@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_api.kit.money import round_half_up, share_largest_remainder
+from cloud_api.kit.money import round_half_up, round_parts, share_largest_remainder
 from cloud_api.kit.period import Period, local_day, local_month, previous_month, slots
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -24,6 +24,18 @@ def test_shares_sum_to_the_whole_and_lie_within_one_unit_of_the_exact_share(tota
     assert sum(parts) == total
     for part, weight in zip(parts, weights, strict=True):
         assert abs(part * sum(weights) - total * weight) < sum(weights)
+
+
+@given(st.lists(st.decimals(-(10**6), 10**6, places=6), max_size=12))
+def test_rounded_parts_add_up_to_the_rounded_whole_and_stay_within_one_cent(parts):
+    shown = round_parts(parts)
+    assert sum(shown, Decimal(0)) == round_half_up(sum(parts, Decimal(0)))
+    assert all(abs(a - b) < Decimal("0.01") for a, b in zip(shown, parts, strict=True))
+
+
+def test_the_equation_of_a_month_closes_as_it_is_printed():
+    shown = round_parts([Decimal(x) for x in ("24344.924", "25058.62", "50.845", "1220.993")])
+    assert sum(shown) == Decimal("50675.38")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from cloud_api.billing.states import TRANSITIONS, RunState, Step
 from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.errors import DomainError, Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.kit.money import round_parts
 from cloud_api.kit.period import previous_month
 from cloud_api.web.shared.bill_view import KINDS, STATES, UTILITIES, bill_view, days_chart, issue_views
 from cloud_api.web.shared.charts import chart_response
@@ -22,6 +23,7 @@ from cloud_api.web.shared.page import FinancePage, Page
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
 
+EQUATION = ("tenants_kwh", "common_kwh", "owner_kwh", "loss_kwh")  # Together the main meter.
 router = APIRouter(prefix="/console/bills")
 NAV = NavItem(
     group="money",
@@ -81,7 +83,7 @@ async def show_run(page: FinancePage, run_id: int) -> Response:
         "console/bill_run.html",
         run=_run_row(run | {"starts_on": run["period"].lower, "ends_on": run["period"].upper}),
         bills=bills,
-        summary={k: Decimal(v) for k, v in summary.items() if k.endswith(("kwh", "percent", "total"))},
+        summary=_shown(summary),
         blocking=issue_views(summary.get("blocking", [])),
         resale=summary.get("resale", {}),
         funnel=_funnel(run, bills),
@@ -89,6 +91,13 @@ async def show_run(page: FinancePage, run_id: int) -> Response:
         actions=_actions(run, page),
         answer=_answer(run, bills),
     )
+
+
+def _shown(summary: dict[str, Any]) -> dict[str, Decimal]:
+    """Return the figures of a run; the equation's parts are rounded so that it closes as it is printed."""
+    exact = {k: Decimal(v) for k, v in summary.items() if k.endswith(("kwh", "percent", "total"))}
+    parts = [name for name in EQUATION if name in exact]
+    return exact | dict(zip(parts, round_parts([exact[name] for name in parts]), strict=True))
 
 
 def _word(state: str) -> str:
