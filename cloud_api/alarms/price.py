@@ -7,8 +7,8 @@ from fractions import Fraction
 from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs, rating, usage
+from cloud_api.billing.charge import Cycle
 from cloud_api.billing.load_csv import LoadInterval
-from cloud_api.billing.rating import Cycle
 from cloud_api.billing.tariff_file import load_dumped
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.period import local_days

@@ -8,7 +8,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cloud_api.billing.apportionment import Holding
-from cloud_api.billing.rating import Issue
+from cloud_api.billing.charge import Issue
 from cloud_api.billing.run_model import MeterFacts, MeterShare, Part, Tenancy
 from cloud_api.kit.period import Period, local_days
 

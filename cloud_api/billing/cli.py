@@ -13,8 +13,8 @@ from rich.table import Table
 
 from cloud_api.billing import calendar as holiday_calendar
 from cloud_api.billing import coverage, timetable, what_if
+from cloud_api.billing.charge import Facts
 from cloud_api.billing.load_csv import read_load
-from cloud_api.billing.rating import Facts
 from cloud_api.billing.tariff import Tariff, Version, bucket_name
 from cloud_api.billing.tariff_file import TariffFile, load_tariff
 from cloud_api.kit.clock import Clock

@@ -1,23 +1,20 @@
-"""From a run's inputs to its bills: apportion, rate, reconcile, write the snapshot. Pure: same inputs, same bytes."""
+"""From a run's inputs to its bills: apportion, rate, reconcile. Pure: same inputs, same bytes."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from cloud_api.billing import rating, resale
-from cloud_api.billing.apportionment import Apportioned, Holding, Stretch, Weights, apportion, divide
-from cloud_api.billing.policy import dump_policy
-from cloud_api.billing.rating import Cycle, Facts, Issue, Line, Rated, Slice, Usage
-from cloud_api.billing.run_model import BillDraft, Part, PartEnergy, RunInputs, RunResult, Tenancy
-from cloud_api.billing.tariff import bucket_name
-from cloud_api.billing.what_if import line_json, plain
+from cloud_api.billing.apportionment import Apportioned, Stretch, Weights, apportion
+from cloud_api.billing.charge import Cycle, Facts, Issue, Slice, Usage
+from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult
+from cloud_api.billing.snapshot import energy_of, estimated_percent, fingerprint, held_by, held_days, kwh, snapshot_of
+from cloud_api.billing.vat import close
+from cloud_api.billing.what_if import plain
 
-SNAPSHOT_FORM = 1
 _SHARED_KINDS = frozenset({"energy"})
 
 
@@ -37,17 +34,13 @@ def compose(inputs: RunInputs, issues: Sequence[Issue] = ()) -> RunResult:
 
 def net_energy(inputs: RunInputs) -> dict[int, dict[int, int]]:
     """Return each part's energy per run, less that of counted meters hanging under it."""
-    found = {part.index: dict(_of(inputs, part).runs) for part in inputs.parts}
+    found = {part.index: dict(energy_of(inputs, part).runs) for part in inputs.parts}
     for part in inputs.parts:
         if part.subtract_from is not None:
             above = found[part.subtract_from]
             for run, quantity in found.pop(part.index).items():
                 above[run] = above.get(run, 0) - quantity
     return found
-
-
-def _of(inputs: RunInputs, part: Part) -> PartEnergy:
-    return inputs.energy.get(part.index) or PartEnergy()
 
 
 def _apportion(inputs: RunInputs, net: Mapping[int, Mapping[int, int]]) -> Apportioned:
@@ -83,7 +76,7 @@ def _weights(inputs: RunInputs) -> dict[int, Weights]:
     areas = {space.id: space.area_m2 for space in inputs.spaces}
     counted: set[tuple[int, date]] = set()
     for tenancy in inputs.tenancies:
-        first, after = _held_days(inputs, tenancy)
+        first, after = held_days(inputs, tenancy)
         held = max((after - first).days, 0)
         area[tenancy.tenant_id] += tenancy.area_m2 * held
         vacant[tenancy.space_id] = vacant.get(tenancy.space_id, Decimal(0)) - areas.get(tenancy.space_id, 0) * held
@@ -92,10 +85,6 @@ def _weights(inputs: RunInputs) -> dict[int, Weights]:
             people[tenancy.tenant_id] += Decimal(tenancy.people) * held
     area[inputs.site.owner_id] += max(sum(vacant.values(), Decimal(0)), Decimal(0))
     return {p: Weights(area_days=area[p], people_days=people[p]) for p in sorted({*area, *people})}
-
-
-def _held_days(inputs: RunInputs, tenancy: Tenancy) -> tuple[date, date]:
-    return max(tenancy.starts_on, inputs.starts_on), min(tenancy.ends_on or inputs.ends_on, inputs.ends_on)
 
 
 def _concerned(inputs: RunInputs, apportioned: Apportioned, party: int) -> bool:
@@ -121,10 +110,10 @@ def _bill(inputs: RunInputs, apportioned: Apportioned, net: Mapping[int, Mapping
             more, _ = rating.charges(inputs.tariff, cycle, usage, Facts(used_before=used), kinds=_SHARED_KINDS)
             lines += [replace(line, source=source) for line in more]
             used = _plus(used, usage)
-    rated = rating.close(lines, issues)
+    rated = close(lines, issues)
     doubts = [*issues, *_doubts(inputs, party), *_estimated(inputs, party)]
     kind = "owner" if inputs.tenants[party].is_owner else "bill"
-    snapshot = _snapshot(inputs, apportioned, net, party, cycle, rated) | {
+    snapshot = snapshot_of(inputs, apportioned, net, party, cycle, rated) | {
         "kind": kind,
         "issues": [{"code": i.code, "text": i.text} for i in doubts],
     }
@@ -133,7 +122,7 @@ def _bill(inputs: RunInputs, apportioned: Apportioned, net: Mapping[int, Mapping
 
 def _billed_days(inputs: RunInputs, party: int) -> tuple[date, date]:
     """Return the days from the first to the last on which the party holds a space."""
-    held = [_held_days(inputs, t) for t in inputs.tenancies if t.tenant_id == party]
+    held = [held_days(inputs, t) for t in inputs.tenancies if t.tenant_id == party]
     held = [(first, after) for first, after in held if first < after]
     if not held:
         return inputs.starts_on, inputs.ends_on
@@ -156,11 +145,6 @@ def usage_of(inputs: RunInputs, energy: Mapping[int, int]) -> Usage:
     return Usage(slices=tuple(Slice(version=v, bucket=b, quantity=kwh(q)) for (v, b), q in sorted(totals.items())))
 
 
-def kwh(micro: int) -> Decimal:
-    """Return millionths of a kWh as kWh, exactly."""
-    return Decimal(micro).scaleb(-6)
-
-
 def _plus(before: Mapping[str, Decimal], usage: Usage) -> dict[str, Decimal]:
     total = dict(before)
     for slice_ in usage.slices:
@@ -181,16 +165,12 @@ def _moved(inputs: RunInputs, loss: Mapping[int, int]) -> Mapping[int, int]:
     return found
 
 
-def _held(part: Part, party: int) -> list[Holding]:
-    return [h for h in part.holdings if h.party == party]
-
-
 def _doubts(inputs: RunInputs, party: int) -> list[Issue]:
-    return [lack for part in inputs.parts if _held(part, party) and (lack := _lack(inputs, part))]
+    return [lack for part in inputs.parts if held_by(part, party) and (lack := _lack(inputs, part))]
 
 
 def _lack(inputs: RunInputs, part: Part) -> Issue | None:
-    energy = _of(inputs, part)
+    energy = energy_of(inputs, part)
     if energy.missing or energy.count < part.expected_count:
         known = energy.count - energy.missing
         text = (
@@ -206,17 +186,6 @@ def _estimated(inputs: RunInputs, party: int) -> list[Issue]:
     if percent <= limit:
         return []
     return [Issue(code="estimated", text=f"{percent:.1f} % is estimated; at most {limit} % may be")]
-
-
-def estimated_percent(inputs: RunInputs, party: int) -> Decimal:
-    """Return how much of a party's metered energy was estimated, in percent."""
-    estimated = whole = 0
-    for part in inputs.parts:
-        if _held(part, party):
-            energy = _of(inputs, part)
-            estimated += energy.estimated
-            whole += sum(energy.runs.values())
-    return (Decimal(estimated) * 100 / Decimal(whole)).quantize(Decimal("0.01")) if whole else Decimal("0.00")
 
 
 def _run_issues(inputs: RunInputs, apportioned: Apportioned) -> list[Issue]:
@@ -238,163 +207,8 @@ def _run_issues(inputs: RunInputs, apportioned: Apportioned) -> list[Issue]:
     return found
 
 
-def _snapshot(
-    inputs: RunInputs,
-    apportioned: Apportioned,
-    net: Mapping[int, Mapping[int, int]],
-    party: int,
-    cycle: Cycle,
-    rated: Rated,
-) -> dict[str, Any]:
-    tenant = inputs.tenants[party]
-    energy = apportioned.parties[party]
-    return {
-        "form": SNAPSHOT_FORM,
-        "issuer": dict(inputs.site.issuer),
-        "site": {"code": inputs.site.code, "name": dict(inputs.site.name), "time_zone": inputs.site.time_zone},
-        "tenant": {
-            "id": tenant.id,
-            "code": tenant.code,
-            "name": dict(tenant.name),
-            "credit_code": tenant.credit_code,
-        },
-        "utility": inputs.utility,
-        "currency": inputs.site.currency,
-        "period": {"from": cycle.billed_from.isoformat(), "to": cycle.billed_to.isoformat()},
-        "cycle": {"from": cycle.starts_on.isoformat(), "to": cycle.ends_on.isoformat()},
-        "tariff": {
-            "code": inputs.tariff.tariff,
-            "name": {"zh": inputs.tariff.name.zh, "en": inputs.tariff.name.en},
-            "revision": inputs.tariff_revision,
-            "sha256": inputs.tariff_sha256,
-        },
-        "policy": dump_policy(inputs.policy),
-        "lines": [_line(line) for line in rated.lines],
-        "vat": [
-            {"rate": str(g.rate), "included": g.tax_included, "net": str(g.net), "tax": str(g.tax)}
-            | {"gross": str(g.gross)}
-            for g in rated.vat
-        ],
-        "net": str(sum((g.net for g in rated.vat), Decimal("0.00"))),
-        "tax": str(sum((g.tax for g in rated.vat), Decimal("0.00"))),
-        "total": str(rated.total),
-        "usage": _usage_json(inputs, {"own": energy.own, "common": energy.common, "loss": energy.loss}),
-        "quantity": plain(kwh(sum(energy.own.values()))),
-        "estimated_percent": str(estimated_percent(inputs, party)),
-        "days": _days(inputs, energy.own),
-        "leases": _leases(inputs, party),
-        "evidence": _evidence(inputs, net, party),
-        "compare": {
-            when: dict(found)
-            for when in ("last_month", "last_year")
-            if (found := inputs.earlier.get((party, when))) is not None
-        },
-    }
-
-
-def _line(line: Line) -> dict[str, Any]:
-    label = line.bucket_label
-    return line_json(line) | {
-        "source": line.source,
-        "bucket_name": None if label is None else {"zh": label.zh, "en": label.en},
-    }
-
-
-def _usage_json(inputs: RunInputs, kinds: Mapping[str, Mapping[int, int]]) -> list[dict[str, Any]]:
-    totals: dict[tuple[str, str], dict[str, int]] = {}
-    for kind, energy in kinds.items():
-        for i, quantity in energy.items():
-            key = (inputs.runs[i].version, inputs.runs[i].bucket)
-            totals.setdefault(key, dict.fromkeys(kinds, 0))[kind] += quantity
-    versions = {v.version: v for v in inputs.tariff.versions}
-    found = []
-    for (version, bucket), by_kind in sorted(totals.items()):
-        name = bucket_name(versions[version], bucket)
-        row = {"version": version, "bucket": bucket, "name": {"zh": name.zh, "en": name.en}}
-        found.append(row | {kind: plain(kwh(quantity)) for kind, quantity in by_kind.items()})
-    return found
-
-
-def _days(inputs: RunInputs, own: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return own energy per local day and bucket, for the chart."""
-    zone = inputs.tariff.zone
-    found: dict[date, dict[str, int]] = {
-        inputs.starts_on + timedelta(days=n): {} for n in range((inputs.ends_on - inputs.starts_on).days)
-    }
-    for i, quantity in sorted(own.items()):
-        run = inputs.runs[i]
-        day = found.setdefault(run.start.astimezone(zone).date(), {})
-        day[run.bucket] = day.get(run.bucket, 0) + quantity
-    return [
-        {"day": day.isoformat(), "buckets": {b: plain(kwh(q)) for b, q in sorted(buckets.items())}}
-        for day, buckets in sorted(found.items())
-    ]
-
-
-def _leases(inputs: RunInputs, party: int) -> list[dict[str, Any]]:
-    return [
-        {"lease": t.lease, "version": t.lease_version, "space": t.space, "area_m2": plain(t.area_m2)}
-        | {"from": first.isoformat(), "to": after.isoformat()}
-        for t in inputs.tenancies
-        if t.tenant_id == party
-        for first, after in [_held_days(inputs, t)]
-        if first < after
-    ]
-
-
-def _evidence(inputs: RunInputs, net: Mapping[int, Mapping[int, int]], party: int) -> list[dict[str, Any]]:
-    """Return, for each stretch of each meter that the party held: readings, energy of the meter, share, the part."""
-    found = []
-    spaces = {s.id: s.code for s in inputs.spaces} | {t.space_id: t.space for t in inputs.tenancies}
-    for part in (p for p in inputs.parts if _held(p, party)):
-        stretch = Stretch(meter_id=part.meter.id, holdings=part.holdings, energy=net[part.index])
-        for holding, energy in divide(stretch):
-            if holding.party != party:
-                continue
-            whole = _of(inputs, part)
-            found.append(
-                {
-                    "meter": part.meter.code,
-                    "meter_name": dict(part.meter.name),
-                    "space": spaces.get(holding.space_id, ""),
-                    "from": _instant(part.period.start),
-                    "to": _instant(part.period.end),
-                    "share": plain(holding.share),
-                    "meter_kwh": plain(kwh(sum(net[part.index].values()))),
-                    "kwh": plain(kwh(sum(energy.values()))),
-                    "estimated_kwh": plain(kwh(whole.estimated)),
-                    "intervals": whole.count,
-                    "opening": _readings(inputs, part, "start"),
-                    "closing": _readings(inputs, part, "end"),
-                }
-            )
-    return found
-
-
-def _readings(inputs: RunInputs, part: Part, edge: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "register": r.register_id,
-            "value": None if r.value is None else plain(r.value),
-            "taken_at": None if r.taken_at is None else _instant(r.taken_at),
-            "multiplier": plain(r.multiplier),
-        }
-        for r in inputs.readings.get((part.index, edge), ())
-    ]
-
-
-def _instant(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
-
-
 def _sealed(draft: BillDraft) -> BillDraft:
     return replace(draft, sha256=fingerprint(draft.snapshot))
-
-
-def fingerprint(snapshot: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a snapshot in canonical JSON: what an issued bill is pinned by."""
-    text = json.dumps(snapshot, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _summary(

@@ -11,8 +11,9 @@ from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
 from cloud_api.billing import service, settlement
-from cloud_api.billing.compose import compose, fingerprint
+from cloud_api.billing.compose import compose
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
+from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.verification import inputs_again
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound

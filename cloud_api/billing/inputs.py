@@ -13,8 +13,8 @@ from cloud_api.billing import calendar as holidays
 from cloud_api.billing import rating, timetable
 from cloud_api.billing.assignment import parts_of
 from cloud_api.billing.calendar import CalendarDay, HolidayCalendar
+from cloud_api.billing.charge import Issue
 from cloud_api.billing.policy import Policy, load_policy
-from cloud_api.billing.rating import Issue
 from cloud_api.billing.repository import Row, one, plain_rows, queries, rows, store
 from cloud_api.billing.run_model import (
     MeterFacts,

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+from cloud_api.billing.charge import round_fraction
 from cloud_api.billing.policy import Policy
-from cloud_api.billing.rating import round_fraction
 
 SAME_YEAR = Fraction(2, 1000)
 ACROSS_YEARS = Fraction(3, 1000)

@@ -1,6 +1,6 @@
 """Rate what was used in one billing cycle by a tariff: exact fractions, one half-up rounding per printed line. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -8,128 +8,11 @@ from fractions import Fraction
 from typing import Any
 
 from cloud_api.billing import tiers as tiering
-from cloud_api.billing.demand import DemandUnknown, Peaks, billing_demand
+from cloud_api.billing.charge import Cycle, Facts, Issue, Line, Rated, Usage, round_fraction
+from cloud_api.billing.demand import DemandUnknown, billing_demand
 from cloud_api.billing.power_factor import adjustment_percent, power_factor
-from cloud_api.billing.tariff import Component, Demand, Label, Tariff, Tiers, Version, bucket_name
-from cloud_api.kit.money import CENT
-
-VAT_LABEL = Label(zh="增值税", en="VAT")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """A quantity in one bucket of one tariff version."""
-
-    version: str
-    bucket: str
-    quantity: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What was used: slices in order of time (order matters only to sequential tiers), demand peaks, reactive energy.
-
-    `feeds` holds the highest averages (kW) per bucket for each feed. `reactive_kvarh` is |forward| + |reverse|; None
-    means it was not measured.
-    """
-
-    slices: tuple[Slice, ...] = ()
-    feeds: tuple[Peaks, ...] = ()
-    coincident: Peaks | None = None
-    reactive_kvarh: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cycle:
-    """The full billing cycle `[starts_on, ends_on)` in local dates, and the part of it that is billed."""
-
-    starts_on: date
-    ends_on: date
-    billed_from: date
-    billed_to: date
-
-    @property
-    def days(self) -> int:
-        """Days of the full cycle."""
-        return (self.ends_on - self.starts_on).days
-
-    @property
-    def billed_days(self) -> int:
-        """Days of the billed part."""
-        return (self.billed_to - self.billed_from).days
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the rating has to know about the account beside its use.
-
-    `used_before` is the use already billed in the running tier period ("*" in all, or per bucket). `previous_peaks`
-    maps the first day of earlier months to their peak in kW. `service_from` and `service_to` bound the supply inside
-    a tier period of two months or a year. `adjustments` gives the amount of each `adjust` component.
-    """
-
-    contract_kw: Decimal | None = None
-    capacity_kva: Decimal | None = None
-    used_before: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-    previous_peaks: Mapping[date, Decimal] = field(default_factory=dict[date, Decimal])
-    service_from: date | None = None
-    service_to: date | None = None
-    adjustments: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One printed line. `amount` is `amount_exact` rounded half-up once; `tax` is its share of the group's VAT."""
-
-    component: str
-    name: Label
-    kind: str
-    version: str
-    starts_on: date
-    ends_on: date
-    quantity: Fraction
-    unit: str
-    unit_price: Fraction | None
-    amount_exact: Fraction
-    amount: Decimal
-    bucket: str | None = None
-    bucket_label: Label | None = None
-    tier: int | None = None
-    vat_rate: Decimal = Decimal(0)
-    tax_included: bool = True
-    tax: Decimal = Decimal(0)
-    note: str = ""
-    source: str = "own"
-    """Whose energy the line prices: the tenant's own, its share of common areas, or of losses."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VatGroup:
-    """VAT of all lines with one rate: net + tax = gross."""
-
-    rate: Decimal
-    tax_included: bool
-    net: Decimal
-    tax: Decimal
-    gross: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issue:
-    """Something that keeps the result from being a bill: a missing fact, price or calendar."""
-
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rated:
-    """The charges of one cycle. `total` is the sum of the printed lines, VAT lines included."""
-
-    lines: tuple[Line, ...]
-    vat: tuple[VatGroup, ...]
-    total: Decimal
-    issues: tuple[Issue, ...] = ()
+from cloud_api.billing.tariff import Component, Demand, Tariff, Tiers, Version, bucket_name
+from cloud_api.billing.vat import close
 
 
 def rate(tariff: Tariff, cycle: Cycle, usage: Usage, facts: Facts | None = None) -> Rated:
@@ -159,24 +42,6 @@ def charges(
     return state.lines, state.issues
 
 
-def close(lines: Iterable[Line], issues: Iterable[Issue] = ()) -> Rated:
-    """Add VAT per rate group and sum the printed lines."""
-    taxed: list[Line] = []
-    groups: list[VatGroup] = []
-    vat_lines: list[Line] = []
-    rest = list(lines)
-    for rate_, included in _groups(rest):
-        members = [line for line in rest if (line.vat_rate, line.tax_included) == (rate_, included)]
-        group, members = _vat(rate_, members, included=included)
-        taxed += members
-        groups.append(group)
-        if not included and rate_:
-            vat_lines.append(_vat_line(group, members))
-    printed = [*_in_first_order(rest, taxed), *vat_lines]
-    total = sum((line.amount for line in printed), Decimal(0))
-    return Rated(lines=tuple(printed), vat=tuple(groups), total=total, issues=tuple(issues))
-
-
 def segments(tariff: Tariff, cycle: Cycle) -> list[tuple[Version, date, date]]:
     """Return the billed days of each version in force, in order of time."""
     found = []
@@ -195,14 +60,6 @@ def needs_order(tariff: Tariff) -> bool:
         for v in tariff.versions
         for component in v.components
     )
-
-
-def round_fraction(value: Fraction, quantum: Decimal = CENT) -> Decimal:
-    """Round an exact fraction half away from zero to `quantum`."""
-    unit = Fraction(quantum)
-    scaled = abs(value) / unit
-    whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    return (Decimal(whole if value >= 0 else -whole) * quantum).quantize(quantum)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -501,49 +358,6 @@ _RULES = {
     "pf": _power_factor,
     "adjust": _adjust,
 }
-
-
-def _vat(rate_: Decimal, lines: Sequence[Line], *, included: bool) -> tuple[VatGroup, list[Line]]:
-    """Tax the group once and give each line its share, so that lines, group and document agree to the cent."""
-    share = Fraction(rate_) / (1 + Fraction(rate_)) if included else Fraction(rate_)
-    printed = sum((line.amount for line in lines), Decimal(0))
-    tax = round_fraction(Fraction(printed) * share)
-    exact = [Fraction(line.amount) * share * 100 for line in lines]
-    cents = [x.numerator // x.denominator for x in exact]
-    left = int(tax * 100) - sum(cents)
-    for i in sorted(range(len(exact)), key=lambda i: exact[i] - cents[i], reverse=True)[:left]:
-        cents[i] += 1
-    net, gross = (printed - tax, printed) if included else (printed, printed + tax)
-    group = VatGroup(rate=rate_, tax_included=included, net=net, tax=tax, gross=gross)
-    return group, [replace(line, tax=Decimal(c).scaleb(-2)) for line, c in zip(lines, cents, strict=True)]
-
-
-def _vat_line(group: VatGroup, members: Sequence[Line]) -> Line:
-    return Line(
-        component="vat",
-        name=VAT_LABEL,
-        kind="vat",
-        version=members[-1].version,
-        starts_on=min(m.starts_on for m in members),
-        ends_on=max(m.ends_on for m in members),
-        quantity=Fraction(group.net),
-        unit="%",
-        unit_price=Fraction(group.rate),
-        amount_exact=Fraction(group.net) * Fraction(group.rate),
-        amount=group.tax,
-        vat_rate=group.rate,
-        tax_included=False,
-    )
-
-
-def _in_first_order(original: Sequence[Line], taxed: Sequence[Line]) -> list[Line]:
-    """Return the taxed lines in the order in which they were charged."""
-    waiting = {key: iter([t for t in taxed if (t.vat_rate, t.tax_included) == key]) for key in _groups(original)}
-    return [next(waiting[line.vat_rate, line.tax_included]) for line in original]
-
-
-def _groups(lines: Iterable[Line]) -> list[tuple[Decimal, bool]]:
-    return list(dict.fromkeys((line.vat_rate, line.tax_included) for line in lines))
 
 
 def _plain(value: Fraction) -> str:

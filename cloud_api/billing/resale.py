@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloud_api.billing import rating
 from cloud_api.billing.apportionment import Apportioned
-from cloud_api.billing.rating import Cycle, Facts, Issue, Slice, Usage
+from cloud_api.billing.charge import Cycle, Facts, Issue, Slice, Usage, round_fraction
 
 if TYPE_CHECKING:
     from cloud_api.billing.run_model import BillDraft, RunInputs
@@ -34,7 +34,7 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
                     sold[inputs.runs[i].version, inputs.runs[i].bucket] += quantity
     paid_same = sum((cost[k] * Fraction(q, main[k]) for k, q in sold.items() if main.get(k)), Fraction(0))
     recovered = sum((_recovered(draft) for draft in drafts if draft.kind == "bill"), Decimal(0))
-    over = recovered - rating.round_fraction(paid_same)
+    over = recovered - round_fraction(paid_same)
     paid_total = sum(cost.values(), Fraction(0))
     year_over = over + inputs.recovered_before - inputs.paid_before
     tolerance = inputs.policy.resale_tolerance
@@ -42,16 +42,16 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
         "basis": basis,
         "mode": "pass_through",
         "paid_energy_kwh": _kwh(sum(main.values())),
-        "paid_total": str(rating.round_fraction(paid_total)),
+        "paid_total": str(round_fraction(paid_total)),
         "average_price": _price(paid_total, sum(main.values())),
         "sold_energy_kwh": _kwh(sum(sold.values())),
-        "paid_for_same_energy": str(rating.round_fraction(paid_same)),
+        "paid_for_same_energy": str(round_fraction(paid_same)),
         "recovered": str(recovered),
         "over_recovery": str(over),
         "over_recovery_year": str(year_over),
         "tolerance": str(tolerance),
         "buckets": [
-            {"version": v, "bucket": b, "paid": str(rating.round_fraction(amount)), "kwh": _kwh(main.get((v, b), 0))}
+            {"version": v, "bucket": b, "paid": str(round_fraction(amount)), "kwh": _kwh(main.get((v, b), 0))}
             | {"price": _price(amount, main.get((v, b), 0))}
             for (v, b), amount in sorted(cost.items())
         ],
@@ -130,4 +130,4 @@ def _kwh(micro: int) -> str:
 
 
 def _price(amount: Fraction, micro: int) -> str | None:
-    return str(rating.round_fraction(amount * _MICRO / micro, _PRICE_DIGITS)) if micro else None
+    return str(round_fraction(amount * _MICRO / micro, _PRICE_DIGITS)) if micro else None

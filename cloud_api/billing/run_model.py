@@ -8,8 +8,8 @@ from typing import Any
 
 from cloud_api.billing.apportionment import Apportioned, Holding
 from cloud_api.billing.calendar import HolidayCalendar
+from cloud_api.billing.charge import Issue, Rated
 from cloud_api.billing.policy import Policy
-from cloud_api.billing.rating import Issue, Rated
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.timetable import Run
 from cloud_api.kit.period import Period

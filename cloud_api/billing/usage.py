@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from cloud_api.billing.charge import Slice, Usage
 from cloud_api.billing.load_csv import LoadInterval
-from cloud_api.billing.rating import Slice, Usage
 from cloud_api.billing.timetable import Run
 
 PEAKS_KEPT = 10

@@ -11,11 +11,12 @@ from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
 from cloud_api.billing import service
-from cloud_api.billing.compose import compose, fingerprint
+from cloud_api.billing.compose import compose
 from cloud_api.billing.inputs import QUANTITIES, Pins
 from cloud_api.billing.policy import load_policy
 from cloud_api.billing.repository import Row, one, queries, rows
 from cloud_api.billing.run_model import Part, PartEnergy, RunInputs
+from cloud_api.billing.snapshot import fingerprint
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import RegisterId
 from cloud_api.metering.ledger_store import to_instant

@@ -8,8 +8,8 @@ from typing import Any
 
 from cloud_api.billing import rating, timetable, usage
 from cloud_api.billing.calendar import HolidayCalendar
+from cloud_api.billing.charge import Cycle, Facts, Issue, Line, Rated, round_fraction
 from cloud_api.billing.load_csv import Load, LoadInterval
-from cloud_api.billing.rating import Cycle, Facts, Issue, Rated
 from cloud_api.billing.tariff import Tariff
 from cloud_api.kit.period import local_days
 
@@ -210,7 +210,7 @@ def _month_json(month: RatedMonth) -> dict[str, Any]:
     }
 
 
-def line_json(line: rating.Line) -> dict[str, Any]:
+def line_json(line: Line) -> dict[str, Any]:
     """Return one line as JSON data."""
     ten = Decimal("1e-10")
     return {
@@ -222,10 +222,10 @@ def line_json(line: rating.Line) -> dict[str, Any]:
         "to": line.ends_on.isoformat(),
         "bucket": line.bucket,
         "tier": line.tier,
-        "quantity": plain(rating.round_fraction(line.quantity, Decimal("1e-6"))),
+        "quantity": plain(round_fraction(line.quantity, Decimal("1e-6"))),
         "unit": line.unit,
-        "unit_price": None if line.unit_price is None else plain(rating.round_fraction(line.unit_price, ten)),
-        "amount_exact": plain(rating.round_fraction(line.amount_exact, ten)),
+        "unit_price": None if line.unit_price is None else plain(round_fraction(line.unit_price, ten)),
+        "amount_exact": plain(round_fraction(line.amount_exact, ten)),
         "amount": str(line.amount),
         "vat_rate": str(line.vat_rate),
         "tax_included": line.tax_included,

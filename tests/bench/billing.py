@@ -20,9 +20,9 @@ import psycopg
 from cloud_api.billing import inputs as loading
 from cloud_api.billing import rating, service, timetable
 from cloud_api.billing.calendar import built_in
+from cloud_api.billing.charge import Slice, Usage
 from cloud_api.billing.compose import compose
 from cloud_api.billing.document.render import bill_pdf
-from cloud_api.billing.rating import Slice, Usage
 from cloud_api.billing.tariff_file import load_tariff, parse_tariff
 from cloud_api.billing.what_if import months
 from cloud_api.db.embedded import EmbeddedServer

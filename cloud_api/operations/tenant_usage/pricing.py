@@ -13,9 +13,9 @@ from psycopg import AsyncConnection
 
 from cloud_api.billing import timetable
 from cloud_api.billing.calendar import HolidayCalendar
+from cloud_api.billing.charge import Facts
 from cloud_api.billing.inputs import find_calendar
 from cloud_api.billing.load_csv import Load, LoadInterval
-from cloud_api.billing.rating import Facts
 from cloud_api.billing.tariff import Tariff, bucket_name
 from cloud_api.billing.tariff_file import load_dumped
 from cloud_api.billing.timetable import NoTariff

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cloud_api.billing.calendar import built_in
+from cloud_api.billing.charge import Cycle
 from cloud_api.billing.load_csv import Load, LoadInterval
-from cloud_api.billing.rating import Cycle
 from cloud_api.billing.tariff_file import parse_tariff
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

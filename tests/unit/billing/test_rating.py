@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_api.billing import rating
+from cloud_api.billing import rating, vat
+from cloud_api.billing.charge import Facts, Line, Slice, Usage, round_fraction
 from cloud_api.billing.demand import billing_demand
 from cloud_api.billing.power_factor import STANDARDS, adjustment_percent, power_factor
-from cloud_api.billing.rating import Facts, Slice, Usage, round_fraction
 from cloud_api.billing.tariff import Demand, Tier, Tiers
 from cloud_api.billing.tiers import split
 from tests.unit.billing.conftest import month
@@ -181,9 +181,9 @@ def test_scaling_every_price_scales_every_unrounded_line(k, a, b):
 )
 def test_net_and_tax_make_gross_per_line_group_and_document(rows):
     lines = [
-        rating.Line(
+        Line(
             component=str(i),
-            name=rating.VAT_LABEL,
+            name=vat.VAT_LABEL,
             kind="energy",
             version="v1",
             starts_on=date(2026, 7, 1),
@@ -198,7 +198,7 @@ def test_net_and_tax_make_gross_per_line_group_and_document(rows):
         )
         for i, (a, r, inc) in enumerate(rows)
     ]
-    rated = rating.close(lines)
+    rated = vat.close(lines)
     assert (
         rated.total
         == sum((line.amount for line in rated.lines), Decimal(0))

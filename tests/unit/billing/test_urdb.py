@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from cloud_api.billing import what_if
 from cloud_api.billing.calendar import PLAIN
+from cloud_api.billing.charge import Facts
 from cloud_api.billing.cli import tariff_app
 from cloud_api.billing.load_csv import Load, LoadInterval
-from cloud_api.billing.rating import Facts
 from cloud_api.billing.tariff_file import parse_tariff
 from cloud_api.billing.urdb import UrdbInvalid, as_file, to_tariff
 

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_api.billing import what_if
+from cloud_api.billing.charge import Facts
 from cloud_api.billing.cli import tariff_app
 from cloud_api.billing.load_csv import LoadInvalid, parse_load
-from cloud_api.billing.rating import Facts
 from cloud_api.billing.tariff_file import load_tariff
 from tests.unit.billing.conftest import SHANGHAI, flat_load
 from tests.unit.billing.test_tariff_file import TEMPLATES

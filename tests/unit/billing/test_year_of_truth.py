@@ -9,8 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
 from cloud_api.billing import what_if
+from cloud_api.billing.charge import Facts
 from cloud_api.billing.load_csv import Load, LoadInterval
-from cloud_api.billing.rating import Facts
 from cloud_api.billing.tariff_file import load_tariff
 from tests.unit.billing.conftest import SHANGHAI
 from tests.unit.billing.test_tariff_file import TEMPLATES
