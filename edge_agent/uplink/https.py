@@ -15,6 +15,7 @@ import structlog
 
 from edge_agent.outbox import Batch, Lane, Outbox
 from edge_agent.outbox.outbox import system_now_ms
+from edge_agent.tls import client_context
 from edge_agent.uplink import wire
 from edge_agent.uplink.backoff import Backoff, retry_after_s
 from edge_agent.uplink.clock_offset import ClockOffset
@@ -347,4 +348,4 @@ def _tls(destination: Destination) -> ssl.SSLContext | None:
         if not destination.url.startswith(("http://127.", "http://localhost", "http://[::1]")):
             log.warning("credential_travels_in_clear", url=destination.url, remedy="use https")
         return None  # There is nothing to verify, and loading the authorities takes its time.
-    return ssl.create_default_context(cafile=str(destination.ca_file) if destination.ca_file else None)
+    return client_context(destination.ca_file)

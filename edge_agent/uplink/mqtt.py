@@ -22,6 +22,7 @@ from edge_agent.outbox import Batch, Lane, Outbox
 from edge_agent.outbox.outbox import system_now_ms
 from edge_agent.sparkplug.payload import SparkplugError, decode
 from edge_agent.sparkplug.session import REBIRTH, Message, Session
+from edge_agent.tls import client_context
 from edge_agent.uplink.backoff import Backoff
 from edge_agent.uplink.https import LIVE_INTERVAL_S, LinkStatus
 from edge_agent.uplink.wire import Catalogue
@@ -193,7 +194,7 @@ class _Connection:
         if destination.username:
             client.username_pw_set(destination.username, destination.password)
         if destination.tls:
-            client.tls_set(ca_certs=str(destination.ca_file) if destination.ca_file else None)
+            client.tls_set_context(client_context(destination.ca_file))
         client.on_connect = lambda _c, _u, _f, reason, _p: self._call(self._connected, reason)
         client.on_disconnect = lambda _c, _u, _f, reason, _p: self._call(self._disconnected, str(reason))
         client.on_subscribe = lambda _c, _u, mid, _r, _p: self._call(self._answered, mid)

@@ -11,6 +11,7 @@ wanted=(
   mosquitto-clients:/usr/bin/mosquitto_pub
   socat:/usr/bin/socat
   mbpoll:/usr/bin/mbpoll
+  openssl:/usr/bin/openssl
   gcc:/usr/bin/gcc
   libmodbus-dev:/usr/include/modbus/modbus.h
   poppler-utils:/usr/bin/pdftotext

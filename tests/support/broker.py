@@ -19,12 +19,14 @@ def free_port() -> int:
 class Broker:
     """Messages and sessions survive `restart`, because they are kept in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: tuple[Path, Path] | None = None) -> None:
+        """`tls` is the certificate and key that the listener shows."""
         self.port = free_port()
         self._settings = folder / "mosquitto.conf"
         self._settings.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\n"
             f"persistence true\npersistence_location {folder}/\nautosave_interval 1\n"
+            + (f"certfile {tls[0]}\nkeyfile {tls[1]}\n" if tls else "")
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -13,6 +13,7 @@ It stores in memory. `faults` is a queue of names taken one per batch:
 
 import asyncio
 import json
+import ssl
 import time
 from collections import deque
 
@@ -48,10 +49,10 @@ class ContractCloud:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def start(self, port: int = 0) -> str:
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", port, limit=2**26)
+    async def start(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> str:
+        self._server = await asyncio.start_server(self._connection, "127.0.0.1", port, limit=2**26, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     async def stop(self) -> None:
         assert self._server is not None

@@ -7,7 +7,6 @@ CPU of what is left of a poll. There are no retries here: whoever asks decides a
 
 import asyncio
 import logging
-import ssl
 import termios
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from edge_agent.drivers.modbus.errors import BadAnswer, LinkDown, ModbusError, N
 from edge_agent.drivers.modbus.framing import EXCEPTION, Frame, Framing
 from edge_agent.drivers.modbus.read_plan import Span
 from edge_agent.settings import Bus, RtuBus, RtuOverTcpBus, TcpBus, TlsBus
+from edge_agent.tls import client_context
 
 CONNECT_TIMEOUT_S = 3.0
 CONNECT_RETRY_S = (0.5, 10.0)  # First and longest pause between attempts to connect.
@@ -321,17 +321,11 @@ async def _open(bus: Bus, wire: _Wire) -> None:
         line: dict[str, Any] = {"baudrate": bus.baud, "bytesize": bus.data_bits, "stopbits": bus.stop_bits}
         await create_serial_connection(loop, lambda: wire, bus.serial, parity=parity, **line)
     elif isinstance(bus, TlsBus):
-        context, name = _tls(bus), bus.server_name or bus.host
+        context = client_context(bus.ca_file, certificate_file=bus.certificate_file, key_file=bus.key_file)
+        name = bus.server_name or bus.host
         await loop.create_connection(lambda: wire, bus.host, bus.port, ssl=context, server_hostname=name)
     else:
         await loop.create_connection(lambda: wire, bus.host, bus.port)
-
-
-def _tls(bus: TlsBus) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(bus.ca_file) if bus.ca_file else None)
-    if bus.certificate_file:
-        context.load_cert_chain(bus.certificate_file, bus.key_file)
-    return context
 
 
 def _framing(bus: Bus) -> Framing:

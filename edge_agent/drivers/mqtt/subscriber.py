@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from edge_agent.drivers.mqtt.watch import Watched
 from edge_agent.model import DeviceState, Event, Frame
 from edge_agent.outbox.outbox import system_now_ms
 from edge_agent.settings import MqttBroker, MqttDevice
+from edge_agent.tls import client_context
 
 log = structlog.get_logger()
 
@@ -135,7 +137,7 @@ class BrokerSubscriber:
             password = broker.password_file.read_text(encoding="utf-8").strip() if broker.password_file else None
             client.username_pw_set(broker.username, password)
         if broker.tls:
-            client.tls_set(ca_certs=str(broker.ca_file) if broker.ca_file else None)
+            client.tls_set_context(client_context(broker.ca_file))
         client.reconnect_delay_set(min_delay=1, max_delay=60)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -231,8 +233,10 @@ class BrokerSubscriber:
         log.warning("broker_lost", broker=self._broker.name, reason=str(reason))
 
     def _on_connect_fail(self, _client: mqtt.Client, _: Any) -> None:
+        # paho tells no reason, but calls from the handler of the error that is one: a name, a port, a certificate.
+        reason = sys.exc_info()[1]
         with self._guard:
-            self.last_error = "no connection"
+            self.last_error = f"no connection: {reason}" if reason else "no connection"
 
     def _on_message(self, _client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
         try:
