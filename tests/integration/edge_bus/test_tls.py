@@ -53,7 +53,7 @@ async def test_a_gateway_that_nobody_has_signed_for_is_sent_no_question(authorit
 async def test_a_certificate_for_another_name_is_refused_unless_the_site_file_gives_that_name(authority):
     context = authority.server("gateway", "DNS:plant-gateway.example")
     async with line_to(context, ca_file=authority.certificate) as (line, _):
-        with pytest.raises(LinkDown, match="not valid for '127.0.0.1'"):
+        with pytest.raises(LinkDown, match=r"not valid for '127\.0\.0\.1'"):
             await line.read(3, SPAN, timeout_s=1)
     async with line_to(context, ca_file=authority.certificate, server_name="plant-gateway.example") as (line, _):
         assert tuple(await line.read(3, SPAN, timeout_s=1)) == (40, 41, 42)
