@@ -7,7 +7,7 @@ from pathlib import Path
 
 from device_profiles.catalog import load_modbus, load_mqtt
 from device_profiles.lined_yaml import LinedFile, Location, Problem, ProfileError, read_yaml
-from device_profiles.model import MqttProfile, Profile
+from device_profiles.model import ModbusPoint, MqttProfile, Point, Profile
 from device_profiles.vocabulary import PointKind
 from edge_agent.drivers.mqtt.topics import TopicError, fill
 from edge_agent.settings import ModbusDevice, MqttDevice, Site, default_timeout_s, parse_site, problem_at
@@ -76,7 +76,23 @@ def _points(device: ModbusDevice | MqttDevice, profile: Profile) -> Iterator[Cat
             brick=point.brick,
             cumulative=point.is_cumulative,
             labels={"en": point.label_en, "zh": point.label_zh, **{str(k): v for k, v in point.states.items()}},
+            write=_write(device, point),
         )
+
+
+def _write(device: ModbusDevice | MqttDevice, point: Point) -> dict[str, float | int | None] | None:
+    """Return the guard rails of a point that the site file allows to be set, for the form in the cloud."""
+    if not (isinstance(device, ModbusDevice) and isinstance(point, ModbusPoint) and point.write):
+        return None
+    if point.name not in device.writes:
+        return None
+    write = point.write
+    return {
+        "low": float(write.low),
+        "high": float(write.high),
+        "step": None if write.step is None else float(write.step),
+        "release_after_s": write.release_after_s,
+    }
 
 
 def load_commissioned(path: Path, *, folder: Path | None = None) -> Commissioned:

@@ -600,6 +600,35 @@ CREATE TABLE app.device (
     CONSTRAINT device_state_check CHECK ((state = ANY (ARRAY['unknown'::text, 'online'::text, 'offline'::text])))
 );
 
+CREATE TABLE app.device_command (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    gateway_id bigint NOT NULL,
+    point_id bigint NOT NULL,
+    value text NOT NULL,
+    release_after_s integer,
+    made_by text NOT NULL,
+    why text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    shown double precision,
+    finished_at timestamp with time zone,
+    released_at timestamp with time zone,
+    CONSTRAINT device_command_release_after_s_check CHECK ((release_after_s > 0)),
+    CONSTRAINT device_command_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'refused'::text, 'failed'::text, 'withdrawn'::text])))
+);
+
+ALTER TABLE app.device_command ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.device_command_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE app.device ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.device_id_seq
     START WITH 1
@@ -761,6 +790,21 @@ CREATE TABLE app.gateway (
     is_enabled boolean DEFAULT true NOT NULL,
     catalogue_version bigint DEFAULT 0 NOT NULL,
     agent jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE TABLE app.gateway_configuration (
+    gateway_id bigint NOT NULL,
+    version integer NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_file text NOT NULL,
+    state text DEFAULT 'offered'::text NOT NULL,
+    problems text[] DEFAULT '{}'::text[] NOT NULL,
+    offered_by text NOT NULL,
+    why text NOT NULL,
+    offered_at timestamp with time zone NOT NULL,
+    settled_at timestamp with time zone,
+    CONSTRAINT gateway_configuration_state_check CHECK ((state = ANY (ARRAY['offered'::text, 'trying'::text, 'confirmed'::text, 'refused'::text, 'rolled_back'::text, 'withdrawn'::text]))),
+    CONSTRAINT gateway_configuration_version_check CHECK ((version > 0))
 );
 
 CREATE TABLE app.gateway_credential (
@@ -1274,6 +1318,7 @@ CREATE TABLE app.point (
     is_cumulative boolean DEFAULT false NOT NULL,
     labels jsonb DEFAULT '{}'::jsonb NOT NULL,
     retired_at timestamp with time zone,
+    write_limits jsonb,
     CONSTRAINT point_kind_check CHECK ((kind = ANY (ARRAY['sensor'::text, 'setpoint'::text, 'command'::text, 'status'::text, 'alarm'::text, 'parameter'::text, 'attribute'::text])))
 );
 
@@ -1997,6 +2042,9 @@ ALTER TABLE ONLY app.building
 ALTER TABLE ONLY app.building
     ADD CONSTRAINT building_site_id_code_key UNIQUE (site_id, code);
 
+ALTER TABLE ONLY app.device_command
+    ADD CONSTRAINT device_command_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.device
     ADD CONSTRAINT device_gateway_id_name_key UNIQUE (gateway_id, name);
 
@@ -2044,6 +2092,9 @@ ALTER TABLE ONLY app.floor
 
 ALTER TABLE ONLY app.floor
     ADD CONSTRAINT floor_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.gateway_configuration
+    ADD CONSTRAINT gateway_configuration_pkey PRIMARY KEY (gateway_id, version);
 
 ALTER TABLE ONLY app.gateway_credential
     ADD CONSTRAINT gateway_credential_pkey PRIMARY KEY (key_id);
@@ -2276,6 +2327,10 @@ CREATE INDEX alarm_timer ON app.alarm USING btree (next_timer_at) WHERE (next_ti
 
 CREATE INDEX bill_tenant ON app.bill USING btree (tenant_id, period);
 
+CREATE INDEX device_command_point ON app.device_command USING btree (point_id, id DESC);
+
+CREATE INDEX device_command_waiting ON app.device_command USING btree (gateway_id) WHERE (state = 'waiting'::text);
+
 CREATE INDEX dirty_range_register ON app.dirty_range USING btree (register_id);
 
 CREATE INDEX event_device ON app.event USING btree (device_id, occurred_at);
@@ -2457,6 +2512,15 @@ ALTER TABLE ONLY app.building
 ALTER TABLE ONLY app.building
     ADD CONSTRAINT building_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
 
+ALTER TABLE ONLY app.device_command
+    ADD CONSTRAINT device_command_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.device_command
+    ADD CONSTRAINT device_command_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.device_command
+    ADD CONSTRAINT device_command_point_id_fkey FOREIGN KEY (point_id) REFERENCES app.point(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY app.device
     ADD CONSTRAINT device_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id);
 
@@ -2528,6 +2592,12 @@ ALTER TABLE ONLY app.floor
 
 ALTER TABLE ONLY app.floor
     ADD CONSTRAINT floor_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.gateway_configuration
+    ADD CONSTRAINT gateway_configuration_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.gateway_configuration
+    ADD CONSTRAINT gateway_configuration_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.gateway_credential
     ADD CONSTRAINT gateway_credential_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id) ON DELETE CASCADE;
@@ -2863,6 +2933,8 @@ CREATE POLICY by_organisation ON app.building USING (((( SELECT app.viewer_kind(
 
 CREATE POLICY by_organisation ON app.device USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.device_command USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.equipment USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.event USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -2876,6 +2948,8 @@ CREATE POLICY by_organisation ON app.fault_rule_setting USING (((( SELECT app.vi
 CREATE POLICY by_organisation ON app.floor USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.gateway USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.gateway_configuration USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.maintenance_window USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
@@ -2941,6 +3015,8 @@ CREATE POLICY by_tenant ON app.work_order USING (((( SELECT app.viewer_kind() AS
 
 ALTER TABLE app.device ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.device_command ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.equipment ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.event ENABLE ROW LEVEL SECURITY;
@@ -2956,6 +3032,8 @@ ALTER TABLE app.fault_rule_setting ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.floor ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.gateway ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.gateway_configuration ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.head_count ENABLE ROW LEVEL SECURITY;
 
@@ -3093,6 +3171,10 @@ GRANT USAGE ON SEQUENCE app.building_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.device TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.device_command TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.device_command_id_seq TO wattlease_app;
+
 GRANT USAGE ON SEQUENCE app.device_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.dirty_range TO wattlease_app;
@@ -3126,6 +3208,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.floor TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.floor_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.gateway TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.gateway_configuration TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.gateway_credential TO wattlease_app;
 

@@ -30,6 +30,15 @@ class CatalogueModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class WriteLimits(CatalogueModel):
+    """The guard rails of a point that its site file allows to be set; limits are in the point's unit."""
+
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    release_after_s: int | None = Field(default=None, ge=0, le=86_400 * 31)
+
+
 class CataloguePoint(CatalogueModel):
     """A named signal of a device."""
 
@@ -41,6 +50,7 @@ class CataloguePoint(CatalogueModel):
     scale: int | None = Field(default=None, ge=0, le=SCALE_MAX)
     cumulative: bool = False
     labels: dict[str, Any] = {}
+    write: WriteLimits | None = None
 
 
 class CatalogueDevice(CatalogueModel):
@@ -67,6 +77,15 @@ class Catalogue(CatalogueModel):
     devices: list[CatalogueDevice] = Field(max_length=DEVICES_MAX)
 
 
+class ConfigurationReport(CatalogueModel):
+    """Which site file the agent runs with (None: its own), and what became of the last one offered."""
+
+    version: int | None = Field(default=None, ge=0, lt=2**31)
+    state: Literal["local", "trying", "confirmed", "refused", "rolled_back"] = "local"
+    problems: list[Annotated[str, Field(max_length=2_000)]] = Field(default=[], max_length=50)
+    refused: int | None = Field(default=None, ge=0, lt=2**31)
+
+
 class HeartbeatDevice(CatalogueModel):
     """What the agent thinks of one device now."""
 
@@ -83,6 +102,7 @@ class Heartbeat(CatalogueModel):
 
     v: Literal[1] = 1
     clock_offset_ms: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+    configuration: ConfigurationReport | None = None
     devices: list[HeartbeatDevice] = Field(default=[], max_length=DEVICES_MAX)
 
 
@@ -111,4 +131,18 @@ class CatalogueRefused(DomainError):
     """The catalogue contradicts itself."""
 
     code = "catalogue_refused"
+    status = 422
+
+
+class ConfigurationRefused(DomainError):
+    """The site file cannot be offered to this gateway."""
+
+    code = "configuration_refused"
+    status = 422
+
+
+class CommandRefused(DomainError):
+    """The point cannot be set as asked."""
+
+    code = "command_refused"
     status = 422

@@ -81,13 +81,16 @@ UPDATE device SET retired_at = %(now)s
 
 -- name: put_points
 -- Known points take the new description and keep their id, so their history stays in one piece.
-INSERT INTO point (organisation_id, device_id, name, kind, quantity, unit, brick_class, scale, is_cumulative, labels)
+INSERT INTO point (organisation_id, device_id, name, kind, quantity, unit, brick_class, scale, is_cumulative, labels,
+                   write_limits)
 SELECT %(organisation_id)s, t.*
   FROM unnest(%(device_id)s::bigint[], %(name)s::text[], %(kind)s::text[], %(quantity)s::text[], %(unit)s::text[],
-              %(brick_class)s::text[], %(scale)s::smallint[], %(is_cumulative)s::boolean[], %(labels)s::jsonb[]) t
+              %(brick_class)s::text[], %(scale)s::smallint[], %(is_cumulative)s::boolean[], %(labels)s::jsonb[],
+              %(write_limits)s::jsonb[]) t
 ON CONFLICT (device_id, name) DO UPDATE
    SET kind = EXCLUDED.kind, quantity = EXCLUDED.quantity, unit = EXCLUDED.unit, brick_class = EXCLUDED.brick_class,
-       scale = EXCLUDED.scale, is_cumulative = EXCLUDED.is_cumulative, labels = EXCLUDED.labels, retired_at = NULL
+       scale = EXCLUDED.scale, is_cumulative = EXCLUDED.is_cumulative, labels = EXCLUDED.labels,
+       write_limits = EXCLUDED.write_limits, retired_at = NULL
 RETURNING id;
 
 -- name: retire_points
@@ -135,3 +138,131 @@ UPDATE device d
    AND (d.state, d.last_error) IS DISTINCT FROM (t.state, t.last_error)
    AND (d.state_since IS NULL OR t.since >= d.state_since)
 RETURNING d.id;
+
+-- name: gateway
+-- One gateway, as far as the viewer may see it.
+SELECT id, organisation_id, name FROM gateway WHERE id = %(gateway_id)s;
+
+-- name: add_configuration
+-- The caller holds the gateway's row, so two people cannot offer the same version.
+INSERT INTO gateway_configuration (gateway_id, version, organisation_id, site_file, offered_by, why, offered_at)
+SELECT %(gateway_id)s, coalesce(max(version), 0) + 1, %(organisation_id)s, %(site_file)s, %(actor)s, %(why)s, %(now)s
+  FROM gateway_configuration WHERE gateway_id = %(gateway_id)s
+RETURNING version;
+
+-- name: withdraw_configurations
+-- Those that the gateway has not taken yet: a newer one replaces them.
+UPDATE gateway_configuration SET state = 'withdrawn', settled_at = %(now)s
+ WHERE gateway_id = %(gateway_id)s AND state = 'offered';
+
+-- name: configurations
+-- Newest first; the text only of one version, because lists do not show it.
+SELECT version, state, problems, offered_by, why, offered_at, settled_at, length(site_file) AS length
+  FROM gateway_configuration
+ WHERE gateway_id = %(gateway_id)s
+ ORDER BY version DESC
+ LIMIT 50;
+
+-- name: configuration
+-- One version with its text; the newest without a number.
+SELECT version, state, site_file
+  FROM gateway_configuration
+ WHERE gateway_id = %(gateway_id)s AND (%(version)s::integer IS NULL OR version = %(version)s)
+ ORDER BY version DESC
+ LIMIT 1;
+
+-- name: settle_configuration
+-- What the agent reports of a version; the same report again changes nothing.
+UPDATE gateway_configuration SET state = %(state)s, problems = %(problems)s, settled_at = %(now)s
+ WHERE gateway_id = %(gateway_id)s AND version = %(version)s AND state <> %(state)s AND state <> 'withdrawn'
+RETURNING version;
+
+-- name: wanted_configuration
+-- What the gateway shall run with: the newest that it did not find wanting. Its text only if it runs with another.
+SELECT version, CASE WHEN version IS DISTINCT FROM %(running)s THEN site_file END AS site_file
+  FROM gateway_configuration
+ WHERE gateway_id = %(gateway_id)s AND state IN ('offered', 'trying', 'confirmed')
+ ORDER BY version DESC
+ LIMIT 1;
+
+-- name: writable_point
+-- A point with its guard rails and where it is; the viewer's scope decides who sees it.
+SELECT p.id, p.organisation_id, p.name, p.labels, p.unit, p.write_limits, d.name AS device_name, d.gateway_id
+  FROM point p
+  JOIN device d ON d.id = p.device_id
+ WHERE p.id = %(point_id)s AND p.retired_at IS NULL AND d.retired_at IS NULL;
+
+-- name: point_by_address
+-- For commands typed by people: `device/point` of a gateway.
+SELECT p.id
+  FROM point p
+  JOIN device d ON d.id = p.device_id
+  JOIN gateway g ON g.id = d.gateway_id
+ WHERE g.name = %(gateway)s AND d.name || '/' || p.name = %(address)s;
+
+-- name: waiting_count
+-- Commands of a gateway that are still offered.
+SELECT count(*) FROM device_command
+ WHERE gateway_id = %(gateway_id)s AND state = 'waiting' AND expires_at > %(now)s;
+
+-- name: add_command
+-- Offered with the gateway's next heartbeats until its result comes or it expires.
+INSERT INTO device_command (organisation_id, gateway_id, point_id, value, release_after_s, made_by, why, made_at,
+                            expires_at)
+VALUES (%(organisation_id)s, %(gateway_id)s, %(point_id)s, %(value)s, %(release_after_s)s, %(actor)s, %(why)s, %(now)s,
+        %(expires_at)s)
+RETURNING id;
+
+-- name: withdraw_command
+-- Only what no gateway has answered; one that is under way may still report a result, and that is taken.
+UPDATE device_command SET state = 'withdrawn', finished_at = %(now)s, reason = %(actor)s
+ WHERE id = %(id)s AND state = 'waiting'
+RETURNING id;
+
+-- name: wanted_commands
+-- Oldest first, so that of two orders for one point the later one holds.
+SELECT c.id, d.name AS device, p.name AS point, c.value, c.made_by, c.why, c.release_after_s
+  FROM device_command c
+  JOIN point p ON p.id = c.point_id
+  JOIN device d ON d.id = p.device_id
+ WHERE c.gateway_id = %(gateway_id)s AND c.state = 'waiting' AND c.expires_at > %(now)s
+ ORDER BY c.id
+ LIMIT %(limit)s;
+
+-- name: finish_command
+-- The gateway's word is the truth, also when the command had been withdrawn or had expired meanwhile.
+UPDATE device_command
+   SET state = %(state)s, reason = %(reason)s, shown = %(shown)s, finished_at = %(at)s
+ WHERE id = %(id)s AND gateway_id = %(gateway_id)s AND state IN ('waiting', 'withdrawn');
+
+-- name: note_release
+-- A release carries no number: it ends the newest override of its point.
+UPDATE device_command SET released_at = %(at)s
+ WHERE id = (SELECT c.id
+               FROM device_command c
+               JOIN point p ON p.id = c.point_id
+               JOIN device d ON d.id = p.device_id
+              WHERE c.gateway_id = %(gateway_id)s AND d.name = %(device)s AND p.name = %(point)s AND c.state = 'done'
+              ORDER BY c.id DESC
+              LIMIT 1)
+   AND released_at IS NULL;
+
+-- name: commands
+-- Newest first, of a gateway or of one device; what nobody took in time is called expired.
+SELECT c.id, d.id AS device_id, d.name AS device, d.label AS device_label, p.name AS point, p.labels, p.unit, c.value,
+       c.release_after_s, c.made_by, c.why, c.made_at, c.expires_at, c.reason, c.shown, c.finished_at, c.released_at,
+       CASE WHEN c.state = 'waiting' AND c.expires_at <= %(now)s THEN 'expired' ELSE c.state END AS state
+  FROM device_command c
+  JOIN point p ON p.id = c.point_id
+  JOIN device d ON d.id = p.device_id
+ WHERE (%(gateway_id)s::bigint IS NULL OR c.gateway_id = %(gateway_id)s)
+   AND (%(device_id)s::bigint IS NULL OR d.id = %(device_id)s)
+ ORDER BY c.id DESC
+ LIMIT 100;
+
+-- name: writable_points
+-- The points of a device that may be set, for the forms of its page.
+SELECT id, name, labels, unit, write_limits
+  FROM point
+ WHERE device_id = %(device_id)s AND retired_at IS NULL AND write_limits IS NOT NULL
+ ORDER BY name;

@@ -132,6 +132,7 @@ async def put_points(
             "scale": [point.scale for _, point in points],
             "is_cumulative": [point.cumulative for _, point in points],
             "labels": [Jsonb(point.labels) for _, point in points],
+            "write_limits": [Jsonb(point.write.model_dump()) if point.write else None for _, point in points],
         },
     )
     ids = [row["id"] for row in rows]
@@ -208,6 +209,167 @@ async def gateways(conn: AsyncConnection) -> list[dict[str, Any]]:
 async def devices(conn: AsyncConnection, gateway_id: GatewayId | None) -> list[dict[str, Any]]:
     """Return devices that the transaction's scope may see."""
     return await _all(conn, queries.devices, {"gateway_id": gateway_id})
+
+
+async def gateway(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, Any] | None:
+    """Return id, organisation_id and name of a gateway that the transaction's scope may see, or None."""
+    return await _one(conn, queries.gateway, {"gateway_id": gateway_id})
+
+
+async def add_configuration(
+    conn: AsyncConnection,
+    *,
+    gateway_id: GatewayId,
+    organisation_id: int,
+    site_file: str,
+    actor: str,
+    why: str,
+    now: datetime,
+) -> int:
+    """Store the next version of a gateway's site file and return its number."""
+    row = await _one(
+        conn,
+        queries.add_configuration,
+        {
+            "gateway_id": gateway_id,
+            "organisation_id": organisation_id,
+            "site_file": site_file,
+            "actor": actor,
+            "why": why,
+            "now": now,
+        },
+    )
+    assert row is not None, "an INSERT … SELECT of an aggregate has one row"
+    return row["version"]
+
+
+async def withdraw_configurations(conn: AsyncConnection, gateway_id: GatewayId, now: datetime) -> None:
+    """Withdraw the versions that the gateway has not taken."""
+    await conn.execute(queries.withdraw_configurations, {"gateway_id": gateway_id, "now": now})
+
+
+async def configurations(conn: AsyncConnection, gateway_id: GatewayId) -> list[dict[str, Any]]:
+    """Return the newest fifty versions without their texts."""
+    return await _all(conn, queries.configurations, {"gateway_id": gateway_id})
+
+
+async def configuration(conn: AsyncConnection, gateway_id: GatewayId, version: int | None) -> dict[str, Any] | None:
+    """Return one version with its text, the newest when `version` is None."""
+    return await _one(conn, queries.configuration, {"gateway_id": gateway_id, "version": version})
+
+
+async def settle_configuration(
+    conn: AsyncConnection, gateway_id: GatewayId, *, version: int, state: str, problems: Sequence[str], now: datetime
+) -> None:
+    """Keep what became of a version."""
+    await conn.execute(
+        queries.settle_configuration,
+        {"gateway_id": gateway_id, "version": version, "state": state, "problems": list(problems), "now": now},
+    )
+
+
+async def wanted_configuration(
+    conn: AsyncConnection, gateway_id: GatewayId, running: int | None
+) -> dict[str, Any] | None:
+    """Return what the gateway shall run with, or None; `site_file` is None when that is what it runs with."""
+    return await _one(conn, queries.wanted_configuration, {"gateway_id": gateway_id, "running": running})
+
+
+async def writable_point(conn: AsyncConnection, point_id: PointId) -> dict[str, Any] | None:
+    """Return a point with its guard rails and its gateway, or None."""
+    return await _one(conn, queries.writable_point, {"point_id": point_id})
+
+
+async def writable_points(conn: AsyncConnection, device_id: DeviceId) -> list[dict[str, Any]]:
+    """Return the points of a device that have guard rails."""
+    return await _all(conn, queries.writable_points, {"device_id": device_id})
+
+
+async def point_by_address(conn: AsyncConnection, gateway_name: str, address: str) -> PointId | None:
+    """Return the id of `device/point`, or None."""
+    row = await _one(conn, queries.point_by_address, {"gateway": gateway_name, "address": address})
+    return PointId(row["id"]) if row else None
+
+
+async def waiting_count(conn: AsyncConnection, gateway_id: GatewayId, now: datetime) -> int:
+    """Count the commands that are still offered to a gateway."""
+    row = await _one(conn, queries.waiting_count, {"gateway_id": gateway_id, "now": now})
+    assert row is not None, "a count has one row"
+    return row["count"]
+
+
+async def add_command(
+    conn: AsyncConnection,
+    *,
+    organisation_id: int,
+    gateway_id: GatewayId,
+    point_id: PointId,
+    value: str,
+    release_after_s: int | None,
+    actor: str,
+    why: str,
+    now: datetime,
+    expires_at: datetime,
+) -> int:
+    """Store a command and return its number."""
+    row = await _one(
+        conn,
+        queries.add_command,
+        {
+            "organisation_id": organisation_id,
+            "gateway_id": gateway_id,
+            "point_id": point_id,
+            "value": value,
+            "release_after_s": release_after_s,
+            "actor": actor,
+            "why": why,
+            "now": now,
+            "expires_at": expires_at,
+        },
+    )
+    assert row is not None, "an INSERT of one row returns one"
+    return row["id"]
+
+
+async def withdraw_command(conn: AsyncConnection, command_id: int, *, actor: str, now: datetime) -> bool:
+    """Withdraw a waiting command; False when there is none."""
+    return await _one(conn, queries.withdraw_command, {"id": command_id, "actor": actor, "now": now}) is not None
+
+
+async def wanted_commands(
+    conn: AsyncConnection, gateway_id: GatewayId, now: datetime, *, limit: int
+) -> list[dict[str, Any]]:
+    """Return the commands that a gateway has not answered, oldest first."""
+    return await _all(conn, queries.wanted_commands, {"gateway_id": gateway_id, "now": now, "limit": limit})
+
+
+async def finish_command(
+    conn: AsyncConnection,
+    gateway_id: GatewayId,
+    *,
+    command_id: int,
+    state: str,
+    reason: str,
+    shown: float | None,
+    at: datetime,
+) -> None:
+    """Keep the result of a command of this gateway; the first one holds."""
+    await conn.execute(
+        queries.finish_command,
+        {"gateway_id": gateway_id, "id": command_id, "state": state, "reason": reason, "shown": shown, "at": at},
+    )
+
+
+async def note_release(conn: AsyncConnection, gateway_id: GatewayId, *, device: str, point: str, at: datetime) -> None:
+    """Keep when the newest override of a point was released."""
+    await conn.execute(queries.note_release, {"gateway_id": gateway_id, "device": device, "point": point, "at": at})
+
+
+async def commands(
+    conn: AsyncConnection, now: datetime, gateway_id: GatewayId | None, device_id: DeviceId | None
+) -> list[dict[str, Any]]:
+    """Return the newest hundred commands."""
+    return await _all(conn, queries.commands, {"now": now, "gateway_id": gateway_id, "device_id": device_id})
 
 
 async def _one(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -131,6 +131,11 @@ async def addresses(conn: AsyncConnection, gateway_id: GatewayId) -> tuple[dict[
     return await repository.point_addresses(conn, gateway_id), await repository.device_names(conn, gateway_id)
 
 
+async def gateway_named(conn: AsyncConnection, name: str) -> GatewayId:
+    """Return the gateway of that name; raises GatewayRefused when there is none."""
+    return GatewayId((await _gateway_named(conn, name))["id"])
+
+
 async def gateways(conn: AsyncConnection) -> list[dict[str, Any]]:
     """Return the gateways that the viewer may see, with their health and device counts."""
     return await repository.gateways(conn)

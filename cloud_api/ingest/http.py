@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from cloud_api.db.pool import transaction
 from cloud_api.db.request import clock_of, pool_of
+from cloud_api.devices import commands, configurations
 from cloud_api.devices import service as devices
-from cloud_api.devices.model import Catalogue, CredentialRefused, Gateway, Heartbeat
+from cloud_api.devices.model import Catalogue, ConfigurationReport, CredentialRefused, Gateway, Heartbeat
 from cloud_api.ingest.body import read_body
 from cloud_api.ingest.limits import LIMITS, RateLimiter, counters
 from cloud_api.ingest.message import MessageRefused, NotJson, read_batch
@@ -135,8 +136,11 @@ async def post_heartbeat(request: Request, gateway: Sender) -> dict[str, Any]:
     async with transaction(pool_of(request), SYSTEM) as conn:
         now = clock_of(request).now()
         changed = await devices.record_heartbeat(conn, gateway, heartbeat, now)
+        report = heartbeat.configuration or ConfigurationReport()
+        wanted = await configurations.settle(conn, gateway.id, report, now)
+        orders = await commands.wanted(conn, gateway.id, now)
         await telemetry.notify(conn, {"kind": "health", "devices": changed[:500]})
-    return {"server_time_ms": int(now.timestamp() * 1000), "configuration": None, "commands": []}
+    return {"server_time_ms": int(now.timestamp() * 1000), "configuration": wanted, "commands": orders}
 
 
 def _validated(model: type[_Message], body: bytes) -> _Message:

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection, errors
 from psycopg_pool import AsyncConnectionPool
 
 from cloud_api.db.pool import pipelined, transaction
+from cloud_api.devices import commands
 from cloud_api.devices import service as devices
 from cloud_api.devices.model import Gateway
 from cloud_api.ingest import repository
@@ -122,7 +123,9 @@ class Ingest:
             if event.kind == "device.state" and event.device_id is not None and state in {"online", "offline"}:
                 states[event.device_id] = (state, event.occurred_at, str(event.data.get("error") or "")[:2000])
         changed = await devices.set_device_states(conn, states)
-        if changed:
+        results = [(event.occurred_at, event.data) for event in events if event.kind == "command.result"]
+        await commands.take_results(conn, gateway.id, results)
+        if changed or results:
             await telemetry.notify(conn, {"kind": "health", "devices": changed[:500]})
 
     async def _names(

@@ -34,6 +34,7 @@ class CataloguePoint:
     brick: str | None = None
     cumulative: bool = False
     labels: Mapping[str, Any] = field(default_factory=dict)  # Texts of enum codes, names for people.
+    write: Mapping[str, Any] | None = None  # Guard rails of a point that may be set here; absent for all others.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class Catalogue:
 
 def encode_catalogue(catalogue: Catalogue, *, agent_version: str, started_at_ms: int) -> tuple[bytes, str]:
     """Return the message and its revision: the SHA-256 of the devices, the same whenever they are the same."""
-    devices = orjson.dumps([asdict(device) for device in catalogue.devices], option=orjson.OPT_SORT_KEYS)
+    devices = orjson.dumps([_device_entry(device) for device in catalogue.devices], option=orjson.OPT_SORT_KEYS)
     revision = hashlib.sha256(devices).hexdigest()
     message = {
         "v": VERSION,
@@ -79,6 +80,14 @@ def encode_catalogue(catalogue: Catalogue, *, agent_version: str, started_at_ms:
         "devices": orjson.Fragment(devices),
     }
     return orjson.dumps(message), revision
+
+
+def _device_entry(device: CatalogueDevice) -> dict[str, Any]:
+    entry = asdict(device)
+    for point in entry["points"]:
+        if point["write"] is None:
+            del point["write"]
+    return entry
 
 
 def encode_batch(batch: Batch, *, sent_at_ms: int, clock_offset_ms: int | None) -> bytes:

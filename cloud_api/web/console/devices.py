@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from cloud_api.devices import service
+from cloud_api.devices import commands, service
 from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
@@ -65,8 +65,11 @@ async def device(page: StaffPage, device_id: int) -> Response:
     ]
     return page.render(
         "console/device.html",
+        fragment="commands",
         device=shown,
         rows=rows,
+        writable=[_settable(point) for point in await commands.writable_points(page.conn, DeviceId(device_id))],
+        commands=await commands.commands(page.conn, now, device_id=DeviceId(device_id)),
         stream=live_url("/console/live", [row["value"] for row in rows]),
     )
 
@@ -141,6 +144,18 @@ def gateway_health(gateway: dict[str, Any], now: datetime) -> dict[str, Any]:
     heard = seen is not None and now - seen <= GATEWAY_SILENT_AFTER
     waiting = gateway["health"].get("outbox") or {}
     return gateway | {"is_heard": heard, "waiting": waiting.get("rows") if isinstance(waiting, dict) else None}
+
+
+def _settable(point: dict[str, Any]) -> dict[str, Any]:
+    """Add what the form shows: the words of the states that may be chosen, and the decimals of the range."""
+    limits = point["write_limits"]
+    words = [
+        (code, word)
+        for code, word in sorted(point["labels"].items())
+        if code.isdecimal() and limits["low"] <= int(code) <= limits["high"]
+    ]
+    is_whole = all(float(limits[end]).is_integer() for end in ("low", "high"))
+    return point | {"words": words, "decimals": 0 if is_whole else 1}
 
 
 async def _device(page: Page[StaffViewer], device_id: int) -> dict[str, Any]:

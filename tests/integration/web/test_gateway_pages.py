@@ -1,0 +1,109 @@
+"""A gateway's page: its site files and the points set through it, and who may touch them."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cloud_api.db.pool import transaction
+from cloud_api.devices import service as devices
+from cloud_api.devices.model import Catalogue
+from cloud_api.kit.scope import SYSTEM
+from tests.integration.web.conftest import csrf_token, sign_in
+
+NOW = datetime.now(UTC)
+SETPOINT = {"name": "setpoint", "unit": "°C", "labels": {"en": "Setpoint"}, "write": {"low": 16, "high": 28}}
+FAN = {"name": "fan", "labels": {"0": "off", "1": "on"}, "write": {"low": 0, "high": 1}}
+CATALOGUE = Catalogue.model_validate(
+    {"v": 1, "revision": "1", "devices": [{"name": "fcu-1", "points": [SETPOINT, FAN, {"name": "room"}]}]}
+)
+
+
+@pytest.fixture
+async def gateway(pool, park):
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute(
+            "INSERT INTO site (organisation_id, code, name_zh, name_en) VALUES (%s, 'one', '一号', 'One')",
+            (park.organisation_id,),
+        )
+        credential = await devices.add_gateway(conn, site_code="one", name="gw-1", actor="test", now=NOW)
+        found = await devices.authenticate(conn, credential)
+        await devices.put_catalogue(conn, found, CATALOGUE, NOW)
+        [device] = await devices.devices(conn)
+        cursor = await conn.execute("SELECT name, id FROM point")
+        points = dict(await cursor.fetchall())
+    return {"id": found.id, "device": device["id"], "points": points}
+
+
+async def test_facilities_set_a_point_and_take_it_back(client, gateway):
+    await sign_in(client, "facilities")
+    page = f"/console/devices/{gateway['device']}"
+    token = await csrf_token(client, page)
+    shown = (await client.get(page)).text
+    assert "16 … 28 °C" in shown
+    assert '<option value="1">on</option>' in shown
+    action = f"/console/gateways/devices/{gateway['device']}/points/{gateway['points']['setpoint']}"
+    form = {"csrf_token": token, "value": "21,5", "why": "too warm", "release_after_min": "90"}
+    assert (await client.post(action, data=form)).status_code == 303
+    shown = (await client.get(f"/console/gateways/{gateway['id']}")).text
+    assert "too warm" in shown
+    assert "21.5 °C" in shown
+    commands = (await client.get(f"/console/gateways/{gateway['id']}")).text
+    [withdraw] = {
+        line.split('"')[3] for line in commands.splitlines() for line in line.split("<") if "/withdraw" in line
+    }
+    assert (await client.post(withdraw, data={"csrf_token": token})).status_code == 303
+    assert "withdrawn" in (await client.get(f"/console/gateways/{gateway['id']}")).text
+    refused = await client.post(action, data=form | {"value": "40"})
+    assert refused.status_code == 422
+    assert "16 to 28" in refused.text
+
+
+async def test_a_site_file_is_typed_or_uploaded_and_its_mistakes_are_told(client, gateway):
+    await sign_in(client, "manager")
+    page = f"/console/gateways/{gateway['id']}/configuration"
+    token = await csrf_token(client, page)
+    typed = {"csrf_token": token, "why": "first", "site_file": "gateway: gw-1\r\nbuses: []\r\n"}
+    assert (await client.post(page, data=typed)).status_code == 303
+    upload = {"upload": ("site.yaml", "gateway: gw-1\nbuses: []\n# 二\n".encode(), "text/yaml")}
+    assert (await client.post(page, data={"csrf_token": token, "why": "second"}, files=upload)).status_code == 303
+    shown = (await client.get(f"/console/gateways/{gateway['id']}")).text
+    assert shown.index("second") < shown.index("first")
+    assert "# 二" in (await client.get(page)).text
+    assert "# 二" not in (await client.get(f"{page}?version=1")).text
+    wrong = await client.post(page, data=typed | {"site_file": "gateway: other\n"})
+    assert wrong.status_code == 422
+    assert "other" in wrong.text
+
+
+async def test_finance_and_tenants_set_nothing(client, gateway):
+    await sign_in(client, "finance")
+    page = f"/console/gateways/{gateway['id']}"
+    token = await csrf_token(client, "/console/devices")
+    assert (await client.get(page)).status_code == 200
+    assert (await client.get(f"{page}/configuration")).status_code == 403
+    action = f"/console/gateways/devices/{gateway['device']}/points/{gateway['points']['fan']}"
+    assert (await client.post(action, data={"csrf_token": token, "value": "1", "why": "x"})).status_code == 403
+    await sign_in(client, "north")
+    assert (await client.get(page)).status_code == 404
+
+
+async def test_the_same_by_the_api(client, gateway):
+    await sign_in(client, "facilities")
+    client.headers["Authorization"] = f"Bearer {client.cookies['wattlease_session']}"
+    point = gateway["points"]["fan"]
+    asked = await client.post(f"/api/v1/points/{point}/commands", json={"value": "on", "why": "hot"})
+    assert asked.status_code == 202
+    [command] = (await client.get("/api/v1/commands", params={"device_id": gateway["device"]})).json()
+    assert (command["id"], command["state"], command["value"]) == (asked.json()["id"], "waiting", "on")
+    assert (await client.delete(f"/api/v1/commands/{command['id']}")).status_code == 204
+    assert (await client.delete(f"/api/v1/commands/{command['id']}")).status_code == 422
+    assert {p["name"] for p in (await client.get(f"/api/v1/devices/{gateway['device']}/writable-points")).json()} == {
+        "setpoint",
+        "fan",
+    }
+    path = f"/api/v1/gateways/{gateway['id']}/configurations"
+    text = "gateway: gw-1\n"
+    assert (await client.post(path, json={"site_file": text, "why": "new"})).json() == {"version": 1}
+    assert (await client.get(f"{path}/1")).json()["site_file"] == text
+    assert [v["state"] for v in (await client.get(path)).json()] == ["offered"]
+    assert (await client.get(f"{path}/2")).status_code == 404
