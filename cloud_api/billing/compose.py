@@ -1,49 +1,47 @@
-"""From a run's inputs to its bills: apportion, rate, reconcile. Pure: same inputs, same bytes."""
+"""From a run's inputs to its bills: apportion, charge, reconcile. Pure: same inputs, same bytes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloud_api.billing import rating, resale
+from cloud_api.billing import resale
 from cloud_api.billing.apportionment import Apportioned, Stretch, Weights, apportion
-from cloud_api.billing.charge import Cycle, Facts, Issue, Slice, Usage
+from cloud_api.billing.book import Book, held_days, kwh, open_book
+from cloud_api.billing.charge import Issue
+from cloud_api.billing.charging import charges_of
 from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult
-from cloud_api.billing.snapshot import energy_of, estimated_percent, fingerprint, held_by, held_days, kwh, snapshot_of
+from cloud_api.billing.snapshot import fingerprint, snapshot_of
 from cloud_api.billing.vat import close
 from cloud_api.billing.what_if import plain
 
-_SHARED_KINDS = frozenset({"energy"})
+Tick = Callable[[int, int], None]
+"""Told how many of how many bills are made."""
 
 
-def compose(inputs: RunInputs, issues: Sequence[Issue] = ()) -> RunResult:
+def compose(inputs: RunInputs, issues: Sequence[Issue] = (), *, tick: Tick | None = None) -> RunResult:
     """Make every bill of the period, and the run's reconciliation with what forbids issuing it."""
-    net = net_energy(inputs)
-    apportioned = _apportion(inputs, net)
-    parties = [p for p in sorted(apportioned.parties) if p in inputs.tenants]
-    drafts = [_bill(inputs, apportioned, net, party) for party in parties if _concerned(inputs, apportioned, party)]
+    book = open_book(inputs)
+    apportioned = _apportion(book)
+    parties = [p for p in sorted(apportioned.parties) if p in inputs.tenants and _concerned(book, apportioned, p)]
+    drafts: list[BillDraft] = []
+    for party in parties:
+        drafts.append(_bill(book, apportioned, party))
+        if tick is not None:
+            tick(len(drafts), len(parties))
     sheet = resale.check(inputs, apportioned, drafts)
     drafts = [_sealed(replace(d, snapshot=d.snapshot | {"resale": sheet["sheet"]})) for d in drafts]
-    blocking = [*issues, *_run_issues(inputs, apportioned), *sheet["issues"]]
+    blocking = [*issues, *_run_issues(book, apportioned), *sheet["issues"]]
     return RunResult(
         bills=tuple(drafts), apportioned=apportioned, summary=_summary(inputs, apportioned, drafts, blocking, sheet)
     )
 
 
-def net_energy(inputs: RunInputs) -> dict[int, dict[int, int]]:
-    """Return each part's energy per run, less that of counted meters hanging under it."""
-    found = {part.index: dict(energy_of(inputs, part).runs) for part in inputs.parts}
-    for part in inputs.parts:
-        if part.subtract_from is not None:
-            above = found[part.subtract_from]
-            for run, quantity in found.pop(part.index).items():
-                above[run] = above.get(run, 0) - quantity
-    return found
+def _apportion(book: Book) -> Apportioned:
+    inputs, net = book.inputs, book.net
 
-
-def _apportion(inputs: RunInputs, net: Mapping[int, Mapping[int, int]]) -> Apportioned:
     def total(*uses: str) -> dict[int, int]:
         summed: defaultdict[int, int] = defaultdict(int)
         for part in inputs.parts:
@@ -87,90 +85,34 @@ def _weights(inputs: RunInputs) -> dict[int, Weights]:
     return {p: Weights(area_days=area[p], people_days=people[p]) for p in sorted({*area, *people})}
 
 
-def _concerned(inputs: RunInputs, apportioned: Apportioned, party: int) -> bool:
+def _concerned(book: Book, apportioned: Apportioned, party: int) -> bool:
     energy = apportioned.parties[party]
     return (
-        party == inputs.site.owner_id
+        party == book.inputs.site.owner_id
+        or party in book.tenancies
         or any((*energy.own.values(), *energy.common.values(), *energy.loss.values()))
-        or any(t.tenant_id == party for t in inputs.tenancies)
     )
 
 
-def _bill(inputs: RunInputs, apportioned: Apportioned, net: Mapping[int, Mapping[int, int]], party: int) -> BillDraft:
-    energy = apportioned.parties[party]
-    first, after = _billed_days(inputs, party)
-    cycle = Cycle(starts_on=inputs.starts_on, ends_on=inputs.ends_on, billed_from=first, billed_to=after)
-    own = usage_of(inputs, energy.own)
-    before = inputs.used_before.get(party, {})
-    lines, issues = rating.charges(inputs.tariff, cycle, own, Facts(used_before=before))
-    used = _plus(before, own)
-    for source, shared in (("common", energy.common), ("loss", _moved(inputs, energy.loss))):
-        usage = usage_of(inputs, shared)
-        if any(s.quantity for s in usage.slices):
-            more, _ = rating.charges(inputs.tariff, cycle, usage, Facts(used_before=used), kinds=_SHARED_KINDS)
-            lines += [replace(line, source=source) for line in more]
-            used = _plus(used, usage)
+def _bill(book: Book, apportioned: Apportioned, party: int) -> BillDraft:
+    cycle = book.cycle(party)
+    lines, issues = charges_of(book, apportioned, party, cycle)
     rated = close(lines, issues)
-    doubts = [*issues, *_doubts(inputs, party), *_estimated(inputs, party)]
-    kind = "owner" if inputs.tenants[party].is_owner else "bill"
-    snapshot = snapshot_of(inputs, apportioned, net, party, cycle, rated) | {
+    doubts = [*issues, *_doubts(book, party), *_estimated(book, party)]
+    kind = "owner" if book.inputs.tenants[party].is_owner else "bill"
+    snapshot = snapshot_of(book, apportioned, party, cycle, rated) | {
         "kind": kind,
         "issues": [{"code": i.code, "text": i.text} for i in doubts],
     }
     return BillDraft(tenant_id=party, kind=kind, rated=rated, snapshot=snapshot, sha256="", issues=tuple(doubts))
 
 
-def _billed_days(inputs: RunInputs, party: int) -> tuple[date, date]:
-    """Return the days from the first to the last on which the party holds a space."""
-    held = [held_days(inputs, t) for t in inputs.tenancies if t.tenant_id == party]
-    held = [(first, after) for first, after in held if first < after]
-    if not held:
-        return inputs.starts_on, inputs.ends_on
-    return min(first for first, _ in held), max(after for _, after in held)
+def _doubts(book: Book, party: int) -> list[Issue]:
+    return [lack for part in book.parts.get(party, ()) if (lack := _lack(book, part))]
 
 
-def usage_of(inputs: RunInputs, energy: Mapping[int, int]) -> Usage:
-    """Return energy per run as rating wants it: in order of time when a tier needs it, else one slice per bucket."""
-    if rating.needs_order(inputs.tariff):
-        slices = [
-            Slice(version=r.version, bucket=r.bucket, quantity=kwh(energy[i]))
-            for i, r in enumerate(inputs.runs)
-            if energy.get(i)
-        ]
-        return Usage(slices=tuple(slices))
-    totals: dict[tuple[str, str], int] = {}
-    for i, quantity in energy.items():
-        key = (inputs.runs[i].version, inputs.runs[i].bucket)
-        totals[key] = totals.get(key, 0) + quantity
-    return Usage(slices=tuple(Slice(version=v, bucket=b, quantity=kwh(q)) for (v, b), q in sorted(totals.items())))
-
-
-def _plus(before: Mapping[str, Decimal], usage: Usage) -> dict[str, Decimal]:
-    total = dict(before)
-    for slice_ in usage.slices:
-        total[slice_.bucket] = total.get(slice_.bucket, Decimal(0)) + slice_.quantity
-    return total
-
-
-def _moved(inputs: RunInputs, loss: Mapping[int, int]) -> Mapping[int, int]:
-    """Put shared losses into the bucket that the policy prices them in."""
-    bucket = inputs.policy.loss_bucket
-    if bucket is None:
-        return loss
-    found: defaultdict[int, int] = defaultdict(int)
-    for i, quantity in loss.items():
-        version = inputs.runs[i].version
-        goal = next((j for j, r in enumerate(inputs.runs) if (r.version, r.bucket) == (version, bucket)), i)
-        found[goal] += quantity
-    return found
-
-
-def _doubts(inputs: RunInputs, party: int) -> list[Issue]:
-    return [lack for part in inputs.parts if held_by(part, party) and (lack := _lack(inputs, part))]
-
-
-def _lack(inputs: RunInputs, part: Part) -> Issue | None:
-    energy = energy_of(inputs, part)
+def _lack(book: Book, part: Part) -> Issue | None:
+    energy = book.energy_of(part)
     if energy.missing or energy.count < part.expected_count:
         known = energy.count - energy.missing
         text = (
@@ -180,17 +122,17 @@ def _lack(inputs: RunInputs, part: Part) -> Issue | None:
     return None
 
 
-def _estimated(inputs: RunInputs, party: int) -> list[Issue]:
-    percent = estimated_percent(inputs, party)
-    limit = inputs.policy.estimated_max_percent
+def _estimated(book: Book, party: int) -> list[Issue]:
+    percent = book.estimated_percent(party)
+    limit = book.inputs.policy.estimated_max_percent
     if percent <= limit:
         return []
     return [Issue(code="estimated", text=f"{percent:.1f} % is estimated; at most {limit} % may be")]
 
 
-def _run_issues(inputs: RunInputs, apportioned: Apportioned) -> list[Issue]:
-    policy = inputs.policy
-    found = [lack for part in inputs.parts if not part.holdings and (lack := _lack(inputs, part))]
+def _run_issues(book: Book, apportioned: Apportioned) -> list[Issue]:
+    inputs, policy = book.inputs, book.inputs.policy
+    found = [lack for part in inputs.parts if not part.holdings and (lack := _lack(book, part))]
     if not any(part.meter.use == "main" for part in inputs.parts):
         found.append(Issue(code="no_main_meter", text="the site has no main meter: the run cannot be reconciled"))
     loss = apportioned.loss_percent

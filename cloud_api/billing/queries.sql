@@ -220,7 +220,44 @@ RETURNING id;
 -- name: finish_run
 -- The run is calculated.
 UPDATE bill_run SET state = 'calculated', summary = %(summary)s, finished_at = %(at)s, progress_count = %(count)s,
-       progress_total = %(count)s WHERE id = %(run_id)s;
+       progress_total = %(count)s, known_at = %(known_at)s, phase = 'done', failure = '' WHERE id = %(run_id)s;
+
+-- name: transaction_time
+-- Facts recorded until now are the ones that this transaction sees.
+SELECT transaction_timestamp() AS at;
+
+-- name: set_progress
+-- How far a drafted run is; a finished or cancelled one stays as it is.
+UPDATE bill_run SET phase = %(phase)s, progress_count = %(count)s, progress_total = %(total)s, failure = %(failure)s
+ WHERE id = %(run_id)s AND state = 'draft';
+
+-- name: progress
+-- How far a run and its documents are.
+SELECT r.id, r.organisation_id, r.state, r.phase, r.failure, r.progress_count, r.progress_total, r.created_at,
+       (SELECT count(*) FROM bill b WHERE b.run_id = r.id AND b.kind = 'bill' AND b.number IS NOT NULL)::int AS bills,
+       (SELECT count(*) FROM bill b JOIN bill_document d ON d.bill_id = b.id WHERE b.run_id = r.id)::int AS documents
+  FROM bill_run r WHERE r.id = %(run_id)s;
+
+-- name: bills_without_document
+-- Issued bills of a run whose PDF was not made yet.
+SELECT b.* FROM bill b
+ WHERE b.run_id = %(run_id)s AND b.kind = 'bill' AND b.number IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM bill_document d WHERE d.bill_id = b.id)
+ ORDER BY b.id LIMIT %(limit)s;
+
+-- name: add_document_file
+-- A finished PDF; made twice it is the same.
+INSERT INTO bill_document (bill_id, organisation_id, tenant_id, content, sha256, made_at)
+VALUES (%(bill_id)s, %(organisation_id)s, %(tenant_id)s, %(content)s, %(sha256)s, %(at)s) ON CONFLICT DO NOTHING;
+
+-- name: document_file
+-- The PDF of a bill.
+SELECT content FROM bill_document WHERE bill_id = %(bill_id)s;
+
+-- name: document_files
+-- The PDFs of a run.
+SELECT b.number, d.content FROM bill b JOIN bill_document d ON d.bill_id = b.id
+ WHERE b.run_id = %(run_id)s ORDER BY b.number;
 
 -- name: set_run_state
 -- One step of a run.

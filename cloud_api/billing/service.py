@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,11 +20,14 @@ from cloud_api.billing.settlement import settle_with_credit
 from cloud_api.billing.states import NotIssuable, RunState, SamePerson, Step, after
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import dump_tariff
+from cloud_api.db import queue
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 
 RUNS_SHOWN_MAX = 200
 BILLS_SHOWN_MAX = 500
+BILLS_STORED_AT_ONCE = 500
+"""Bounds the memory that their snapshots take on the way to the database."""
 AUTOMATIC = "policy:automatic"
 _SERIES = {"bill": "B", "credit_note": "C", "rebill": "R", "final": "F"}
 
@@ -93,10 +96,21 @@ async def set_policy(
 async def calculate_run(
     conn: AsyncConnection, site: SiteFacts, month: str, *, actor: str, clock: Clock, utility: str = "electricity"
 ) -> int:
-    """Compute every bill of a month and store them with the run's reconciliation; returns the run's id.
+    """Compute every bill of a month at once and store them with the run's reconciliation; returns the run's id.
 
-    A run that was not issued yet is cancelled and computed anew. Raises RunExists when it was.
+    `running.py` does the same in the background. Raises RunExists when the month was issued.
     """
+    run_id = await open_run(conn, site, month, actor=actor, clock=clock, utility=utility)
+    first, after = month_of(month)
+    inputs, issues = await loading.load_inputs(conn, site, utility, first, after)
+    await store_result(conn, run_id, compose(inputs, issues), known_at=await now_known(conn), clock=clock)
+    return run_id
+
+
+async def open_run(
+    conn: AsyncConnection, site: SiteFacts, month: str, *, actor: str, clock: Clock, utility: str = "electricity"
+) -> int:
+    """Begin a run of a full month as a draft; one that was not issued yet is cancelled. Raises RunExists."""
     first, next_month = month_of(month)
     if next_month > clock.now().astimezone(ZoneInfo(site.time_zone)).date():
         raise Invalid(f"{month} is not over yet; the last full month can be billed")
@@ -107,19 +121,35 @@ async def calculate_run(
         if before["state"] == RunState.ISSUED:
             raise RunExists(f"{utility} of {month} at {site.code} was issued; correct bills by credit note")
         await _step(conn, before, Step.CANCEL, actor=actor, clock=clock, reason="computed anew")
-    inputs, issues = await loading.load_inputs(conn, site, utility, first, next_month)
-    result = compose(inputs, issues)
     run = await one(conn, queries.add_run, ids)
     assert run is not None
-    await _store_bills(conn, site, run["id"], result)
-    summary = {"summary": as_json(result.summary), "at": clock.now(), "count": len(result.bills)}
-    await store(conn, queries.finish_run, summary | {"run_id": run["id"]})
-    await _note(conn, site.organisation_id, run["id"], actor, clock, RunState.DRAFT, RunState.CALCULATED)
     return run["id"]
 
 
-async def _store_bills(conn: AsyncConnection, site: SiteFacts, run_id: int, result: RunResult) -> None:
-    drafts = result.bills
+async def now_known(conn: AsyncConnection) -> datetime:
+    """Return the instant as of which this transaction knows leases and meters: what a run is pinned to."""
+    row = await one(conn, queries.transaction_time, {})
+    assert row is not None
+    return row["at"]
+
+
+async def store_result(
+    conn: AsyncConnection, run_id: int, result: RunResult, *, known_at: datetime, clock: Clock
+) -> bool:
+    """Store the bills of a drafted run and finish it. Returns False when the run was cancelled or filled meanwhile."""
+    run = await _locked(conn, run_id)
+    if run["state"] != RunState.DRAFT:
+        return False
+    site = await find_site(conn, site_id=run["site_id"])
+    for start in range(0, len(result.bills), BILLS_STORED_AT_ONCE):
+        await _store_bills(conn, site, run_id, result.bills[start : start + BILLS_STORED_AT_ONCE])
+    summary = {"summary": as_json(result.summary), "at": clock.now(), "count": len(result.bills)}
+    await store(conn, queries.finish_run, summary | {"run_id": run_id, "known_at": known_at})
+    await _note(conn, site.organisation_id, run_id, run["prepared_by"], clock, RunState.DRAFT, RunState.CALCULATED)
+    return True
+
+
+async def _store_bills(conn: AsyncConnection, site: SiteFacts, run_id: int, drafts: Sequence[BillDraft]) -> None:
     values = {
         "organisation_id": site.organisation_id,
         "site_id": site.id,
@@ -171,6 +201,7 @@ async def issue_run(conn: AsyncConnection, run_id: int, *, actor: str, clock: Cl
     await store(conn, queries.issue_bills, values | {"due_on": today + timedelta(days=policy.due_days)})
     await store(conn, queries.set_run_state, {"run_id": run_id, "state": new_state})
     await _note(conn, site.organisation_id, run_id, actor, clock, RunState.APPROVED, new_state)
+    await queue.defer(conn, "billing:make_documents", run_id=run_id, queueing_lock=f"bill-documents-{run_id}")
     for tenant_id in await _tenants_of(conn, run_id):
         await settle_with_credit(conn, organisation_id=site.organisation_id, tenant_id=tenant_id)
     return new_state

@@ -7,25 +7,20 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloud_api.billing.apportionment import Apportioned, Holding, Stretch, divide
+from cloud_api.billing.apportionment import Apportioned, Stretch, divide
+from cloud_api.billing.book import Book, held_days, kwh
 from cloud_api.billing.charge import Cycle, Line, Rated
 from cloud_api.billing.policy import dump_policy
-from cloud_api.billing.run_model import Part, PartEnergy, RunInputs, Tenancy
+from cloud_api.billing.run_model import Part, RunInputs
 from cloud_api.billing.tariff import bucket_name
 from cloud_api.billing.what_if import line_json, plain
 
 SNAPSHOT_FORM = 1
 
 
-def snapshot_of(
-    inputs: RunInputs,
-    apportioned: Apportioned,
-    net: Mapping[int, Mapping[int, int]],
-    party: int,
-    cycle: Cycle,
-    rated: Rated,
-) -> dict[str, Any]:
+def snapshot_of(book: Book, apportioned: Apportioned, party: int, cycle: Cycle, rated: Rated) -> dict[str, Any]:
     """Return everything that decided a bill and everything that it prints; the resale sheet is added by the run."""
+    inputs = book.inputs
     tenant = inputs.tenants[party]
     energy = apportioned.parties[party]
     return {
@@ -60,10 +55,10 @@ def snapshot_of(
         "total": str(rated.total),
         "usage": _usage_json(inputs, {"own": energy.own, "common": energy.common, "loss": energy.loss}),
         "quantity": plain(kwh(sum(energy.own.values()))),
-        "estimated_percent": str(estimated_percent(inputs, party)),
+        "estimated_percent": str(book.estimated_percent(party)),
         "days": _days(inputs, energy.own),
-        "leases": _leases(inputs, party),
-        "evidence": _evidence(inputs, net, party),
+        "leases": _leases(book, party),
+        "evidence": _evidence(book, party),
         "compare": {
             when: dict(found)
             for when in ("last_month", "last_year")
@@ -111,41 +106,40 @@ def _days(inputs: RunInputs, own: Mapping[int, int]) -> list[dict[str, Any]]:
     ]
 
 
-def _leases(inputs: RunInputs, party: int) -> list[dict[str, Any]]:
+def _leases(book: Book, party: int) -> list[dict[str, Any]]:
     return [
         {"lease": t.lease, "version": t.lease_version, "space": t.space, "area_m2": plain(t.area_m2)}
         | {"from": first.isoformat(), "to": after.isoformat()}
-        for t in inputs.tenancies
-        if t.tenant_id == party
-        for first, after in [held_days(inputs, t)]
+        for t in book.tenancies.get(party, ())
+        for first, after in [held_days(book.inputs, t)]
         if first < after
     ]
 
 
-def _evidence(inputs: RunInputs, net: Mapping[int, Mapping[int, int]], party: int) -> list[dict[str, Any]]:
+def _evidence(book: Book, party: int) -> list[dict[str, Any]]:
     """Return, for each stretch of each meter that the party held: readings, energy of the meter, share, the part."""
     found = []
-    spaces = {s.id: s.code for s in inputs.spaces} | {t.space_id: t.space for t in inputs.tenancies}
-    for part in (p for p in inputs.parts if held_by(p, party)):
-        stretch = Stretch(meter_id=part.meter.id, holdings=part.holdings, energy=net[part.index])
+    for part in book.parts.get(party, ()):
+        net = book.net[part.index]
+        stretch = Stretch(meter_id=part.meter.id, holdings=part.holdings, energy=net)
         for holding, energy in divide(stretch):
             if holding.party != party:
                 continue
-            whole = energy_of(inputs, part)
+            whole = book.energy_of(part)
             found.append(
                 {
                     "meter": part.meter.code,
                     "meter_name": dict(part.meter.name),
-                    "space": spaces.get(holding.space_id, ""),
+                    "space": book.spaces.get(holding.space_id, ""),
                     "from": _instant(part.period.start),
                     "to": _instant(part.period.end),
                     "share": plain(holding.share),
-                    "meter_kwh": plain(kwh(sum(net[part.index].values()))),
+                    "meter_kwh": plain(kwh(sum(net.values()))),
                     "kwh": plain(kwh(sum(energy.values()))),
                     "estimated_kwh": plain(kwh(whole.estimated)),
                     "intervals": whole.count,
-                    "opening": _readings(inputs, part, "start"),
-                    "closing": _readings(inputs, part, "end"),
+                    "opening": _readings(book.inputs, part, "start"),
+                    "closing": _readings(book.inputs, part, "end"),
                 }
             )
     return found
@@ -171,34 +165,3 @@ def fingerprint(snapshot: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a snapshot in canonical JSON: what an issued bill is pinned by."""
     text = json.dumps(snapshot, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def estimated_percent(inputs: RunInputs, party: int) -> Decimal:
-    """Return how much of a party's metered energy was estimated, in percent."""
-    estimated = whole = 0
-    for part in inputs.parts:
-        if held_by(part, party):
-            energy = energy_of(inputs, part)
-            estimated += energy.estimated
-            whole += sum(energy.runs.values())
-    return (Decimal(estimated) * 100 / Decimal(whole)).quantize(Decimal("0.01")) if whole else Decimal("0.00")
-
-
-def held_days(inputs: RunInputs, tenancy: Tenancy) -> tuple[date, date]:
-    """Return the billed days on which a space was held."""
-    return max(tenancy.starts_on, inputs.starts_on), min(tenancy.ends_on or inputs.ends_on, inputs.ends_on)
-
-
-def held_by(part: Part, party: int) -> list[Holding]:
-    """Return a party's shares of a meter's stretch."""
-    return [h for h in part.holdings if h.party == party]
-
-
-def energy_of(inputs: RunInputs, part: Part) -> PartEnergy:
-    """Return the energy of a part, empty when the ledger has none."""
-    return inputs.energy.get(part.index) or PartEnergy()
-
-
-def kwh(micro: int) -> Decimal:
-    """Return millionths of a kWh as kWh, exactly."""
-    return Decimal(micro).scaleb(-6)

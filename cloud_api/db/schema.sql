@@ -480,6 +480,15 @@ ALTER TABLE app.bill_dispute ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.bill_document (
+    bill_id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    content bytea NOT NULL,
+    sha256 text NOT NULL,
+    made_at timestamp with time zone NOT NULL
+);
+
 ALTER TABLE app.bill ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.bill_id_seq
     START WITH 1
@@ -510,6 +519,9 @@ CREATE TABLE app.bill_run (
     progress_count integer DEFAULT 0 NOT NULL,
     progress_total integer DEFAULT 0 NOT NULL,
     summary jsonb DEFAULT '{}'::jsonb NOT NULL,
+    phase text DEFAULT 'waiting'::text NOT NULL,
+    failure text DEFAULT ''::text NOT NULL,
+    CONSTRAINT bill_run_phase_check CHECK ((phase = ANY (ARRAY['waiting'::text, 'reading'::text, 'rating'::text, 'storing'::text, 'done'::text, 'failed'::text]))),
     CONSTRAINT bill_run_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'calculated'::text, 'reviewed'::text, 'approved'::text, 'issued'::text, 'cancelled'::text])))
 );
 
@@ -2018,6 +2030,9 @@ ALTER TABLE ONLY app.bill_adjustment
 ALTER TABLE ONLY app.bill_dispute
     ADD CONSTRAINT bill_dispute_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.bill_document
+    ADD CONSTRAINT bill_document_pkey PRIMARY KEY (bill_id);
+
 ALTER TABLE ONLY app.bill
     ADD CONSTRAINT bill_number_key UNIQUE (number);
 
@@ -2470,6 +2485,15 @@ ALTER TABLE ONLY app.bill_dispute
 ALTER TABLE ONLY app.bill_dispute
     ADD CONSTRAINT bill_dispute_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
+ALTER TABLE ONLY app.bill_document
+    ADD CONSTRAINT bill_document_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.bill_document
+    ADD CONSTRAINT bill_document_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.bill_document
+    ADD CONSTRAINT bill_document_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
 ALTER TABLE ONLY app.bill_number
     ADD CONSTRAINT bill_number_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
@@ -2899,6 +2923,8 @@ ALTER TABLE app.bill_adjustment ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.bill_dispute ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.bill_document ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.bill_number ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.bill_run ENABLE ROW LEVEL SECURITY;
@@ -2994,6 +3020,8 @@ CREATE POLICY by_tenant ON app.account_entry USING (((( SELECT app.viewer_kind()
 CREATE POLICY by_tenant ON app.bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)) AND (state = ANY (ARRAY['issued'::text, 'credited'::text])))));
 
 CREATE POLICY by_tenant ON app.bill_dispute USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
+CREATE POLICY by_tenant ON app.bill_document USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 CREATE POLICY by_tenant ON app.head_count USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
@@ -3148,6 +3176,8 @@ GRANT USAGE ON SEQUENCE app.bill_adjustment_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill_dispute TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.bill_dispute_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.bill_document TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.bill_id_seq TO wattlease_app;
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Response
 
 from cloud_api.billing import corrections, service, settlement
+from cloud_api.billing.access import access_bill
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.console.bills import pdf_response
@@ -44,7 +45,7 @@ async def list_bills(page: PortalPage) -> Response:
 @router.get("/{bill_id}")
 async def show_bill(page: PortalPage, bill_id: int) -> Response:
     """Show one bill with the evidence of each line."""
-    bill = await service.get_bill(page.conn, bill_id)
+    bill = await access_bill(page.conn, page.viewer, bill_id)
     return page.render(
         "portal/bill.html", bill=bill_view(bill), questions=await corrections.questions(page.conn, bill_id)
     )
@@ -53,13 +54,13 @@ async def show_bill(page: PortalPage, bill_id: int) -> Response:
 @router.get("/{bill_id}/days.json")
 async def days(page: PortalPage, bill_id: int) -> Response:
     """Return the bill's energy by day."""
-    return chart_response(days_chart(await service.get_bill(page.conn, bill_id), page.language))
+    return chart_response(days_chart(await access_bill(page.conn, page.viewer, bill_id), page.language))
 
 
 @router.get("/{bill_id}/pdf")
 async def pdf(page: PortalPage, bill_id: int) -> Response:
     """Return the bill's PDF."""
-    return await pdf_response(await service.get_bill(page.conn, bill_id))
+    return await pdf_response(page.conn, await access_bill(page.conn, page.viewer, bill_id))
 
 
 @router.post("/{bill_id}/questions")
@@ -70,7 +71,7 @@ async def ask(
     question: Annotated[str, Form(max_length=1000)],
 ) -> Response:
     """Question a line; finance sees it with the same evidence."""
-    bill = await service.get_bill(page.conn, bill_id)
+    bill = await access_bill(page.conn, page.viewer, bill_id)
     try:
         async with page.conn.transaction():
             await corrections.ask(

@@ -16,7 +16,7 @@ KINDS = {
     "rebill": N_("Corrected bill"),
 }
 STATES = {
-    "draft": ("unknown", N_("Draft")),
+    "draft": ("unknown", N_("In calculation")),
     "calculated": ("info", N_("Calculated")),
     "exception": ("warning", N_("Exception")),
     "reviewed": ("info", N_("Reviewed")),

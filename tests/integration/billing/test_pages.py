@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import zipfile
 from decimal import Decimal
 
 import httpx
@@ -11,11 +12,13 @@ from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from cloud_api.db.pool import transaction
+from cloud_api.db.queue import Worker
 from cloud_api.identity import repository as identity
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.main import create_app
 from cloud_api.settings import Settings
-from tests.integration.billing.small_site import SmallSite, estate
+from cloud_api.worker.run import drain, import_tasks
+from tests.integration.billing.small_site import CLOCK, SmallSite, estate
 from tests.integration.billing.test_bill_run import OCTOBER, some_kwh
 
 PASSWORD = "correct horse battery"
@@ -78,9 +81,21 @@ async def post(client, page, action, **form):
     return answer.headers["location"]
 
 
-async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills):
+async def work(pool, database):
+    """Let the worker do what waits."""
+    import_tasks()
+    await drain(Worker(pool=pool, clock=CLOCK, database_url=database.app))
+
+
+async def calculate(finance, pool, database, month="2026-10"):
+    run = await post(finance, "/console/bills", "/console/bills/runs", month=month)
+    await work(pool, database)
+    return run
+
+
+async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills, pool, database):
     finance, manager = await sign_in(app, "finance"), await sign_in(app, "manager")
-    run = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10")
+    run = await calculate(finance, pool, database)
     shown = (await finance.get(run)).text
     assert "main = tenants + common + owner + losses" in shown
     await post(finance, run, run + "/steps", step="review")
@@ -118,9 +133,41 @@ async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills):
     assert all(Decimal(r["net"]) + Decimal(r["tax"]) == Decimal(r["gross"]) for r in rows)
 
 
-async def test_a_draft_is_not_there_for_the_tenant_and_bills_not_for_the_guard(app, bills):
-    finance = await sign_in(app, "finance")
+async def test_a_run_shows_its_progress_while_the_worker_calculates_and_keeps_every_document(
+    app, bills, pool, database
+):
+    finance, manager = await sign_in(app, "finance"), await sign_in(app, "manager")
     run = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10")
+    waiting = (await finance.get(run)).text
+    assert "The calculation waits for the worker" in waiting
+    assert "main = tenants" not in waiting
+    assert "hx-get" in (await finance.get(run + "/progress")).text
+    await work(pool, database)
+    assert (await finance.get(run + "/progress")).headers["HX-Refresh"] == "true"
+    for person, step in ((finance, "review"), (manager, "approve"), (finance, "issue")):
+        await post(person, run, run + "/steps", step=step)
+    assert "Documents are made" in (await finance.get(run + "/progress")).text
+    await work(pool, database)
+    archive = zipfile.ZipFile(io.BytesIO((await finance.get(run + "/documents.zip")).content))
+    assert archive.namelist() == ["PARK-2026-B000001.pdf", "PARK-2026-B000002.pdf"]
+    bill = re.search(r'href="(/console/bills/\d+)">Tenant a<', (await finance.get(run)).text)[1]
+    assert (await finance.get(bill + "/pdf")).content == archive.read("PARK-2026-B000001.pdf")
+
+
+async def test_a_run_that_cannot_be_calculated_says_why_and_can_be_begun_anew(app, bills, pool, database):
+    finance = await sign_in(app, "finance")
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute("DELETE FROM site_tariff")
+    run = await calculate(finance, pool, database)
+    assert "has no tariff for electricity" in (await finance.get(run)).text
+    again = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10")
+    assert again != run
+    assert (await finance.get(run)).status_code == 200
+
+
+async def test_a_draft_is_not_there_for_the_tenant_and_bills_not_for_the_guard(app, bills, pool, database):
+    finance = await sign_in(app, "finance")
+    run = await calculate(finance, pool, database)
     bill = re.search(r'href="(/console/bills/\d+)">Tenant a<', (await finance.get(run)).text)[1]
     assert (await (await sign_in(app, "north")).get(bill.replace("/console", "/portal"))).status_code == 404
     assert (await (await sign_in(app, "guard")).get(bill)).status_code == 403
