@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from psycopg import AsyncConnection
 
 from cloud_api.billing import calendar as holidays
@@ -32,7 +33,9 @@ from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import load_dumped
 from cloud_api.billing.timetable import Run
 from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.ids import RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
+from cloud_api.metering import packs
 
 QUANTITIES = {
     "electricity": "active_energy_import",
@@ -234,24 +237,43 @@ def _too_long(meters: Sequence[MeterFacts], runs: Sequence[Run]) -> list[Issue]:
 async def load_energy(
     conn: AsyncConnection, utility: str, parts: Sequence[Part], runs: Sequence[Run], gathered: Sequence[int]
 ) -> dict[int, PartEnergy]:
-    """Return energy per part and run from the interval ledger, in one query."""
+    """Return energy per part and run from the interval ledger, some hundred registers at a time.
+
+    An interval belongs to the run that holds its start; no interval crosses an edge (`_too_long` sees to it).
+    """
     values = {
         "part": [part.index for part in parts],
         "meter_id": [part.meter.id for part in parts],
         "starts_at": [part.period.start for part in parts],
         "ends_at": [part.period.end for part in parts],
         "quantity": QUANTITIES[utility],
-        "run": gathered,
-        "run_start": [run.start for run in runs],
     }
+    stretches: defaultdict[int, list[tuple[int, Period]]] = defaultdict(list)
+    for part, register, starts_at, ends_at in await plain_rows(conn, queries.registers_of_parts, values):
+        stretches[register].append((part, Period(starts_at, ends_at)))
+    if not stretches:
+        return {}
+    whole = Period(min(part.period.start for part in parts), max(part.period.end for part in parts))
+    run_starts = np.array([packs.epoch_seconds(run.start) for run in runs], dtype=np.int64)
     found: defaultdict[int, PartEnergy] = defaultdict(PartEnergy)
-    for part, run, micro, estimated, count, missing in await plain_rows(conn, queries.energy_by_run, values):
-        energy = found[part]
-        energy.runs[run] = micro
-        energy.estimated += estimated
-        energy.count += count
-        energy.missing += missing
-    return dict(found)
+    async for columns in packs.read(conn, [RegisterId(register) for register in stretches], whole):
+        places = np.asarray(gathered)[np.searchsorted(run_starts, columns.starts_s, side="right") - 1]
+        for register in columns.register_ids():
+            for part, period in stretches[register]:
+                _add_energy(found[part], columns, columns.of(register, period), places, len(runs))
+    return {part: energy for part, energy in found.items() if energy.count}
+
+
+def _add_energy(energy: PartEnergy, columns: packs.Columns, where: slice, places: packs.Ints, run_count: int) -> None:
+    """Add a stretch of one register, rounded to millionths of a unit per run."""
+    grades = columns.grades[where]
+    used = np.flatnonzero(np.bincount(places[where], minlength=run_count)).tolist()
+    totals = packs.sums(places, columns, where, run_count)
+    for run in used:
+        energy.runs[run] = energy.runs.get(run, 0) + packs.to_micro(totals[run], columns.scale)
+    energy.estimated += packs.to_micro(columns.mantissas[where][grades == packs.ESTIMATED].sum(), columns.scale)
+    energy.count += len(grades)
+    energy.missing += int((grades == packs.MISSING).sum())
 
 
 async def load_readings(

@@ -46,23 +46,13 @@ SELECT s.id, s.code, coalesce(s.area_m2, 0) AS area_m2
 SELECT id, code, name_zh, name_en, credit_code, attributes, is_owner
   FROM tenant WHERE organisation_id = %(organisation_id)s ORDER BY id;
 
--- name: energy_by_run
--- Energy of meter stretches per stretch of one price, in millionths of a unit: the whole site in one pass. An interval
--- belongs to the run that holds its start, found by binary search; no interval crosses an edge (the service sees to it).
-WITH part AS MATERIALIZED (
-    SELECT p.part, p.starts_at, p.ends_at, r.id AS register_id
-      FROM unnest(%(part)s::int[], %(meter_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[])
-           AS p(part, meter_id, starts_at, ends_at)
-      JOIN register r ON r.meter_id = p.meter_id AND r.quantity = %(quantity)s
-       AND r.open_period && tstzrange(p.starts_at, p.ends_at)
-)
-SELECT p.part, (%(run)s::int[])[width_bucket(i.starts_at, %(run_start)s::timestamptz[])] AS run,
-       (sum(i.quantity) * 1000000)::bigint AS micro,
-       (coalesce(sum(i.quantity) FILTER (WHERE i.quality = 'estimated'), 0) * 1000000)::bigint AS estimated,
-       count(*)::int AS count, (count(*) FILTER (WHERE i.quality = 'missing'))::int AS missing
-  FROM part p
-  JOIN interval i ON i.register_id = p.register_id AND i.starts_at >= p.starts_at AND i.starts_at < p.ends_at
- GROUP BY 1, 2;
+-- name: registers_of_parts
+-- Which registers counted the energy of meter stretches.
+SELECT p.part, r.id AS register_id, p.starts_at, p.ends_at
+  FROM unnest(%(part)s::int[], %(meter_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[])
+       AS p(part, meter_id, starts_at, ends_at)
+  JOIN register r ON r.meter_id = p.meter_id AND r.quantity = %(quantity)s
+   AND r.open_period && tstzrange(p.starts_at, p.ends_at);
 
 -- name: readings_at
 -- The reading beside each boundary: the last one at or before it, else the first one after it.

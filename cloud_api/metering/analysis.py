@@ -1,5 +1,6 @@
 """Reading the ledger: meter tree, charts, demand, balance, virtual meters, gaps."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import MeterId, RegisterId, SiteId
 from cloud_api.kit.period import Period
-from cloud_api.metering import repository
+from cloud_api.metering import packs, repository
 from cloud_api.metering.balance import Balance, Part, balance
 from cloud_api.metering.model import Meter, MeterInterval, MeterNotFound
 from cloud_api.metering.virtual import combine, flatten
@@ -84,8 +86,20 @@ async def chart(
     """Return the sum of meters per step, at most STEPS_MAX of them; an empty step is not there."""
     while period.duration / step > STEPS_MAX:
         step *= 2
-    arguments = {"meter_id": list(meter_ids), "quantity": quantity, "start": period.start, "end": period.end}
-    return [Step(**row) for row in await _all(conn, queries.summed_by_interval, arguments | {"step": step})]
+    rows = await _all(conn, queries.registers_of_meters, {"meter_id": list(meter_ids), "quantity": quantity})
+    count = math.ceil(period.duration / step)
+    total = packs.Total(count)
+    async for columns in packs.read(conn, [RegisterId(row["id"]) for row in rows], period):
+        total.add(columns, (columns.starts_s - packs.epoch_seconds(period.start)) // int(step.total_seconds()))
+    return [
+        Step(
+            starts_at=period.start + n * step,
+            quantity=packs.to_decimal(total.mantissas[n], total.scale),
+            interval_count=int(total.counts[n]),
+            estimated_count=int(total.estimated[n]),
+        )
+        for n in np.flatnonzero(total.counts).tolist()
+    ]
 
 
 async def chart_by_day(

@@ -50,16 +50,9 @@ SELECT d.day::timestamp AT TIME ZONE s.time_zone AS bucket, r.meter_id,
    AND d.day < (%(end)s::timestamptz AT TIME ZONE s.time_zone)::date
  GROUP BY d.day, r.meter_id, s.time_zone, m.interval_minutes;
 
--- name: summed_by_interval
--- One chart for many meters: their sum per step, and how many intervals stand behind it.
-SELECT date_bin(%(step)s::interval, i.starts_at, %(start)s::timestamptz) AS starts_at, sum(i.quantity) AS quantity,
-       count(*) AS interval_count, count(*) FILTER (WHERE i.quality = 'estimated') AS estimated_count
-  FROM interval i
- WHERE i.register_id = ANY (ARRAY(SELECT r.id FROM register r WHERE r.meter_id = ANY (%(meter_id)s::bigint[])
-                                   AND r.quantity = %(quantity)s))
-   AND i.starts_at >= %(start)s AND i.starts_at < %(end)s
- GROUP BY 1
- ORDER BY 1;
+-- name: registers_of_meters
+-- Which registers counted a quantity of meters.
+SELECT r.id FROM register r WHERE r.meter_id = ANY (%(meter_id)s::bigint[]) AND r.quantity = %(quantity)s;
 
 -- name: summed_by_day
 -- As above from the sums by local day, for months and years.

@@ -172,36 +172,6 @@ SELECT register_id, min(starts_at), max(ends_at) FROM gone GROUP BY register_id;
 INSERT INTO ledger_change (register_id, starts_at, ends_at, changed_at)
 SELECT t.*, %(now)s FROM unnest(%(register_id)s::bigint[], %(starts_at)s::timestamptz[], %(ends_at)s::timestamptz[]) t;
 
--- name: sum_days
--- Sums again every local day that the stretches touch.
-WITH day AS (
-    SELECT DISTINCT t.register_id, s.time_zone, d.day::date AS day
-      FROM unnest(%(register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
-           AS t(register_id, first, last)
-      JOIN register r ON r.id = t.register_id
-      JOIN meter m ON m.id = r.meter_id
-      JOIN site s ON s.id = m.site_id
-     CROSS JOIN LATERAL generate_series((t.first AT TIME ZONE s.time_zone)::date,
-                                        (t.last AT TIME ZONE s.time_zone)::date, interval '1 day') AS d(day)
-), summed AS (
-    SELECT day.register_id, day.day, sum(i.quantity) AS quantity, count(i.*) AS interval_count,
-           count(*) FILTER (WHERE i.quality = 'estimated') AS estimated_count,
-           count(*) FILTER (WHERE i.quality = 'missing') AS missing_count
-      FROM day
-      LEFT JOIN interval i ON i.register_id = day.register_id
-           AND i.starts_at >= day.day::timestamp AT TIME ZONE day.time_zone
-           AND i.starts_at < (day.day + 1)::timestamp AT TIME ZONE day.time_zone
-     GROUP BY day.register_id, day.day
-), gone AS (
-    DELETE FROM interval_day d USING summed s
-     WHERE s.interval_count = 0 AND d.register_id = s.register_id AND d.day = s.day
-)
-INSERT INTO interval_day AS d (register_id, day, quantity, interval_count, estimated_count, missing_count)
-SELECT register_id, day, quantity, interval_count, estimated_count, missing_count FROM summed WHERE interval_count > 0
-ON CONFLICT (register_id, day) DO UPDATE
-   SET quantity = EXCLUDED.quantity, interval_count = EXCLUDED.interval_count,
-       estimated_count = EXCLUDED.estimated_count, missing_count = EXCLUDED.missing_count;
-
 -- name: forget_dirty
 -- Only the marks that were read before the readings were; what came in between stays.
 DELETE FROM dirty_range WHERE id = ANY (%(ids)s::bigint[]);

@@ -239,18 +239,6 @@ async def add_changes(
     )
 
 
-async def sum_days(conn: AsyncConnection, spans: Mapping[RegisterId, tuple[datetime, datetime]]) -> None:
-    """Bring the sums by local day up to date for the stretches that were written."""
-    await conn.execute(
-        queries.sum_days,
-        {
-            "register_id": list(spans),
-            "first": [first for first, _ in spans.values()],
-            "last": [last for _, last in spans.values()],
-        },
-    )
-
-
 async def forget_dirty(conn: AsyncConnection, due: Sequence[Due]) -> None:
     """Remove the marks that were worked off."""
     await conn.execute(queries.forget_dirty, {"ids": [mark for d in due for mark in d.mark_ids]})

@@ -58,9 +58,7 @@ async def recompute_due(conn: AsyncConnection, clock: Clock, *, limit: int = REG
     computed = with_edits(computed, await store.edits(conn, ids))
     now = clock.now()
     changed = await store.write(conn, wanted, computed, now)
-    await store.sum_days(conn, _spans(computed))
     if changed:
-        await store.sum_days(conn, changed)
         await store.add_changes(conn, changed, now)
     await store.forget_dirty(conn, due)
     meters = frozenset(registers[i].meter_id for i, _ in computed)
@@ -141,12 +139,3 @@ def with_edits(
             )
         result.append((register_id, interval))
     return result
-
-
-def _spans(computed: Sequence[tuple[RegisterId, Computed]]) -> dict[RegisterId, tuple[datetime, datetime]]:
-    """Return the first and the last start of what was computed, by register."""
-    spans: dict[RegisterId, tuple[int, int]] = {}
-    for register_id, interval in computed:
-        first, last = spans.get(register_id, (interval.start_ms, interval.start_ms))
-        spans[register_id] = (min(first, interval.start_ms), max(last, interval.start_ms))
-    return {i: (store.to_instant(first), store.to_instant(last)) for i, (first, last) in spans.items()}
