@@ -36,14 +36,15 @@ def _modbus(file: schema.ModbusFile, revision: str, instances: Instances, to: Fi
             to.add(("identity", index, "point"), f"there is no point “{identity.point}”", "name a point of this file")
         if identity.matches is None and not identity.one_of:
             to.add(("identity", index), "says nothing to compare with", "give matches: or one_of:")
-    limits = file.limits
+    limits, width = file.limits, file.limits.words_per_address
+    holes = tuple((function, first * width, (last + 1) * width - 1) for function, first, last in limits.holes)
     for index, point in enumerate(file.points):
         if points[index].count > limits.registers_per_read:
             to.add(("points", index), f"{point.name} is longer than one read", "raise limits.registers_per_read")
     return model.ModbusProfile(
         **head_values(file, revision),
         points=tuple(points),
-        limits=model.Limits(**{**limits.model_dump(), "holes": tuple(limits.holes)}),
+        limits=model.Limits(**{**limits.model_dump(), "holes": holes}),
         serial=model.Serial(**file.serial.model_dump()),
         identity=tuple(
             model.Identity(point=entry.point, matches=entry.matches, one_of=tuple(entry.one_of))
@@ -136,8 +137,10 @@ def _modbus_point(
         common["kind"] = PointKind.ATTRIBUTE
     elif common["kind"] is PointKind.ATTRIBUTE:
         to.add((*location, "type"), "a text quantity needs a string type", "use string, or give another quantity")
-    if entry.address + count > 65536:
+    width = file.limits.words_per_address
+    if entry.address + count / width > 65536:
         to.add((*location, "address"), "the value would end after address 65535", "correct address or count")
+    _check_width(entry, function, count, width, location, to)
     if entry.transform is not None and (entry.multiply_by or entry.exponent or common["exact"]):
         to.add((*location, "transform"), "does not go together with factors or exact values", "remove one of them")
     mask, shift = _mask(entry, location, to)
@@ -148,7 +151,7 @@ def _modbus_point(
         states=states,
         write=write,
         function=function,
-        address=entry.address,
+        address=entry.address * width,
         count=count,
         type=entry.type,
         doc_address=None if entry.doc_address is None else str(entry.doc_address),
@@ -164,7 +167,19 @@ def _modbus_point(
         unit_code=entry.unit_code,
         overlaps=entry.overlaps,
         transform=entry.transform,
+        words_per_address=width,
     )
+
+
+def _check_width(
+    entry: schema.ModbusPointFile, function: model.Function, count: int, width: int, location: Location, to: Findings
+) -> None:
+    if width == 1:
+        return
+    if count % width or function.is_bits:
+        to.add((*location, "type"), f"an address of this device holds {16 * width} bits", f"use {width} registers")
+    if entry.write is not None:
+        to.add((*location, "write"), "values of such addresses cannot be set", "remove `write:`")
 
 
 def _count(entry: schema.ModbusPointFile, function: model.Function, location: Location, to: Findings) -> int:

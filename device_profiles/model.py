@@ -164,7 +164,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModbusPoint(Point):
-    """A point in a Modbus table. `address` is zero-based, as on the wire; `count` is in registers (or bits)."""
+    """A point in a Modbus table. `address` is zero-based, as on the wire; `count` is in registers (or bits).
+
+    Where each address of a device is wider than a register, `address` counts registers: wire address × width.
+    """
 
     function: Function
     address: int
@@ -183,6 +186,12 @@ class ModbusPoint(Point):
     unit_code: str | None = None  # Point of type mbus_unit for this one.
     overlaps: bool = False  # Shares registers with another point on purpose.
     transform: str | None = None  # quadrant_power_factor: |x| > 1 says leading, and |PF| = 2 - |x|.
+    words_per_address: int = 1
+
+    @property
+    def wire_address(self) -> int:
+        """The address that a request names, zero-based."""
+        return self.address // self.words_per_address
 
     @property
     def end(self) -> int:
@@ -217,6 +226,7 @@ class Limits:
     pause_after_connect_ms: int = 0
     timeout_ms: int = 1000
     single_point: bool = False  # One point per request.
+    words_per_address: int = 1  # 2 where one address holds 32 bits, and a read of n addresses brings 4n bytes.
     holes: tuple[tuple[Function, int, int], ...] = ()  # (function, first, last): never read across.
 
 

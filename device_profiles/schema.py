@@ -186,6 +186,7 @@ class LimitsFile(Strict):
     pause_after_connect_ms: int = Field(default=0, ge=0, le=60_000)
     timeout_ms: int = Field(default=1000, ge=10, le=60_000)
     single_point: bool = False
+    words_per_address: Literal[1, 2] = Field(default=1, description="2 where one address holds a value of 32 bits.")
     holes: list[tuple[Function, Address, Address]] = []
 
 

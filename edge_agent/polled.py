@@ -1,12 +1,13 @@
 """A device on a bus as the poller sees it: what to ask, what it said of itself, whether it is there."""
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from device_profiles.model import ModbusProfile
+from device_profiles.model import Function, ModbusPoint, ModbusProfile
 from edge_agent.drivers.modbus.badges import BadgeReader
 from edge_agent.drivers.modbus.codec import Value
 from edge_agent.drivers.modbus.device import (
@@ -19,13 +20,15 @@ from edge_agent.drivers.modbus.device import (
     factors_of,
     mismatch,
 )
-from edge_agent.drivers.modbus.learned import LearnedKey, LearnedRanges
+from edge_agent.drivers.modbus.learned import Learned, LearnedKey, LearnedRanges
 from edge_agent.drivers.modbus.read_plan import Bisection, Block, Span
 from edge_agent.model import DeviceState, Event, Quality
 from edge_agent.schedule import Cycle, Patience
 from edge_agent.settings import Bus, ModbusDevice, default_timeout_s
 
 BACKOFF_FIRST_S = 2.0  # The first pause of a silent device, or its period when that is shorter.
+ASK_AGAIN_S = 86_400  # What a device refused is asked for again so often: wiring and settings of meters change.
+ASK_AGAIN_SPREAD_S = 3_600  # Devices do so at different times.
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -33,10 +36,15 @@ class DeviceCycle(Cycle):
     """A cycle and how far it has come."""
 
     device: "PolledDevice"
-    group: Group
+    group_name: str
     pending: deque[Request] = field(default_factory=deque)
     busy_count: int = 0
     has_run: bool = False
+
+    @property
+    def group(self) -> Group:
+        """The points to read, from the table that the device was found to serve."""
+        return next(group for group in self.device.groups if group.name == self.group_name)
 
     @property
     def identifies(self) -> bool:
@@ -71,8 +79,6 @@ class PolledDevice:
     ) -> None:
         self.config = config
         self.profile = profile
-        self.points = device_points(profile, config)
-        self.groups = device_groups(profile, config, self.points)
         self.limits = device_limits(profile, config, bus)
         self.stats = DeviceStats()
         self.state = DeviceState.UNKNOWN
@@ -86,6 +92,17 @@ class PolledDevice:
         )
         delays = (config.request_delay_ms, bus.request_delay_ms, profile.limits.pause_ms)
         self.request_delay_s = next((delay for delay in delays if delay is not None), 0.0) / 1000
+        self.key = LearnedKey(
+            device=config.name, profile_revision=profile.revision, address=f"{bus.endpoint}/{config.unit}"
+        )
+        self._learned = learned
+        known = learned.load(self.key) if learned else Learned()
+        self.barriers: list[Span] = list(known.ranges)
+        self.refused_tables: set[Function] = set(known.tables)
+        self._ask_again_at = now + ASK_AGAIN_S + zlib.crc32(config.name.encode()) % ASK_AGAIN_SPREAD_S
+        self._plans: dict[str, list[Request]] = {}
+        self.bisection = Bisection()
+        self._use_tables()
         ordinary = [group.period_s for group in self.groups if group.name != BILLING]
         self.poll_s = min(ordinary, default=60.0)
         offline_after_s = config.timeout_s or default_timeout_s(self.poll_s)
@@ -100,16 +117,17 @@ class PolledDevice:
         read = {point.name for point in self.points}
         self._identity = frozenset(identity.point for identity in profile.identity) & read
         self.is_identified = not self._identity
-        self._learned = learned
-        self.key = LearnedKey(
-            device=config.name, profile_revision=profile.revision, address=f"{bus.endpoint}/{config.unit}"
-        )
-        self.barriers: list[Span] = learned.load(self.key) if learned else []
-        self._plans: dict[str, list[Request]] = {}
-        self.bisection = Bisection()
 
     def __repr__(self) -> str:
         return f"PolledDevice({self.config.name})"
+
+    def _use_tables(self) -> None:
+        """Choose where each point is read, and plan anew."""
+        points = device_points(self.profile, self.config)
+        self.points = [_elsewhere(point) if point.function in self.refused_tables else point for point in points]
+        self.groups = device_groups(self.profile, self.config, self.points)
+        self._plans.clear()
+        self.bisection = Bisection()
 
     def inherit(self, old: "PolledDevice") -> None:
         """Go on where the same device stood before the site file changed."""
@@ -131,7 +149,7 @@ class PolledDevice:
                 due=boundary if group.name == BILLING else first_due,
                 is_billing=group.name == BILLING,
                 device=self,
-                group=group,
+                group_name=group.name,
             )
             for group in self.groups
         ]
@@ -178,9 +196,44 @@ class PolledDevice:
             return False
         self.barriers = sorted({*self.barriers, *found})
         self._plans.clear()
-        if self._learned is not None:
-            self._learned.save(self.key, self.barriers)
+        for function in {span.function for span in found}:
+            moved = {_span(point) for point in self.points if point.function is function and point.also}
+            if moved and moved <= set(self.barriers):  # All that it refuses may stand in the other table.
+                self.use_other_table(function)
+        self._save()
         return True
+
+    def use_other_table(self, function: Function) -> bool:
+        """Read from the other table what the profile says stands there too; False when there is none, or it was tried.
+
+        Devices of one model answer function 03, or 04, or both, by firmware.
+        """
+        if function in self.refused_tables or not any(p.function is function and p.also for p in self.points):
+            return False
+        self.refused_tables.add(function)
+        self.barriers = [span for span in self.barriers if span.function is not function]
+        self._use_tables()
+        self._save()
+        return True
+
+    def ask_again(self, now: float) -> bool:
+        """Forget once a day what the device refused to serve; returns whether there was anything. Gaps stay known."""
+        if now < self._ask_again_at:
+            return False
+        self._ask_again_at = now + ASK_AGAIN_S
+        values = {_span(point) for point in self.points}
+        kept = [span for span in self.barriers if span not in values]
+        if len(kept) == len(self.barriers) and not self.refused_tables:
+            return False
+        self.barriers = kept
+        self.refused_tables.clear()
+        self._use_tables()
+        self._save()
+        return True
+
+    def _save(self) -> None:
+        if self._learned is not None:
+            self._learned.save(self.key, Learned(ranges=tuple(self.barriers), tables=frozenset(self.refused_tables)))
 
     def decode(self, request: Request, words: Sequence[int]) -> tuple[tuple[Value, ...], tuple[Quality, ...]] | None:
         """Values of an answer in the order of `request.names`; None while the device is not the expected one."""
@@ -219,6 +272,10 @@ class PolledDevice:
             for data in shown
         ]
 
+    def to_clear(self) -> list[tuple[BadgeReader, ModbusPoint]]:
+        """Points to set to 0, because the badge they announce was taken; then tell the reader's follower."""
+        return [(badge, point) for badge in self.badges if (point := badge.to_clear) is not None]
+
     def _keep_texts(self, request: Request, values: Sequence[Value]) -> None:
         told = {
             point.name: value
@@ -228,3 +285,11 @@ class PolledDevice:
         if any(self.texts.get(name) != value for name, value in told.items()):
             self.texts.update(told)
             self._on_texts()
+
+
+def _elsewhere(point: ModbusPoint) -> ModbusPoint:
+    return point if point.also is None else replace(point, function=point.also, also=None)
+
+
+def _span(point: ModbusPoint) -> Span:
+    return Span(point.function, point.address, point.end)

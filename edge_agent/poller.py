@@ -1,13 +1,16 @@
 """One task per bus: when to read, when to back off, when to call a device lost."""
 
 import asyncio
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from device_profiles.model import ModbusPoint
 from edge_agent.clock import Clock
+from edge_agent.drivers.modbus.badges import BadgeReader
 from edge_agent.drivers.modbus.client import Line
 from edge_agent.drivers.modbus.device import Request
 from edge_agent.drivers.modbus.errors import Busy, LinkDown, ModbusError, Refused
@@ -15,6 +18,7 @@ from edge_agent.model import DeviceState, Event, Frame, Quality
 from edge_agent.polled import DeviceCycle, PolledDevice
 from edge_agent.schedule import Schedule, ms_to_quarter, phases
 from edge_agent.settings import Bus
+from edge_agent.writes import set_to_zero
 
 log = structlog.get_logger()
 
@@ -34,6 +38,10 @@ class Sink(Protocol):
 
     def append(self, frames: Sequence[Frame], events: Sequence[Event] = ()) -> None:
         """Take them; never blocks, never fails."""
+        ...
+
+    def flush(self) -> int:
+        """Make everything appended durable; raises sqlite3.Error."""
         ...
 
 
@@ -163,6 +171,7 @@ class BusPoller:
                 timeout_s=device.response_timeout_s,
                 delay_s=device.request_delay_s,
                 prefixes=request.prefixes,
+                words_per_address=device.limits.words_per_address,
             )
         except Busy as error:
             self._busy(cycle, error)
@@ -172,6 +181,18 @@ class BusPoller:
             self._failed(cycle, error)
         else:
             self._answered(cycle, request, words)
+            for badge, point in device.to_clear():
+                await self._clear(device, badge, point)
+
+    async def _clear(self, device: PolledDevice, badge: BadgeReader, point: ModbusPoint) -> None:
+        """Tell a reader that its badge was taken, once it is on the disk; while that fails, at each read again."""
+        try:
+            await asyncio.to_thread(self._sink.flush)
+            await set_to_zero(self.line, device.config.unit, point, timeout_s=device.response_timeout_s)
+        except (sqlite3.Error, ModbusError) as error:
+            device.error = f"{point.name} could not be cleared: {error}"
+        else:
+            badge.cleared()
 
     def _answered(self, cycle: DeviceCycle, request: Request, words: Sequence[int]) -> None:
         device = cycle.device
@@ -212,6 +233,8 @@ class BusPoller:
         if device.learn():
             log.info("ranges_learned", device=device.config.name, barriers=len(device.barriers))
         now = self._clock.monotonic()
+        if device.ask_again(now):
+            log.info("refused_ranges_asked_again", device=device.config.name)
         if cycle.identifies:
             device.is_identified = device.identity_error is None
             if not device.is_identified:
@@ -234,8 +257,19 @@ class BusPoller:
         device = cycle.device
         device.error = f"{request.block.span.function} {request.block.span.start}: {error}"
         self._present(device, self._clock.now_ms())
+        if error.blames_function and device.use_other_table(request.block.span.function):
+            log.info("other_table_used", device=device.config.name, instead_of=request.block.span.function.value)
+            self._start_anew(device, cycle)
+            return
         instead = device.refused(cycle.group, request.block) if error.blames_address else ()
         self._advance(cycle, instead)
+
+    def _start_anew(self, device: PolledDevice, cycle: DeviceCycle) -> None:
+        """Drop what was planned for a device before its plan changed; `cycle` is the one at work."""
+        for other in self._cycles:
+            if other.device is device:
+                other.pending.clear()
+        self._schedule.resume(cycle)
 
     def _failed(self, cycle: DeviceCycle, error: ModbusError) -> None:
         device = cycle.device

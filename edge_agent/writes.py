@@ -253,6 +253,14 @@ async def _send(line: Line, unit: int, point: ModbusPoint, write: Write, value: 
     await line.write_register(unit, write.address, words, timeout_s=timeout_s)
 
 
+async def set_to_zero(line: Line, unit: int, point: ModbusPoint, *, timeout_s: float) -> None:
+    """Reset a flag that a device holds until its reader has taken note; raises a ModbusError."""
+    if point.function is Function.COIL:
+        await line.write_coil(unit, point.address, on=False, timeout_s=timeout_s)
+    else:
+        await line.write_register(unit, point.address, [0] * point.count, timeout_s=timeout_s)
+
+
 async def _read_back(
     line: Line, unit: int, profile: ModbusProfile, point: ModbusPoint, value: Fraction, timeout_s: float
 ) -> Fraction:

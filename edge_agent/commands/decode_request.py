@@ -133,7 +133,7 @@ def _by_profile(asked: Mapping[str, Any], words: Sequence[int], extra: Path | No
     points, decoder = _profile_block(str(asked["profile"]), address, len(words), function, extra)
     values, qualities = decoder(words, factors)
     readings = ",".join(
-        f'"{point.name}":{{{described(point, _own(point, words, address), value, quality)},'
+        f'"{point.name}":{{{described(point, _own(point, words, decoder.base_address), value, quality)},'
         f'"unit":{json.dumps(point.unit, ensure_ascii=False)}}}'
         for point, value, quality in zip(points, values, qualities, strict=True)
     )
@@ -354,14 +354,16 @@ def _profile_point(profile: str, name: str, extra: Path | None) -> tuple[ModbusP
 def _profile_block(
     profile: str, address: int, count: int, function: str | None, extra: Path | None
 ) -> tuple[tuple[ModbusPoint, ...], BlockDecoder]:
-    inside = [p for p in _profile_points(profile, extra) if address <= p.address and p.end <= address + count]
+    every = _profile_points(profile, extra)
+    start = address * every[0].words_per_address
+    inside = [point for point in every if start <= point.address and point.end <= start + count]
     tables = sorted({point.function for point in inside})
     if function is None and len(tables) > 1:
         raise RequestError(f"function: is missing; {profile} has points here in {' and '.join(tables)}")
     points = tuple(point for point in inside if function in {None, point.function, point.also})
     if not points:
         raise RequestError(f"address: {profile} has no point inside {address}..{address + count - 1}")
-    return points, compile_decoder(points, address, count)
+    return points, compile_decoder(points, start, count)
 
 
 def _profile_points(name: str, extra: Path | None) -> tuple[ModbusPoint, ...]:

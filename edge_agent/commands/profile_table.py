@@ -60,6 +60,7 @@ def _wire(profile: BaseProfile) -> list[str]:
     limits, serial = profile.limits, profile.serial
     pause = f", pause {limits.pause_ms} ms" if limits.pause_ms else ""
     alone = ", one point per request" if limits.single_point else ""
+    alone += ", 32 bits at each address" if limits.words_per_address > 1 else ""
     return [
         f"limits      {limits.registers_per_read} registers per read, gaps to {limits.gap_max}{pause}{alone}",
         f"serial      {serial.baud} baud, parity {serial.parity}, {serial.stop_bits} stop bits",
@@ -123,7 +124,7 @@ def _where(point: ModbusPoint | MqttPoint, profile: Profile) -> str:
         orders = f" {point.word_order} words" if point.word_order == "little" and point.count > 1 else ""
         orders += " swapped bytes" if point.byte_order == "little" else ""
         bits = "" if point.mask is None else f" bit {point.shift}" if point.mask >> point.shift == 1 else " bits"
-        return f"{point.function} {point.address} (0x{point.address:04X}) {point.type}{orders}{bits}"
+        return f"{point.function} {point.wire_address} (0x{point.wire_address:04X}) {point.type}{orders}{bits}"
     topic = profile.messages[point.message].topic if isinstance(profile, MqttProfile) else ""
     if not point.path:
         return topic

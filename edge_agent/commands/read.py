@@ -117,7 +117,7 @@ def _table(probe: Probe, lang: str) -> str:
             text += f" ({point.states[reading.value]})"
         named = point.label_zh if language == "zh" else point.label_en
         lines.append(
-            f"  {point.function.value:8} {point.address:5}  {raw:22} {point.name:36} {text:>16} {point.unit:6} "
+            f"  {point.function.value:8} {point.wire_address:5}  {raw:22} {point.name:36} {text:>16} {point.unit:6} "
             f"{reading.quality.name.lower():9} {named}"
         )
     lines += [f"  {'✓' if verdict.passed else '✗'} {verdict.text(language)}" for verdict in probe.fit.verdicts]

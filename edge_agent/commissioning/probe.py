@@ -81,7 +81,7 @@ async def read_raw(
     while pending:
         block = pending.pop(0)
         try:
-            words = await patiently(line, unit, block, timeout_s, limits.pause_ms / 1000)
+            words = await patiently(line, unit, block, limits, timeout_s)
         except Refused as error:
             if error.blames_address:
                 pending[:0] = bisection.refused(block)
@@ -93,14 +93,22 @@ async def read_raw(
     return raw
 
 
-async def patiently(line: Line, unit: int, block: Block, timeout_s: float, delay_s: float) -> list[int]:
+async def patiently(line: Line, unit: int, block: Block, limits: Limits, timeout_s: float) -> list[int]:
     """Read one block; busy and lost answers are tried again a few times."""
     clusters = block.clusters()
     prefixes = [cluster.end - block.span.start for cluster in clusters[:-1]]
     error: ModbusError = NoAnswer("not asked")
     for attempt in range(ATTEMPTS):
         try:
-            return list(await line.read(unit, block.span, timeout_s=timeout_s, delay_s=delay_s, prefixes=prefixes))
+            words = await line.read(
+                unit,
+                block.span,
+                timeout_s=timeout_s,
+                delay_s=limits.pause_ms / 1000,
+                prefixes=prefixes,
+                words_per_address=limits.words_per_address,
+            )
+            return list(words)
         except Refused:
             raise
         except ModbusError as failed:

@@ -39,7 +39,7 @@ def reading_of(reading: PointReading) -> dict[str, Any]:
     return {
         "name": point.name,
         "function": point.function.value,
-        "address": point.address,
+        "address": point.wire_address,
         "doc_address": point.doc_address,
         "words": [f"{int(word):04X}" for word in reading.words],
         "value": reading.value if isinstance(reading.value, str) else reading.number,

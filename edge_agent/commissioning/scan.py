@@ -18,6 +18,8 @@ BLOCKS_PER_PROFILE = 3
 FITS_SHOWN = 3
 EVIDENCE_HALF = 4  # So many telling values are half of a proof.
 
+Known = dict[tuple[Span, int], tuple[int, ...] | None]  # What was read at which words per address; None: refused.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -35,7 +37,7 @@ async def scan(
         if not await _is_there(line, unit, timeout_s):
             yield unit, None
             continue
-        known: dict[Span, tuple[int, ...] | None] = {}
+        known: Known = {}
         fits = [await _fit(line, unit, profile, timeout_s, known) for profile in profiles]
         ranked = sorted((fit for fit in fits if fit is not None), key=lambda fit: -fit.score)
         yield unit, Found(unit=unit, fits=tuple(ranked[:FITS_SHOWN]))
@@ -68,35 +70,34 @@ async def _is_there(line: Line, unit: int, timeout_s: float) -> bool:
     return False
 
 
-async def _fit(
-    line: Line, unit: int, profile: ModbusProfile, timeout_s: float, known: dict[Span, tuple[int, ...] | None]
-) -> Fit | None:
+async def _fit(line: Line, unit: int, profile: ModbusProfile, timeout_s: float, known: Known) -> Fit | None:
     """Judge how well a profile explains the first few blocks it would read; what other profiles read is reused."""
     wanted = [point for point in profile.points if not point.is_optional] or list(profile.points)
     blocks = plan_reads({_span(point) for point in wanted}, profile.limits).blocks[:BLOCKS_PER_PROFILE]
     raw: dict[Span, tuple[int, ...]] = {}
     for block in blocks:
-        if block.span not in known:
-            known[block.span] = await _try(line, unit, block.span, timeout_s)
-        words = known[block.span]
+        asked = (block.span, profile.limits.words_per_address)
+        if asked not in known:
+            known[asked] = await _try(line, unit, *asked, timeout_s)
+        words = known[asked]
         if words is None:
             continue
         for span in block.values:
             start = span.start - block.span.start
             raw[span] = words[start : start + len(span)]
-    asked = [point for point in wanted if any(_span(point) in block.values for block in blocks)]
-    if not raw or not asked:
+    expected = [point for point in wanted if any(_span(point) in block.values for block in blocks)]
+    if not raw or not expected:
         return None
-    fit = judge(profile.name, read_points(asked, raw))
+    fit = judge(profile.name, read_points(expected, raw))
     # Zeros fit everything: only values that say something count, and the more of them agree the better.
     telling = sum(any(reading.words) for reading in fit.readings)
-    evidence = telling / len(asked) * telling / (telling + EVIDENCE_HALF)
+    evidence = telling / len(expected) * telling / (telling + EVIDENCE_HALF)
     return replace(fit, score=fit.score * evidence * _identity(profile, fit))
 
 
-async def _try(line: Line, unit: int, span: Span, timeout_s: float) -> tuple[int, ...] | None:
+async def _try(line: Line, unit: int, span: Span, width: int, timeout_s: float) -> tuple[int, ...] | None:
     try:
-        return tuple(await line.read(unit, span, timeout_s=timeout_s))
+        return tuple(await line.read(unit, span, timeout_s=timeout_s, words_per_address=width))
     except (Refused, ModbusError):
         return None
 

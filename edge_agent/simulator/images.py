@@ -50,6 +50,7 @@ class DeviceImage:
         """Return the words or bits asked for; raises Refused as the real device would."""
         table = _FUNCTIONS[function]
         limits = self.profile.limits
+        address, count = address * limits.words_per_address, count * limits.words_per_address
         if count > (limits.bits_per_read if table.is_bits else limits.registers_per_read):
             raise Refused(ILLEGAL_VALUE)
         alone = self._alone.get((table, address, count))

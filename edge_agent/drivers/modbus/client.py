@@ -151,17 +151,27 @@ class Line:
         return max(0.0, self._connect_after - self._now())
 
     async def read(
-        self, unit: int, span: Span, *, timeout_s: float, delay_s: float = 0.0, prefixes: Sequence[int] = ()
+        self,
+        unit: int,
+        span: Span,
+        *,
+        timeout_s: float,
+        delay_s: float = 0.0,
+        prefixes: Sequence[int] = (),
+        words_per_address: int = 1,
     ) -> Sequence[int]:
         """Read one span: 16-bit words, or 0 and 1 for the bit tables; exactly `len(span)` of them.
 
         `timeout_s` counts from the last byte of the question to the last of the answer, beyond the time they take on
         a serial line. `prefixes` are shorter lengths that the device can also answer at this address; they serve to
-        find the place in the stream again after a timeout. Raises a ModbusError.
+        find the place in the stream again after a timeout. A device with two words at each address is asked for half
+        as many addresses, from half the number. Raises a ModbusError.
         """
         if unit in self._outstanding:
-            await self._resynchronise(unit, span, timeout_s=timeout_s, delay_s=delay_s, prefixes=prefixes)
-        return await self._read(unit, span, timeout_s=timeout_s, delay_s=delay_s)
+            await self._resynchronise(
+                unit, span, timeout_s=timeout_s, delay_s=delay_s, prefixes=prefixes, width=words_per_address
+            )
+        return await self._read(unit, span, timeout_s=timeout_s, delay_s=delay_s, width=words_per_address)
 
     async def write_register(self, unit: int, address: int, words: Sequence[int], *, timeout_s: float) -> None:
         """Write holding registers: one with function 06, more with function 16."""
@@ -182,9 +192,9 @@ class Line:
         self._drop()
         await asyncio.sleep(0)  # Lets the event loop release the socket.
 
-    async def _read(self, unit: int, span: Span, *, timeout_s: float, delay_s: float) -> Sequence[int]:
+    async def _read(self, unit: int, span: Span, *, timeout_s: float, delay_s: float, width: int) -> Sequence[int]:
         count, data_bytes = len(span), _data_bytes(span, len(span))
-        question = framing.read_question(span.function.read_code, span.start, count)
+        question = framing.read_question(span.function.read_code, span.start // width, count // width)
         pdu = await self._ask(unit, question, timeout_s, delay_s, data_bytes)
         if span.function.is_bits:
             bits = framing.bits_of(pdu, count)
@@ -271,7 +281,7 @@ class Line:
             self._settled_at[unit] = self._now() + LATE_ANSWER_S
 
     async def _resynchronise(
-        self, unit: int, span: Span, *, timeout_s: float, delay_s: float, prefixes: Sequence[int]
+        self, unit: int, span: Span, *, timeout_s: float, delay_s: float, prefixes: Sequence[int], width: int
     ) -> None:
         """Make sure that the next answer belongs to the next question.
 
@@ -287,7 +297,7 @@ class Line:
         if lengths:
             probe = Span(span.function, span.start, span.start + lengths[0])
             with suppress(Refused):  # Some devices answer whole blocks only; a refusal has a shape of its own.
-                await self._read(unit, probe, timeout_s=timeout_s, delay_s=delay_s)
+                await self._read(unit, probe, timeout_s=timeout_s, delay_s=delay_s, width=width)
         del self._outstanding[unit]
 
     async def _connect(self) -> _Wire:

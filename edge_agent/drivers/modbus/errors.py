@@ -42,6 +42,11 @@ class Refused(ModbusError):
         super().__init__(f"exception {code:02X}: {EXCEPTIONS.get(code, 'unknown')}")
 
     @property
+    def blames_function(self) -> bool:
+        """Whether the whole table is at fault, so that another may hold the same values."""
+        return self.code == 1
+
+    @property
     def blames_address(self) -> bool:
         """Whether the range that was asked for is at fault, so that a part of it may be answered."""
         return self.code in {2, 3}

@@ -56,13 +56,14 @@ def plan_reads(values: Iterable[Span], limits: Limits, barriers: Sequence[Span] 
     the device refuses; an empty one (start = end) is a cut that no request may cross.
     """
     barriers = [*barriers, *(Span(function, first, last + 1) for function, first, last in limits.holes)]
+    addresses = ADDRESSES * limits.words_per_address
     blocks: list[Block] = []
     unreadable: list[Span] = []
     pending: list[Span] = []
     start, end = 0, 0
     for value in sorted(set(values)):
         count_max = count_limit(limits, value.function)
-        if len(value) > count_max or value.end > ADDRESSES or _crosses(value, barriers):
+        if len(value) > count_max or value.end > addresses or _crosses(value, barriers):
             unreadable.append(value)
             continue
         grown = Span(value.function, start, max(end, value.end))

@@ -23,6 +23,7 @@ from edge_agent.drivers.mqtt.mapping import Arrival, Reading, Route, routes_of
 from edge_agent.drivers.mqtt.payload import PAYLOAD_BYTES_MAX
 from edge_agent.drivers.mqtt.repeats import Repeats
 from edge_agent.drivers.mqtt.sparkplug import NAMESPACE, SparkplugRoute
+from edge_agent.drivers.mqtt.thinning import Thinning
 from edge_agent.drivers.mqtt.topics import is_filter, matches
 from edge_agent.drivers.mqtt.watch import Watched
 from edge_agent.model import DeviceState, Event, Frame
@@ -89,6 +90,7 @@ class BrokerSubscriber:
         self._sources: list[SparkplugRoute] = []
         self._rebirth_asked_at_s: dict[str, float] = {}
         self._watched: dict[str, Watched] = {}
+        self._thinning: dict[str, Thinning] = {}
         self._repeats: dict[tuple[str, str], Repeats] = {}
         self._qos: dict[str, int] = {}
         self._guard = threading.Lock()  # The network thread takes messages, the event loop watches for silence.
@@ -115,6 +117,8 @@ class BrokerSubscriber:
             else:
                 self._exact.setdefault(route.topic, []).append(route)
                 self._qos[route.topic] = max(route.qos, self._qos.get(route.topic, 0))
+        wanted = {name: override.poll_s for name, override in device.points.items() if override.poll_s is not None}
+        self._thinning[device.name] = Thinning(wanted)
         self._watched[device.name] = Watched(
             name=device.name,
             points=tuple(p.name for p in profile.points if not p.is_text and p.name not in disabled),
@@ -296,9 +300,17 @@ class BrokerSubscriber:
                 self.counters["missed_events"] += missed
                 reading.events = [replace(event, data={**event.data, "missed": missed}) for event in reading.events]
             cursors[name] = repeats.cursor()
+        self._thin(route.device, reading)
         changes = self._state_changes(device, reading)
         if reading.frames or reading.events or changes:
             self._sink.append(reading.frames, [*changes, *reading.events], cursors=cursors)
+
+    def _thin(self, device: str, reading: Reading) -> None:
+        thinning = self._thinning[device]
+        before = thinning.left_out
+        reading.frames = thinning.keep(reading.frames)
+        if thinning.left_out > before:
+            self.counters["left_out"] += thinning.left_out - before
 
     def _repeats_of(self, route: Route | SparkplugRoute, topic: str) -> tuple[str, Repeats]:
         name = f"mqtt/{self._broker.name}/{route.device}/{topic}"
@@ -320,6 +332,7 @@ class BrokerSubscriber:
 
     def _lost(self, device: Watched, changes: list[Event], reading: Reading | None = None) -> list[Event]:
         if changes:
+            self._thinning[device.name].forget()
             frames = device.no_answer(self._now_ms())
             if reading is None:
                 self._sink.append(frames, changes)

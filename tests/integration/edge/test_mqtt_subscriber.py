@@ -59,7 +59,7 @@ def publish(client, topic, payload, *, qos=1, retain=False):
     client.publish(topic, body, qos=qos, retain=retain).wait_for_publish(5)
 
 
-def make(broker, outbox, *, protocol="5", **door):
+def make(broker, outbox, *, protocol="5", co2=None, **door):
     section = MqttBroker(
         name="broker",
         host="127.0.0.1",
@@ -67,7 +67,13 @@ def make(broker, outbox, *, protocol="5", **door):
         protocol=protocol,
         devices=[
             MqttDevice(name="door-1", profile="json_door_reader", topic="doors", parameters={"door": "lobby"}, **door),
-            MqttDevice(name="co2-1", profile="zigbee2mqtt_co2", topic="zigbee2mqtt", parameters={"name": "hall"}),
+            MqttDevice(
+                name="co2-1",
+                profile="zigbee2mqtt_co2",
+                topic="zigbee2mqtt",
+                parameters={"name": "hall"},
+                **(co2 or {}),
+            ),
         ],
     )
     return BrokerSubscriber(
@@ -135,6 +141,20 @@ async def test_values_and_badges_arrive(broker, outbox, protocol):
         assert {s["name"]: s["state"] for s in subscriber.states()} == {"door-1": "online", "co2-1": "online"}
     [frame] = [f for f in stored(outbox)[0] if f.layout.device == "co2-1"]
     assert dict(zip(frame.layout.points, frame.values, strict=True)) == {"co2": 612.0, "room_temperature": 23.4}
+
+
+async def test_a_point_is_kept_no_more_often_than_the_site_file_wants_it(broker, outbox):
+    subscriber = make(broker, outbox, co2={"points": {"co2": {"poll_s": 60}}})
+    async with running(subscriber):
+        with publisher(broker) as client:
+            for number in range(5):
+                publish(client, "zigbee2mqtt/hall", {"co2": 600 + number, "temperature": 20.0 + number})
+            publish(client, "zigbee2mqtt/hall", {"co2": "?", "temperature": 25.0})  # Another quality is always kept.
+            await until(lambda: subscriber.counters["messages"] >= 6)
+    frames = [dict(zip(f.layout.points, f.values, strict=True)) for f in stored(outbox)[0]]
+    assert [f["co2"] for f in frames if "co2" in f] == [600.0, None]
+    assert [f["room_temperature"] for f in frames] == [20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
+    assert subscriber.counters["left_out"] == 4
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

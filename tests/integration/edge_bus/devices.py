@@ -82,6 +82,9 @@ class Collected:
         self.frames += frames
         self.events += events
 
+    def flush(self) -> int:
+        return 0
+
     def values(self, device: str) -> dict[str, float | int | None]:
         return {
             point: value
