@@ -1,6 +1,7 @@
 """Who asks the JSON API: a bearer token from POST /api/v1/session. One request is one transaction in its scope."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,10 +11,12 @@ from psycopg import AsyncConnection
 from cloud_api.db.pool import set_scope, transaction
 from cloud_api.db.request import clock_of, pool_of
 from cloud_api.identity import service as identity
-from cloud_api.identity.model import ANY_STAFF, Role, StaffViewer
+from cloud_api.identity.model import ANY_STAFF, Role, StaffViewer, Viewer
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.scope import SYSTEM
+
+FINANCE = frozenset({Role.FINANCE, Role.MANAGER})
 
 
 class TokenNeeded(DomainError):
@@ -39,17 +42,20 @@ class Call:
     clock: Clock
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillCall:
+    """One request about bills: of finance, or of a tenant's person who reaches nothing but the tenant's own."""
+
+    viewer: Viewer
+    conn: AsyncConnection
+    clock: Clock
+
+
 def staff_call(roles: frozenset[Role] = ANY_STAFF) -> Callable[[Request], AsyncIterator[Call]]:
     """Return the dependency of a route that `roles` may call; others get 403, strangers 401."""
 
     async def open_call(request: Request) -> AsyncIterator[Call]:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        async with transaction(pool_of(request), SYSTEM) as conn:
-            clock = clock_of(request)
-            session = await identity.session_for(conn, clock, token) if scheme.lower() == "bearer" and token else None
-            if session is None:
-                raise TokenNeeded
-            viewer = session.viewer
+        async with _signed_in(request) as (conn, clock, viewer):
             if not isinstance(viewer, StaffViewer) or not viewer.has_any(roles):
                 raise NotAllowed
             await set_scope(conn, viewer.scope)
@@ -58,5 +64,27 @@ def staff_call(roles: frozenset[Role] = ANY_STAFF) -> Callable[[Request], AsyncI
     return open_call
 
 
+async def bill_call(request: Request) -> AsyncIterator[BillCall]:
+    """Open a request that finance and tenants may send, in the scope of who sends it."""
+    async with _signed_in(request) as (conn, clock, viewer):
+        if isinstance(viewer, StaffViewer) and not viewer.has_any(FINANCE):
+            raise NotAllowed
+        await set_scope(conn, viewer.scope)
+        yield BillCall(viewer=viewer, conn=conn, clock=clock)
+
+
+@asynccontextmanager
+async def _signed_in(request: Request) -> AsyncIterator[tuple[AsyncConnection, Clock, Viewer]]:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    async with transaction(pool_of(request), SYSTEM) as conn:
+        clock = clock_of(request)
+        session = await identity.session_for(conn, clock, token) if scheme.lower() == "bearer" and token else None
+        if session is None:
+            raise TokenNeeded
+        yield conn, clock, session.viewer
+
+
 StaffCall = Annotated[Call, Depends(staff_call(), scope="function")]
 FacilitiesCall = Annotated[Call, Depends(staff_call(frozenset({Role.FACILITIES, Role.MANAGER})), scope="function")]
+FinanceCall = Annotated[Call, Depends(staff_call(FINANCE), scope="function")]
+AnyBillCall = Annotated[BillCall, Depends(bill_call, scope="function")]

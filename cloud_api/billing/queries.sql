@@ -178,6 +178,13 @@ RETURNING id;
 DELETE FROM utility_bill
  WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s);
 
+-- name: utility_bills
+-- The utility's bills that were entered, newest first.
+SELECT u.id, s.code AS site, u.utility, lower(u.period) AS starts_on, upper(u.period) AS ends_on, u.total, u.content,
+       u.recorded_at, u.recorded_by
+  FROM utility_bill u JOIN site s ON s.id = u.site_id
+ WHERE u.organisation_id = %(organisation_id)s ORDER BY u.period DESC, u.id LIMIT %(limit)s;
+
 -- name: living_run
 -- The run of a period that was not cancelled.
 SELECT * FROM bill_run
@@ -318,6 +325,18 @@ SELECT b.id, b.number, b.kind, b.state, lower(b.period) AS starts_on, upper(b.pe
        b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
   FROM bill b
  WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
+ ORDER BY b.issued_at DESC, b.id DESC LIMIT %(limit)s;
+
+-- name: issued_bills
+-- Issued bills of an organisation or of one tenant, newest first, with what is still open.
+SELECT b.id, b.number, b.kind, b.state, t.code AS tenant_code, lower(b.period) AS starts_on, upper(b.period) AS ends_on,
+       b.currency, b.total, b.due_on, b.issued_at, b.snapshot ->> 'utility' AS utility,
+       CASE WHEN b.state = 'issued' AND b.kind <> 'credit_note' THEN b.total
+            - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) ELSE 0 END AS open_amount
+  FROM bill b JOIN tenant t ON t.id = b.tenant_id
+ WHERE b.organisation_id = %(organisation_id)s AND b.state IN ('issued', 'credited')
+   AND (%(tenant_id)s::bigint IS NULL OR b.tenant_id = %(tenant_id)s)
+   AND (%(tenant_code)s::text IS NULL OR t.code = %(tenant_code)s)
  ORDER BY b.issued_at DESC, b.id DESC LIMIT %(limit)s;
 
 -- name: registers_of

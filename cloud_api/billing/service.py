@@ -327,6 +327,19 @@ async def bills_of_tenant(conn: AsyncConnection, tenant_id: int) -> list[Row]:
     return await rows(conn, queries.bills_of_tenant, {"tenant_id": tenant_id, "limit": BILLS_SHOWN_MAX})
 
 
+async def issued_bills(
+    conn: AsyncConnection,
+    organisation_id: int,
+    *,
+    tenant_id: int | None = None,
+    tenant_code: str | None = None,
+    limit: int = BILLS_SHOWN_MAX,
+) -> list[Row]:
+    """Return issued bills, newest first, with what is open: all, or those of one tenant."""
+    values = {"organisation_id": organisation_id, "tenant_id": tenant_id, "tenant_code": tenant_code}
+    return await rows(conn, queries.issued_bills, values | {"limit": min(limit, BILLS_SHOWN_MAX)})
+
+
 async def list_tariffs(conn: AsyncConnection, organisation_id: int) -> list[Row]:
     """Return the newest revision of every tariff, and where it is used."""
     return await rows(conn, queries.tariffs, {"organisation_id": organisation_id})

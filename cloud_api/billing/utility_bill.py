@@ -9,13 +9,14 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
-from cloud_api.billing.repository import as_json, queries, store
+from cloud_api.billing.repository import Row, as_json, queries, rows, store
 from cloud_api.billing.run_model import SiteFacts
 from cloud_api.billing.service import month_of
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid
 
 LINES_MAX = 200
+BILLS_SHOWN_MAX = 120
 
 
 class UtilityBillInvalid(Invalid):
@@ -91,3 +92,8 @@ async def enter(
         percent = (ours - theirs) * 100 / theirs
         words.append(f"they differ by {percent:.2f} %: check the period, the ratio and the main meter's readings")
     return words
+
+
+async def entered(conn: AsyncConnection, organisation_id: int) -> list[Row]:
+    """Return the bills that were entered, newest first."""
+    return await rows(conn, queries.utility_bills, {"organisation_id": organisation_id, "limit": BILLS_SHOWN_MAX})
