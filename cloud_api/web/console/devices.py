@@ -142,8 +142,16 @@ def gateway_health(gateway: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Say whether a gateway is heard, and what its agent reports."""
     seen = gateway["last_seen_at"]
     heard = seen is not None and now - seen <= GATEWAY_SILENT_AFTER
-    waiting = gateway["health"].get("outbox") or {}
-    return gateway | {"is_heard": heard, "waiting": waiting.get("rows") if isinstance(waiting, dict) else None}
+    return gateway | {"is_heard": heard, "waiting": _waiting(gateway["health"].get("outbox"))}
+
+
+def _waiting(outbox: Any) -> int | None:
+    """Count what the agent has not sent yet; None when it does not say (an agent of another kind)."""
+    waiting = outbox.get("waiting") if isinstance(outbox, dict) else None
+    if not isinstance(waiting, dict):
+        return None
+    counts = [*waiting.values(), outbox.get("buffered")]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _settable(point: dict[str, Any]) -> dict[str, Any]:

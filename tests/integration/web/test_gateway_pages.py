@@ -6,7 +6,8 @@ import pytest
 
 from cloud_api.db.pool import transaction
 from cloud_api.devices import service as devices
-from cloud_api.devices.model import Catalogue
+from cloud_api.devices.model import Catalogue, Gateway, Heartbeat
+from cloud_api.kit.ids import OrganisationId
 from cloud_api.kit.scope import SYSTEM
 from tests.integration.web.conftest import csrf_token, sign_in
 
@@ -56,6 +57,20 @@ async def test_facilities_set_a_point_and_take_it_back(client, gateway):
     refused = await client.post(action, data=form | {"value": "40"})
     assert refused.status_code == 422
     assert "16 to 28" in refused.text
+
+
+async def test_what_waits_in_the_outbox_is_counted_whatever_an_agent_reports(client, gateway, pool):
+    await sign_in(client, "facilities")
+    for outbox, shown in (
+        ({"waiting": {"telemetry": 1200, "event": 30}, "buffered": 4}, "1,234"),
+        ([], "–"),
+        ({}, "–"),
+    ):
+        async with transaction(pool, SYSTEM) as conn:
+            found = Gateway(id=gateway["id"], organisation_id=OrganisationId(1), name="gw-1")
+            await devices.record_heartbeat(conn, found, Heartbeat.model_validate({"outbox": outbox}), NOW)
+        page = (await client.get(f"/console/gateways/{gateway['id']}")).text
+        assert f"<dt>Not sent yet</dt><dd>{shown}</dd>" in page
 
 
 async def test_a_site_file_is_typed_or_uploaded_and_its_mistakes_are_told(client, gateway):
