@@ -58,8 +58,11 @@ class Demo:
             self._look_after()
         except KeyboardInterrupt:
             pass
-        except (EmbeddedError, PartFailed) as error:
+        except EmbeddedError as error:
             raise DemoError(str(error)) from error
+        except PartFailed as error:
+            hint = "If the data were made by an earlier version, `make demo-reset` begins anew."
+            raise DemoError(f"{error}\n{hint}") from error
         finally:
             self._stop()
 
