@@ -1,6 +1,6 @@
 """Builds the ASGI application: settings, pool, routers, error answers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -17,9 +17,11 @@ from cloud_api.db.request import SystemTx
 from cloud_api.ingest.http import router as ingest
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
+from cloud_api.kit.i18n import as_language, use_language
 from cloud_api.settings import Settings
 from cloud_api.telemetry.live import LiveBus
 from cloud_api.web import install as install_pages
+from cloud_api.web.shared.templates import say
 
 log = structlog.get_logger()
 health = APIRouter(tags=["health"])
@@ -63,10 +65,14 @@ async def ready(conn: SystemTx) -> dict[str, str]:
 
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(DomainError)
-    async def refused(_: Request, error: DomainError) -> JSONResponse:
-        answer = _problem(error.status, error.problem())
-        if "retry_after_s" in error.extra:
-            answer.headers["Retry-After"] = str(error.extra["retry_after_s"])
+    async def refused(request: Request, error: DomainError) -> JSONResponse:
+        # Programs that ask for no language get English, so that their logs stay readable everywhere.
+        language = as_language(request.headers.get("Accept-Language", "en"))
+        with use_language(language):
+            answer = _problem(error.status, error.problem() | {"detail": say(error)})
+        answer.headers.update({"Content-Language": language, "Vary": "Accept-Language"})
+        if "retry_after_s" in error.values:
+            answer.headers["Retry-After"] = str(error.values["retry_after_s"])
         return answer
 
     @app.exception_handler(RequestValidationError)
@@ -90,6 +96,6 @@ def _answer_errors(app: FastAPI) -> None:
         return answer
 
 
-def _problem(status: int, members: dict[str, object]) -> JSONResponse:
-    body = {"type": "about:blank", "status": status} | members
+def _problem(status: int, members: Mapping[str, object]) -> JSONResponse:
+    body = {"type": "about:blank", "status": status, **members}
     return JSONResponse(body, status_code=status, media_type="application/problem+json")

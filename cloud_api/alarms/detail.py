@@ -84,12 +84,12 @@ async def try_out(
 ) -> TryOut:
     """Say what a rule would have found on an equipment's stored data, without switching it on."""
     if not timedelta(0) < end - start <= TRY_OUT_MAX:
-        raise Invalid(f"choose a period of at most {TRY_OUT_MAX.days} days")
+        raise Invalid("choose a period of at most {days} days", days=TRY_OUT_MAX.days)
     found = await live.bound_equipment(conn, equipment_id)
     if not found:
         raise NotFound
     if rule_id not in catalogue().rules:
-        raise Invalid(f"there is no rule {rule_id!r}")
+        raise Invalid("there is no rule {rule_id!r}", rule_id=rule_id)
     rule = catalogue().rules[rule_id].with_params(params)
     seconds, columns = await live.columns_between(conn, found[0], start, end)
     data = Trend(seconds=seconds, columns=columns, tick_s=live.TICK_S, zone=found[0].zone)

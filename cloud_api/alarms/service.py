@@ -13,7 +13,7 @@ from cloud_api.alarms.model import Alarm, AlarmId, JournalEntry, OpenAlarm, Repo
 from cloud_api.alarms.states import Policy, State, Suppression, Transition
 from cloud_api.faults.model import Verdict
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import DomainError, Invalid, NotFound
+from cloud_api.kit.errors import Invalid, NotFound
 
 SHELF_MAX = timedelta(days=30)
 OPEN_MAX = 500
@@ -27,12 +27,6 @@ class AlarmNotFound(NotFound):
     """There is no such alarm, or it is not yours to see."""
 
     code = "alarm_not_found"
-
-
-class AlarmActionRefused(DomainError):
-    """The alarm's state does not allow the action."""
-
-    code = "alarm_action_refused"
 
 
 def policy_of(rule: str) -> Policy:
@@ -150,7 +144,7 @@ async def shelve(
     if not reason.strip():
         raise Invalid("a shelf needs a reason: say why the alarm is put aside")
     if until.tzinfo is None or not now < until <= now + SHELF_MAX:
-        raise Invalid(f"a shelf must end in the future, within {SHELF_MAX.days} days")
+        raise Invalid("a shelf must end in the future, within {days} days", days=SHELF_MAX.days)
     await _act(conn, now, alarm_id, actor, reason.strip(), lambda state, _policy: states.shelve(state, now, until))
 
 
@@ -187,10 +181,7 @@ async def _act(conn: AsyncConnection, now: datetime, alarm_id: AlarmId, actor: s
         raise AlarmNotFound
     policy = policy_of(alarm.rule)
     state, before = states.advance(alarm.state, policy, now)
-    try:
-        state, transitions = action(state, policy)
-    except states.NotAllowed as error:
-        raise AlarmActionRefused(str(error)) from error
+    state, transitions = action(state, policy)
     alarm = replace(_with_state(alarm, state), suppression_reason=reason or alarm.suppression_reason)
     await _store(conn, alarm, policy, (*before, *transitions), now, actor=actor, reason=reason)
     await repository.notify_live(conn, [alarm.id])

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cloud_api.faults.model import Verdict
+from cloud_api.kit.errors import DomainError
 
 
 class Suppression(StrEnum):
@@ -109,8 +110,10 @@ class Transition:
     occurrence: int
 
 
-class NotAllowed(ValueError):
-    """The state does not allow the action; the text says why."""
+class NotAllowed(DomainError):
+    """The alarm's state does not allow the action."""
+
+    code = "alarm_action_refused"
 
 
 Step = tuple[State, tuple[Transition, ...]]

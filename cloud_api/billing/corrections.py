@@ -17,6 +17,7 @@ from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.verification import inputs_again
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
+from cloud_api.kit.i18n import Text
 
 CHANGED_BILLS_MAX = 200
 QUESTION_LENGTH_MAX = 1000
@@ -40,7 +41,11 @@ async def credit(
     """
     row = await service.get_bill(conn, bill)
     if row["state"] != "issued" or row["kind"] not in {"bill", "rebill", "final"}:
-        raise NotCreditable(f"bill {row['number'] or row['id']} is {row['state']}: {NotCreditable.__doc__}")
+        raise NotCreditable(
+            "bill {bill} is {state}: only an issued bill can be credited",
+            bill=row["number"] or row["id"],
+            state=Text(row["state"]),
+        )
     if not reason.strip():
         raise Invalid("a credit note needs a reason")
     again = await _made_again(conn, row) if rebill else None
@@ -71,13 +76,15 @@ def _minus(text: str) -> str:
 
 async def _made_again(conn: AsyncConnection, row: Row) -> dict[str, Any]:
     if row["run_id"] is None:
-        raise Invalid(f"bill {row['number']} does not come from a run: credit it and correct the readings first")
+        raise Invalid(
+            "bill {number} does not come from a run: credit it and correct the readings first", number=row["number"]
+        )
     inputs = await inputs_again(conn, row)
     draft = next((d for d in compose(inputs).bills if d.tenant_id == row["tenant_id"]), None)
     if draft is None:
         raise Invalid("today's data give this tenant no bill for the period; credit without making it again")
     if draft.issues:
-        raise Invalid("the corrected bill cannot be issued: " + "; ".join(i.text for i in draft.issues))
+        raise Invalid("the corrected bill cannot be issued:{issues}", issues=[i.text for i in draft.issues])
     return draft.snapshot | {"kind": "rebill", "corrects": row["number"]}
 
 
@@ -153,7 +160,7 @@ async def decide_adjustment(
     values = {"id": adjustment_id, "state": "accepted" if accept else "rejected", "at": clock.now()}
     decided = await one(conn, queries.decide_adjustment, values | {"actor": actor, "reason": reason})
     if decided is None:
-        raise NotFound(f"there is no open proposal {adjustment_id}")
+        raise NotFound("there is no open proposal {adjustment_id}", adjustment_id=adjustment_id)
     if not accept:
         return {}
     why = reason.strip() or "corrected readings"
@@ -164,9 +171,11 @@ async def ask(conn: AsyncConnection, row: Row, *, line: int, question: str, acto
     """Store a tenant's question about a line (from 1) of its bill; finance answers on the same evidence."""
     text = question.strip()
     if not text or len(text) > QUESTION_LENGTH_MAX:
-        raise Invalid(f"a question has 1 to {QUESTION_LENGTH_MAX} characters")
+        raise Invalid("a question has 1 to {longest} characters", longest=QUESTION_LENGTH_MAX)
     if not 1 <= line <= len(row["snapshot"]["lines"]):
-        raise Invalid(f"the bill has {len(row['snapshot']['lines'])} lines; there is no line {line}")
+        raise Invalid(
+            "the bill has {count} lines; there is no line {line}", count=len(row["snapshot"]["lines"]), line=line
+        )
     values = {"organisation_id": row["organisation_id"], "tenant_id": row["tenant_id"], "bill_id": row["id"]}
     values |= {"line": line, "question": text, "at": clock.now(), "actor": actor}
     found = await one(conn, queries.add_dispute, values)
@@ -191,5 +200,5 @@ async def answer(conn: AsyncConnection, question_id: int, *, text: str, actor: s
     values = {"id": question_id, "answer": text.strip(), "at": clock.now(), "actor": actor}
     found = await one(conn, queries.answer_dispute, values)
     if found is None:
-        raise NotFound(f"there is no open question {question_id}")
+        raise NotFound("there is no open question {question_id}", question_id=question_id)
     return found["bill_id"]

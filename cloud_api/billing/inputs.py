@@ -56,12 +56,14 @@ async def find_site(conn: AsyncConnection, *, code: str | None = None, site_id: 
     """Return a site by code or id, or the only one. Raises NotFound or Invalid with the remedy."""
     found = await rows(conn, queries.sites, {"code": code, "id": site_id})
     if not found:
-        raise NotFound(f"there is no site {code}" if code else "there is no site; import the estate first")
+        if code:
+            raise NotFound("there is no site {code!r}; import the estate first", code=code)
+        raise NotFound("there is no site; import the estate first")
     if len(found) > 1:
         raise Invalid("there are several sites: name one with --site")
     row = found[0]
     if row["owner_id"] is None:
-        raise Invalid(f"site {row['code']} has no owner's account; import the estate again")
+        raise Invalid("site {code} has no owner's account; import the estate again", code=row["code"])
     return SiteFacts(
         id=row["id"],
         organisation_id=row["organisation_id"],
@@ -143,13 +145,21 @@ async def load_inputs(
     stored = await find_tariff(conn, site, utility)
     if stored is None:
         raise TariffMissing(
-            f"site {site.code} has no tariff for {utility}: cloud-api tariff import FILE --site {site.code}"
+            "site {site_code} has no tariff for {utility}: cloud-api tariff import FILE --site {site_code}",
+            site_code=site.code,
+            utility=utility,
         )
     if pins is not None:
         stored = await _pinned_tariff(conn, stored, site, pins)
     tariff = load_dumped(stored["content"])
     if tariff.currency != site.currency:
-        raise Invalid(f"tariff {tariff.tariff} is in {tariff.currency}, site {site.code} bills in {site.currency}")
+        raise Invalid(
+            "tariff {tariff} is in {tariff_currency}, site {site_code} bills in {site_currency}",
+            tariff=tariff.tariff,
+            tariff_currency=tariff.currency,
+            site_code=site.code,
+            site_currency=site.currency,
+        )
     landlord = await find_tariff(conn, site, utility, "landlord")
     calendar = await find_calendar(conn, tariff.holiday_calendar)
     period = local_days(first, after, tariff.zone)
@@ -196,7 +206,9 @@ async def _pinned_tariff(conn: AsyncConnection, stored: Row, site: SiteFacts, pi
     values = {"organisation_id": site.organisation_id, "code": stored["code"], "revision": pins.tariff_revision}
     found = await one(conn, queries.tariff_revision, values)
     if found is None:
-        raise TariffMissing(f"tariff {stored['code']} has no revision {pins.tariff_revision}")
+        raise TariffMissing(
+            "tariff {code} has no revision {tariff_revision}", code=stored["code"], tariff_revision=pins.tariff_revision
+        )
     return found
 
 

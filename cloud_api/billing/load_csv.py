@@ -33,8 +33,7 @@ class LoadInvalid(Invalid):
         shown = list(problems[:PROBLEMS_MAX])
         if len(problems) > PROBLEMS_MAX:
             shown.append(f"… and {len(problems) - PROBLEMS_MAX} more")
-        super().__init__(f"{name}: {len(problems)} problem(s)\n" + "\n".join(f"  {p}" for p in shown))
-        self.extra = {"problems": shown}
+        super().__init__("{name}: {count} problem(s){problems}", name=name, count=len(problems), problems=shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def month_of(text: str) -> tuple[date, date]:
     try:
         first = date.fromisoformat(f"{text}-01")
     except ValueError:
-        raise Invalid(f"{text!r} is not a month; write 2026-10") from None
+        raise Invalid("{text!r} is not a month; write 2026-10", text=text) from None
     return first, date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
@@ -59,7 +59,13 @@ async def import_tariff(
 ) -> int:
     """Record a tariff and use it for a site; an unchanged one stays as it is. Returns the revision."""
     if tariff.currency != site.currency:
-        raise Invalid(f"tariff {tariff.tariff} is in {tariff.currency}, site {site.code} bills in {site.currency}")
+        raise Invalid(
+            "tariff {tariff} is in {tariff_currency}, site {site_code} bills in {site_currency}",
+            tariff=tariff.tariff,
+            tariff_currency=tariff.currency,
+            site_code=site.code,
+            site_currency=site.currency,
+        )
     content = dump_tariff(tariff)
     sha256 = hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
     ids = {"organisation_id": site.organisation_id, "site_id": site.id, "code": tariff.tariff}
@@ -87,7 +93,7 @@ async def set_policy(
     try:
         policy = load_policy(dump_policy(await loading.find_policy(conn, site)) | dict(content))
     except ValueError as error:
-        raise Invalid(f"billing parameters: {error}") from error
+        raise Invalid("billing parameters: {problem}", problem=error) from error
     values = {"organisation_id": site.organisation_id, "site_id": site.id, "content": as_json(dump_policy(policy))}
     await store(conn, queries.add_policy, values | {"at": clock.now(), "actor": actor})
     return policy
@@ -113,13 +119,18 @@ async def open_run(
     """Begin a run of a full month as a draft; one that was not issued yet is cancelled. Raises RunExists."""
     first, next_month = month_of(month)
     if next_month > clock.now().astimezone(ZoneInfo(site.time_zone)).date():
-        raise Invalid(f"{month} is not over yet; the last full month can be billed")
+        raise Invalid("{month} is not over yet; the last full month can be billed", month=month)
     ids = {"site_id": site.id, "organisation_id": site.organisation_id, "utility": utility}
     ids |= {"first": first, "after": next_month, "actor": actor, "at": clock.now()}
     before = await one(conn, queries.living_run, ids)
     if before is not None:
         if before["state"] == RunState.ISSUED:
-            raise RunExists(f"{utility} of {month} at {site.code} was issued; correct bills by credit note")
+            raise RunExists(
+                "{utility} of {month} at {site_code} was issued; correct bills by credit note",
+                utility=utility,
+                month=month,
+                site_code=site.code,
+            )
         await _step(conn, before, Step.CANCEL, actor=actor, clock=clock, reason="computed anew")
     run = await one(conn, queries.add_run, ids)
     assert run is not None
@@ -180,7 +191,7 @@ async def take_step(
     run = await _locked(conn, run_id)
     if step is Step.APPROVE:
         if actor == run["prepared_by"]:
-            raise SamePerson(f"{actor} prepared this run; somebody else has to approve it")
+            raise SamePerson("{actor} prepared this run; somebody else has to approve it", actor=actor)
         _refuse_blocked(run, await rows(conn, queries.run_bills, {"run_id": run_id}))
     if step is Step.ISSUE:
         return await issue_run(conn, run_id, actor=actor, clock=clock)
@@ -240,7 +251,7 @@ def blocking_reasons(run: Mapping[str, Any], bills: Sequence[Mapping[str, Any]])
 def _refuse_blocked(run: Row, bills: Sequence[Row]) -> None:
     reasons = blocking_reasons(run, bills)
     if reasons:
-        raise NotIssuable("the run cannot be issued:\n" + "\n".join(f"  {r}" for r in reasons), reasons=reasons)
+        raise NotIssuable("the run cannot be issued:{reasons}", reasons=reasons)
 
 
 async def run_and_issue(
@@ -249,7 +260,10 @@ async def run_and_issue(
     """Calculate and, when nothing forbids it and the site's policy approves automatically, issue a month's bills."""
     policy = await loading.find_policy(conn, site)
     if policy.approval != "automatic":
-        raise Invalid(f"site {site.code} asks for two people: review and approve the run on its page, then issue it")
+        raise Invalid(
+            "site {site_code} asks for two people: review and approve the run on its page, then issue it",
+            site_code=site.code,
+        )
     run_id = await calculate_run(conn, site, month, actor=actor, clock=clock, utility=utility)
     for step in (Step.REVIEW, Step.APPROVE, Step.ISSUE):
         await take_step(conn, run_id, step, actor=AUTOMATIC, clock=clock, reason="approved by the site's parameter")
@@ -259,7 +273,7 @@ async def run_and_issue(
 async def _locked(conn: AsyncConnection, run_id: int) -> Row:
     run = await one(conn, queries.lock_run, {"run_id": run_id})
     if run is None:
-        raise NotFound(f"there is no bill run {run_id}")
+        raise NotFound("there is no bill run {run_id}", run_id=run_id)
     return run
 
 
@@ -301,7 +315,7 @@ async def get_run(conn: AsyncConnection, run_id: int) -> Row:
     """Return a run with its bills, its history and what forbids issuing it. Raises NotFound."""
     run = await one(conn, queries.run_by_id, {"run_id": run_id})
     if run is None:
-        raise NotFound(f"there is no bill run {run_id}")
+        raise NotFound("there is no bill run {run_id}", run_id=run_id)
     bills = await rows(conn, queries.run_bills, {"run_id": run_id})
     steps = await rows(conn, queries.steps, {"run_id": run_id, "bill_id": None})
     return run | {"bills": bills, "steps": steps, "reasons": blocking_reasons(run, bills)}
@@ -318,7 +332,7 @@ async def get_bill(conn: AsyncConnection, bill: str | int) -> Row:
     values = {"bill_id": int(text) if text.isdigit() else None, "number": text}
     found = await one(conn, queries.bill_by_id, values)
     if found is None:
-        raise NotFound(f"there is no bill {bill}")
+        raise NotFound("there is no bill {bill}", bill=bill)
     return found
 
 

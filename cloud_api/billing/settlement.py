@@ -45,7 +45,7 @@ async def record_payment(
     for a reference used before, NotFound for a bill that is not open.
     """
     if amount <= 0 or amount != amount.quantize(Decimal("0.01")):
-        raise Invalid(f"{amount} is not an amount of money above 0 with at most two decimals")
+        raise Invalid("{amount} is not an amount of money above 0 with at most two decimals", amount=amount)
     ids = {"organisation_id": organisation_id, "tenant_id": tenant_id, "at": clock.now(), "actor": actor}
     values = {"received_on": received_on, "amount": amount, "currency": currency}
     values |= {"method": method, "reference": reference}
@@ -53,12 +53,14 @@ async def record_payment(
         async with conn.transaction():
             payment = await one(conn, queries.add_payment, ids | values)
     except psycopg.errors.UniqueViolation as error:
-        raise PaymentKnown(f"the {method} payment {reference} was recorded before") from error
+        raise PaymentKnown(
+            "the {method} payment {reference} was recorded before", method=method, reference=reference
+        ) from error
     assert payment is not None
     bills = await rows(conn, queries.open_bills, ids)
     if bill_number is not None:
         if bill_number not in {b["number"] for b in bills}:
-            raise NotFound(f"bill {bill_number} is not open for this tenant")
+            raise NotFound("bill {bill_number} is not open for this tenant", bill_number=bill_number)
         bills.sort(key=lambda b: b["number"] != bill_number)
     return await _settle(conn, ids, payment["id"], amount, bills)
 
@@ -129,7 +131,9 @@ async def move_account(
     before = await one(conn, queries.balance, ids)
     balance = (before["balance"] if before else Decimal(0)) + amount
     if account == "deposit" and balance < 0:
-        raise Invalid(f"the deposit holds {balance - amount}, {-amount} cannot be taken from it")
+        raise Invalid(
+            "the deposit holds {held}, {wanted} cannot be taken from it", held=balance - amount, wanted=-amount
+        )
     values = {"on_day": on_day, "amount": amount, "kind": kind, "reference": reference}
     added = await one(conn, queries.add_entry, ids | values | {"at": clock.now(), "actor": actor})
     return balance if added else balance - amount
@@ -148,5 +152,5 @@ async def find_tenant(conn: AsyncConnection, organisation_id: int, code: str) ->
     """Return a tenant by code. Raises NotFound."""
     found = await one(conn, queries.tenant_by_code, {"organisation_id": organisation_id, "code": code})
     if found is None:
-        raise NotFound(f"there is no tenant {code}")
+        raise NotFound("there is no tenant {code}", code=code)
     return found

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from cloud_api.kit.errors import DomainError
+from cloud_api.kit.i18n import Text
 
 
 class RunState(StrEnum):
@@ -64,7 +65,14 @@ def after(state: RunState, step: Step) -> RunState:
     try:
         return TRANSITIONS[state, step]
     except KeyError:
-        possible = ", ".join(s for (f, s) in TRANSITIONS if f is state) or "nothing"
+        possible = tuple(_words(s) for (f, s) in TRANSITIONS if f is state) or (Text("nothing"),)
         raise StepRefused(
-            f"a run that is {state} cannot {step.value.replace('_', ' ')}; possible: {possible}"
+            "a run that is {state} cannot {step}; possible: {possible}",
+            state=_words(state),
+            step=_words(step),
+            possible=possible,
         ) from None
+
+
+def _words(name: RunState | Step) -> Text:
+    return Text(name.value.replace("_", " "))

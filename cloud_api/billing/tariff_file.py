@@ -28,8 +28,7 @@ class TariffFileInvalid(Invalid):
 
     def __init__(self, name: str, problems: list[str]) -> None:
         self.problems = problems
-        super().__init__(f"{name}: {len(problems)} problem(s)\n" + "\n".join(f"  {p}" for p in problems))
-        self.extra = {"problems": problems}
+        super().__init__("{name}: {count} problem(s){problems}", name=name, count=len(problems), problems=problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,19 @@ def _stretches(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> Ite
     while local_day(day, zone).start < period.end:
         version = tariff.version_on(day)
         if version is None:
-            raise NoTariff(f"tariff {tariff.tariff}: no version is in force on {day}; add one or change valid_from")
+            raise NoTariff(
+                "tariff {tariff}: no version is in force on {day}; add one or change valid_from",
+                tariff=tariff.tariff,
+                day=day,
+            )
         season, day_type = season_on(version, day), day_type_on(version, day, calendar)
         if season is None or day_type is None:
-            raise NoTariff(f"tariff {tariff.tariff}, version {version.version}: {day} has no season or day type")
+            raise NoTariff(
+                "tariff {tariff}, version {version}: {day} has no season or day type",
+                tariff=tariff.tariff,
+                version=version.version,
+                day=day,
+            )
         today = [
             Run(start=max(start, period.start), end=min(end, period.end), version=version.version, bucket=window.bucket)
             for window in windows_of(version, season.code, day_type.code)

@@ -52,12 +52,14 @@ def read_urdb(path: Path, *, time_zone: str, tier_basis: str = "proportional", i
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal, parse_int=Decimal)
     except OSError as error:
-        raise UrdbInvalid(f"{path}: cannot be read: {error.strerror}") from error
+        raise UrdbInvalid("{path}: cannot be read: {problem}", path=path, problem=error.strerror) from error
     except ValueError as error:
-        raise UrdbInvalid(f"{path.name}: is not JSON: {error}") from error
+        raise UrdbInvalid("{path_name}: is not JSON: {problem}", path_name=path.name, problem=error) from error
     items = data.get("items", [data]) if isinstance(data, dict) else data
     if not isinstance(items, list) or len(items) != 1 or not isinstance(items[0], dict):
-        raise UrdbInvalid(f"{path.name}: holds no single rate; save one record (or the answer for one `getpage`)")
+        raise UrdbInvalid(
+            "{path_name}: holds no single rate; save one record (or the answer for one `getpage`)", path_name=path.name
+        )
     return to_tariff(items[0], time_zone=time_zone, tier_basis=tier_basis, ignore=ignore)
 
 
@@ -80,7 +82,7 @@ def to_tariff(
             f"{words} cannot be represented" for key, words in _UNSUPPORTED.items() if _any(record, key)
         ]
     if reading.problems:
-        raise UrdbInvalid("the record cannot be read as a tariff:\n" + "\n".join(f"  {p}" for p in reading.problems))
+        raise UrdbInvalid("the record cannot be read as a tariff:{problems}", problems=reading.problems)
     name = str(record.get("name") or record.get("label") or "rate")
     first = _day(record.get("startdate")) or date(2000, 1, 1)
     last = _day(record.get("enddate"))

@@ -30,11 +30,11 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str, parse_int=str)
     except OSError as error:
-        raise UtilityBillInvalid(f"{path}: cannot be read: {error.strerror}") from error
+        raise UtilityBillInvalid("{path}: cannot be read: {problem}", path=path, problem=error.strerror) from error
     except ValueError as error:
-        raise UtilityBillInvalid(f"{path.name}: is not JSON: {error}") from error
+        raise UtilityBillInvalid("{path_name}: is not JSON: {problem}", path_name=path.name, problem=error) from error
     if not isinstance(found, dict):
-        raise UtilityBillInvalid(f"{path.name}: is an object with total, kwh and lines")
+        raise UtilityBillInvalid("{path_name}: is an object with total, kwh and lines", path_name=path.name)
     return found
 
 
@@ -45,7 +45,7 @@ def check(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     lines = content.get("lines", [])
     if not isinstance(lines, list) or not 1 <= len(lines) <= LINES_MAX:
-        raise UtilityBillInvalid(f"the bill needs 1 to {LINES_MAX} lines with name and amount")
+        raise UtilityBillInvalid("the bill needs 1 to {lines_max} lines with name and amount", lines_max=LINES_MAX)
     total, kwh = _number(content.get("total"), "total"), _number(content.get("kwh"), "kwh")
     read = []
     for number, line in enumerate(lines, 1):
@@ -53,7 +53,11 @@ def check(content: Mapping[str, Any]) -> dict[str, Any]:
         read.append({"name": str(line.get("name", "")), "amount": str(amount), "bucket": line.get("bucket")})
     summed = sum((Decimal(line["amount"]) for line in read), Decimal(0))
     if summed != total:
-        raise UtilityBillInvalid(f"the lines sum to {summed}, the total says {total}: enter every leaf once, no groups")
+        raise UtilityBillInvalid(
+            "the lines sum to {summed}, the total says {total}: enter every leaf once, no groups",
+            summed=summed,
+            total=total,
+        )
     return {"total": str(total), "kwh": str(kwh), "lines": read}
 
 
@@ -61,9 +65,9 @@ def _number(value: Any, what: str) -> Decimal:
     try:
         number = Decimal(str(value))
     except InvalidOperation:
-        raise UtilityBillInvalid(f"{what} {value!r} is not a number") from None
+        raise UtilityBillInvalid("{what} {value!r} is not a number", what=what, value=value) from None
     if not number.is_finite():
-        raise UtilityBillInvalid(f"{what} {value} is not a number")
+        raise UtilityBillInvalid("{what} {value} is not a number", what=what, value=value)
     return number
 
 

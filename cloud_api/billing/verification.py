@@ -59,7 +59,7 @@ async def verify_run(conn: AsyncConnection, run_id: int) -> list[Verdict]:
     """Make every bill of a run again from the raw readings of all meters of the site."""
     bills = [row["id"] for row in await rows(conn, queries.run_ids_issued, {"run_id": run_id})]
     if not bills:
-        raise NotFound(f"bill run {run_id} has no bills")
+        raise NotFound("bill run {run_id} has no bills", run_id=run_id)
     first = await service.get_bill(conn, bills[0])
     inputs = await inputs_again(conn, first)
     raw, count = await energy_from_readings(conn, inputs, inputs.parts)
@@ -72,7 +72,7 @@ async def inputs_again(conn: AsyncConnection, row: Row) -> RunInputs:
     snapshot = row["snapshot"]
     run = await one(conn, queries.run_by_id, {"run_id": row["run_id"]})
     if run is None:
-        raise Invalid(f"bill {row['number'] or row['id']} names a run that is not there")
+        raise Invalid("bill {bill} names a run that is not there", bill=row["number"] or row["id"])
     site = await loading.find_site(conn, site_id=row["site_id"])
     pins = Pins(
         known_at=run["known_at"],

@@ -31,13 +31,13 @@ _GATEWAY_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 async def add_gateway(conn: AsyncConnection, *, site_code: str, name: str, actor: str, now: datetime) -> str:
     """Create a gateway at a site and return its credential, which is shown this once."""
     if not _GATEWAY_NAME.fullmatch(name):
-        raise GatewayRefused(f"{name!r} is not a gateway name: use small letters, digits and hyphens")
+        raise GatewayRefused("{name!r} is not a gateway name: use small letters, digits and hyphens", name=name)
     sites = await repository.sites_by_code(conn, site_code)
-    if len(sites) != 1:
+    if not sites:
+        raise GatewayRefused("no site has the code {site!r}: import or create the site first", site=site_code)
+    if len(sites) > 1:
         raise GatewayRefused(
-            f"no site has the code {site_code!r}: import or create the site first"
-            if not sites
-            else f"{len(sites)} organisations have a site {site_code!r}; rename one of them first"
+            "{count} organisations have a site {site!r}; rename one of them first", count=len(sites), site=site_code
         )
     [site] = sites
     gateway_id = await repository.add_gateway(
@@ -45,7 +45,8 @@ async def add_gateway(conn: AsyncConnection, *, site_code: str, name: str, actor
     )
     if gateway_id is None:
         raise GatewayRefused(
-            f"a gateway named {name!r} exists; `cloud-api gateway credential {name}` gives it a new credential"
+            "a gateway named {name!r} exists; `cloud-api gateway credential {name}` gives it a new credential",
+            name=name,
         )
     return await _issue_credential(conn, gateway_id, site["organisation_id"], name, actor=actor, now=now)
 
@@ -149,20 +150,24 @@ async def devices(conn: AsyncConnection, gateway_id: GatewayId | None = None) ->
 def _check_names(catalogue: Catalogue) -> None:
     twice = [name for name, n in Counter(d.name for d in catalogue.devices).items() if n > 1]
     if twice:
-        raise CatalogueRefused(f"two devices are named {twice[0]!r}")
+        raise CatalogueRefused("two devices are named {name!r}", name=twice[0])
     for device in catalogue.devices:
         twice = [name for name, n in Counter(p.name for p in device.points).items() if n > 1]
         if twice:
-            raise CatalogueRefused(f"device {device.name!r} has two points named {twice[0]!r}")
+            raise CatalogueRefused(
+                "device {device_name!r} has two points named {name!r}", device_name=device.name, name=twice[0]
+            )
     count = sum(len(device.points) for device in catalogue.devices)
     if count > POINTS_MAX:
-        raise CatalogueRefused(f"{count} points on one gateway; at most {POINTS_MAX}")
+        raise CatalogueRefused(
+            "{count} points on one gateway; at most {points_max}", count=count, points_max=POINTS_MAX
+        )
 
 
 async def _gateway_named(conn: AsyncConnection, name: str) -> dict[str, Any]:
     gateway = await repository.gateway_by_name(conn, name)
     if gateway is None:
-        raise GatewayRefused(f"no gateway is named {name!r}; `cloud-api gateway list` shows them")
+        raise GatewayRefused("no gateway is named {name!r}; `cloud-api gateway list` shows them", name=name)
     return gateway
 
 

@@ -92,7 +92,7 @@ async def create_user(
     """Create an account: staff with roles, or a tenant's person without any."""
     login = login.strip().lower()
     if not login or len(login) > LOGIN_LENGTH_MAX:
-        raise Invalid(f"a user name has 1 to {LOGIN_LENGTH_MAX} characters")
+        raise Invalid("a user name has 1 to {login_length_max} characters", login_length_max=LOGIN_LENGTH_MAX)
     if bool(roles) == (tenant_id is not None):
         raise Invalid("a user has either roles (staff) or a tenant, not both and not neither")
     user_id = await repository.insert_user(
@@ -107,7 +107,7 @@ async def create_user(
         language=language,
     )
     if user_id is None:
-        raise LoginTaken(f"the user name {login!r} is taken: choose another, or set its password anew")
+        raise LoginTaken("the user name {login!r} is taken: choose another, or set its password anew", login=login)
     return user_id
 
 
@@ -159,7 +159,11 @@ async def _start_session(conn: AsyncConnection, account: repository.Account, now
 
 async def _hashed(password: str) -> str:
     if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
-        raise WeakPassword(f"a password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters")
+        raise WeakPassword(
+            "a password has {password_length_min} to {password_length_max} characters",
+            password_length_min=PASSWORD_LENGTH_MIN,
+            password_length_max=PASSWORD_LENGTH_MAX,
+        )
     return await to_thread.run_sync(_hasher.hash, password)
 
 

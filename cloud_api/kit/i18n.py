@@ -1,13 +1,13 @@
 """The two languages of what people see: catalogues, and numbers, money and instants as each language writes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_timedelta
@@ -51,6 +51,43 @@ def mark(message: str) -> str:
     return message
 
 
+class Text:
+    """A sentence with places to fill, not yet in a language: what rules say, before they know who reads it.
+
+    `message` is English and the key of its translation. A value may be a `Text` itself, a tuple (written in one
+    line) or a list (one line each). `str()` is English; `Catalogue.say` writes it in the reader's language.
+    """
+
+    __slots__ = ("message", "values")
+
+    def __init__(self, message: str, /, **values: Any) -> None:
+        self.message = message
+        self.values = values
+
+    def __str__(self) -> str:
+        return self.written(str)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and (self.message, self.values) == (other.message, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.message, str(self)))
+
+    def written(self, translate: Callable[[str], str]) -> str:
+        """Return the sentence with its places filled, each text in it translated by `translate`."""
+        filled = {name: _filled(value, translate) for name, value in self.values.items()}
+        return translate(self.message).format_map(filled) if filled else translate(self.message)
+
+
+def _filled(value: Any, translate: Callable[[str], str]) -> Any:
+    if isinstance(value, Text):
+        return value.written(translate)
+    if isinstance(value, list | tuple):
+        parts = [str(_filled(v, translate)) for v in cast("Sequence[Any]", value)]
+        return ", ".join(parts) if isinstance(value, tuple) else "".join(f"\n  {part}" for part in parts)
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """Translations by message; English text is the message itself, so only Chinese needs a file."""
@@ -62,6 +99,11 @@ class Catalogue:
         """Translate into the current language and fill `{name}` places; an unknown message stays English."""
         text = self.messages.get(current_language(), {}).get(message, message)
         return text.format_map({k: str(v) for k, v in values.items()}) if values else text
+
+    def say(self, what: Text) -> str:
+        """Write a text in the current language; what has no translation stays English."""
+        known = self.messages.get(current_language(), {})
+        return what.written(lambda message: known.get(message, message))
 
     def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
         """Translate a counted text; `{count}` is filled. Chinese has one form, found under the singular."""

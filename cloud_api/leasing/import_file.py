@@ -53,10 +53,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Read CSV, XLSX or JSON (a list of objects) into rows of text by lower-case column. Raises ImportInvalid."""
     try:
         if path.stat().st_size > BYTES_MAX:
-            raise ImportInvalid(f"{path.name}: larger than {BYTES_MAX:,} bytes; cut it in parts")
+            raise ImportInvalid(
+                "{path_name}: larger than {bytes_max:,} bytes; cut it in parts",
+                path_name=path.name,
+                bytes_max=BYTES_MAX,
+            )
         return rows_of(path.name, path.read_bytes())
     except OSError as error:
-        raise ImportInvalid(f"{path}: cannot be read: {error.strerror}") from error
+        raise ImportInvalid("{path}: cannot be read: {problem}", path=path, problem=error.strerror) from error
 
 
 def rows_of(name: str, content: bytes) -> list[dict[str, str]]:
@@ -65,11 +69,13 @@ def rows_of(name: str, content: bytes) -> list[dict[str, str]]:
     try:
         rows = readers.get(Path(name).suffix.lower(), _csv)(content)
     except UnicodeDecodeError as error:
-        raise ImportInvalid(f"{name}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise ImportInvalid(
+            "{name}: is not UTF-8 text (byte {byte}); save it as UTF-8", name=name, byte=error.start
+        ) from error
     except (ValueError, KeyError, OSError) as error:
-        raise ImportInvalid(f"{name}: cannot be read: {error}") from error
+        raise ImportInvalid("{name}: cannot be read: {problem}", name=name, problem=error) from error
     if len(rows) > ROWS_MAX:
-        raise ImportInvalid(f"{name}: more than {ROWS_MAX:,} rows; cut it in parts")
+        raise ImportInvalid("{name}: more than {rows_max:,} rows; cut it in parts", name=name, rows_max=ROWS_MAX)
     return rows
 
 

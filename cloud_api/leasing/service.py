@@ -25,8 +25,7 @@ class RowsRefused(Invalid):
 
     def __init__(self, refused: Iterable[str]) -> None:
         found = list(refused)
-        super().__init__(f"{len(found)} row(s) refused, nothing was stored\n" + "\n".join(f"  {r}" for r in found))
-        self.extra = {"refused": found}
+        super().__init__("{count} row(s) refused, nothing was stored{refused}", count=len(found), refused=found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,9 @@ async def find_site(conn: AsyncConnection, code: str | None = None) -> Site:
     """Return the site with a code, or the only one. Raises NotFound or Invalid with the remedy."""
     found = await repository.rows(conn, queries.site_of, {"code": code})
     if not found:
-        raise NotFound(f"there is no site {code!r}; import the estate first" if code else "import the estate first")
+        if code:
+            raise NotFound("there is no site {code!r}; import the estate first", code=code)
+        raise NotFound("there is no site; import the estate first")
     if len(found) > 1:
         raise Invalid("there are several sites: name one with --site")
     return Site(**found[0])

@@ -56,7 +56,7 @@ class Author:
 
     def __post_init__(self) -> None:
         if not 3 <= len(self.reason.strip()) <= REASON_LENGTH_MAX:
-            raise Invalid(f"reason: say why in 3 to {REASON_LENGTH_MAX} characters")
+            raise Invalid("reason: say why in 3 to {longest} characters", longest=REASON_LENGTH_MAX)
 
     def columns(self) -> dict[str, Any]:
         """Return reason, actor and time as the tables name them."""
@@ -122,8 +122,11 @@ async def exchange(
     before = [r for r in await repository.readings_around(conn, register_id, at) if r.taken_at <= at]
     if before and closing < before[0].value and register["modulus"] is None:
         raise CorrectionRefused(
-            f"closing: {closing} is less than {before[0].value}, read at {before[0].taken_at:%Y-%m-%d %H:%M} UTC;"
-            " exclude that reading first if it is wrong"
+            "closing: {closing} is less than {earlier}, read at {taken_at:%Y-%m-%d %H:%M} UTC;"
+            " exclude that reading first if it is wrong",
+            closing=closing,
+            earlier=before[0].value,
+            taken_at=before[0].taken_at,
         )
     until = register["closed_at"]
     await conn.execute(queries.close_register, {"register_id": register_id, "at": at})
@@ -283,16 +286,16 @@ async def _add_reading(
 ) -> None:
     columns = {"register_id": register_id, "taken_at": taken_at, "value": value, "source": source, "quality": quality}
     if await _one(conn, queries.add_reading, columns | {"now": now}) is None:
-        raise CorrectionRefused(f"a {source} reading of that instant is there already; exclude it first")
+        raise CorrectionRefused("a {source} reading of that instant is there already; exclude it first", source=source)
 
 
 def _check_value(name: str, value: Decimal) -> None:
     """Refuse what no register shows: a negative value, 10^15 or more, more than nine decimals."""
     if not value.is_finite() or value < 0 or value >= Decimal(10) ** 15:
-        raise Invalid(f"{name}: must be a number from 0 to below 10^15")
+        raise Invalid("{name}: must be a number from 0 to below 10^15", name=name)
     exponent = value.normalize().as_tuple().exponent
     if isinstance(exponent, int) and -exponent > SCALE:
-        raise Invalid(f"{name}: has more than {SCALE} decimals")
+        raise Invalid("{name}: has more than {scale} decimals", name=name, scale=SCALE)
 
 
 async def _audit(

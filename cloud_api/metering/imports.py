@@ -69,7 +69,7 @@ async def upload(
 ) -> Preview:
     """Keep a file for a day and say what importing it would do. Raises FileUnreadable, ImportRefused."""
     if len(content) > FILE_BYTES_MAX:
-        raise ImportRefused(f"the file has more than {FILE_BYTES_MAX // 1024**2} MiB; divide it")
+        raise ImportRefused("the file has more than {mib} MiB; divide it", mib=FILE_BYTES_MAX // 1024**2)
     now = clock.now()
     parsed = parse(name, content, zone=zone, default_meter=default_meter)
     await conn.execute(queries.forget_uploads, {"before": now - _UPLOAD_LIFETIME})

@@ -93,7 +93,7 @@ def _text(name: str, content: bytes) -> str:
             continue
         if "\0" not in text:
             return text
-    raise FileUnreadable(f"{name}: is neither text nor an Excel workbook (.xlsx)")
+    raise FileUnreadable("{name}: is neither text nor an Excel workbook (.xlsx)", name=name)
 
 
 def _csv_rows(text: str) -> Iterator[list[Any]]:
@@ -102,7 +102,7 @@ def _csv_rows(text: str) -> Iterator[list[Any]]:
     try:
         yield from csv.reader(io.StringIO(text), delimiter=delimiter)
     except csv.Error as error:
-        raise FileUnreadable(f"the CSV cannot be read: {error}") from error
+        raise FileUnreadable("the CSV cannot be read: {problem}", problem=error) from error
 
 
 def _excel_rows(content: bytes) -> Iterator[list[Any]]:
@@ -111,12 +111,12 @@ def _excel_rows(content: bytes) -> Iterator[list[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(item.file_size for item in archive.infolist()) > _UNPACKED_BYTES_MAX:
-                raise FileUnreadable(f"the workbook unpacks to more than {_UNPACKED_BYTES_MAX // 1024**2} MiB")
+                raise FileUnreadable("the workbook unpacks to more than {mib} MiB", mib=_UNPACKED_BYTES_MAX // 1024**2)
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         for row in book.worksheets[0].iter_rows(values_only=True):
             yield list(row)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, IndexError) as error:
-        raise FileUnreadable(f"the workbook cannot be read: {error}") from error
+        raise FileUnreadable("the workbook cannot be read: {problem}", problem=error) from error
 
 
 def _table(parsed: ParsedFile, rows: Iterable[list[Any]], zone: ZoneInfo, default_meter: str) -> ParsedFile:
@@ -128,7 +128,7 @@ def _table(parsed: ParsedFile, rows: Iterable[list[Any]], zone: ZoneInfo, defaul
             columns = _columns(cells, default_meter)
             continue
         if len(parsed.rows) >= ROWS_MAX:
-            raise FileUnreadable(f"more than {ROWS_MAX} rows; divide the file")
+            raise FileUnreadable("more than {rows_max} rows; divide the file", rows_max=ROWS_MAX)
         try:
             parsed.rows.append(_row(line, cells, columns, zone, default_meter))
         except ValueError as error:
@@ -148,7 +148,7 @@ def _columns(cells: list[Any], default_meter: str) -> dict[str, int]:
     needed = {"at", "value"} | (set() if default_meter else {"meter"})
     if missing := needed - set(found):
         wanted = "; ".join(f"{name}: {', '.join(_HEADERS[name])}" for name in sorted(missing))
-        raise FileUnreadable(f"the first row must name the columns; missing is {wanted}")
+        raise FileUnreadable("the first row must name the columns; missing is {wanted}", wanted=wanted)
     return found
 
 
@@ -202,7 +202,7 @@ def _nem12(text: str) -> ParsedFile:
         readings = NEMFile("upload").parse_nem_file(text.splitlines(), "upload").readings
     except Exception as error:
         # The library raises whatever its parsing meets; the file is at fault in each case.
-        raise FileUnreadable(f"the NEM12 file cannot be read: {error}") from error
+        raise FileUnreadable("the NEM12 file cannot be read: {problem}", problem=error) from error
     for nmi, channels in readings.items():
         for channel, intervals in channels.items():
             quantity = _NEM12_QUANTITIES.get(channel[:1])
@@ -232,10 +232,10 @@ def _green_button(content: bytes, default_meter: str) -> ParsedFile:
     try:
         root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
-        raise FileUnreadable(f"the Green Button file cannot be read: {error}") from error
+        raise FileUnreadable("the Green Button file cannot be read: {problem}", problem=error) from error
     power = int(root.findtext(f".//{_ESPI}powerOfTenMultiplier") or 0)
     if (unit := root.findtext(f".//{_ESPI}ReadingType/{_ESPI}uom") or "72") != "72":
-        raise FileUnreadable(f"the Green Button file measures unit {unit}; only Wh (72) is understood")
+        raise FileUnreadable("the Green Button file measures unit {unit}; only Wh (72) is understood", unit=unit)
     parsed = ParsedFile(format="green_button")
     for number, reading in enumerate(root.iter(f"{_ESPI}IntervalReading"), start=1):
         try:
@@ -263,7 +263,7 @@ def _add_interval(
     quality: str,
 ) -> None:
     if len(parsed.rows) >= ROWS_MAX:
-        raise FileUnreadable(f"more than {ROWS_MAX} intervals; divide the file")
+        raise FileUnreadable("more than {rows_max} intervals; divide the file", rows_max=ROWS_MAX)
     try:
         used = value()
     except ValueError as error:

@@ -29,7 +29,9 @@ def flatten(meter_id: MeterId, terms: Terms) -> dict[MeterId, Decimal]:
 
 def _flatten(meter_id: MeterId, terms: Terms, path: tuple[MeterId, ...]) -> dict[MeterId, Decimal]:
     if meter_id in path or len(path) > DEPTH_MAX:
-        raise FormulaRefused("the formula goes round in a circle: " + " → ".join(map(str, (*path, meter_id))))
+        raise FormulaRefused(
+            "the formula goes round in a circle: {circle}", circle=" → ".join(map(str, (*path, meter_id)))
+        )
     if not terms.get(meter_id):
         return {meter_id: Decimal(1)}
     total: dict[MeterId, Decimal] = {}

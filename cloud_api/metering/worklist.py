@@ -116,7 +116,7 @@ async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int) ->
             starts, total, _profile(known, zone), zone, step=timedelta(minutes=finding["interval_minutes"])
         )
     except ValueError as error:
-        raise CorrectionRefused(f"{error}: enter a quantity instead") from error
+        raise CorrectionRefused("{problem}: enter a quantity instead", problem=error) from error
     for start, quantity in zip(starts, quantities, strict=True):
         await corrections.edit_interval(
             conn, author, register_id, starts_at=start, quantity=quantity, method=str(method)
@@ -203,7 +203,11 @@ def _starts(finding: Mapping[str, Any]) -> list[datetime]:
     period = Period(finding["starts_at"], finding["ends_at"])
     starts = [slot.start for slot in slots(period, finding["interval_minutes"])]
     if len(starts) > ESTIMATED_INTERVALS_MAX:
-        raise Invalid(f"the stretch has {len(starts)} intervals; at most {ESTIMATED_INTERVALS_MAX} at once")
+        raise Invalid(
+            "the stretch has {count} intervals; at most {most} at once",
+            count=len(starts),
+            most=ESTIMATED_INTERVALS_MAX,
+        )
     return starts
 
 

@@ -14,6 +14,7 @@ from cloud_api.alarms.model import AlarmId
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
+from cloud_api.kit.i18n import Text
 from cloud_api.workorders.model import TRANSITIONS, Action, State, WorkOrderId
 
 queries = load_queries(__file__)
@@ -112,7 +113,11 @@ async def act(
     before = State(order["state"])
     after = TRANSITIONS.get((before, action))
     if after is None:
-        raise ActionNotAllowed(f"an order that is {before.value} cannot be changed by '{action.value}'")
+        raise ActionNotAllowed(
+            "an order that is {state} cannot be changed by '{action}'",
+            state=Text(before.value.replace("_", " ")),
+            action=Text(action.value.replace("_", " ")),
+        )
     if action is Action.ASSIGN and not (assignee or "").strip():
         raise Invalid("say who shall do it")
     if action in {Action.REJECT, Action.REOPEN} and not reason.strip():
@@ -155,7 +160,7 @@ async def tick(
         "at": clock.now() if is_done else None,
     }
     if not await _rows(conn, queries.tick_step, values):
-        raise Invalid(f"the checklist has no line {number}")
+        raise Invalid("the checklist has no line {number}", number=number)
 
 
 async def add_part(

@@ -40,7 +40,7 @@ async def rules(call: StaffCall, family: str | None = None) -> list[RuleSpec]:
     try:
         chosen = catalogue().family(family) if family else list(catalogue().rules.values())
     except RuleError as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
     return [r.spec for r in chosen]
 
 
@@ -64,7 +64,7 @@ async def try_out(call: StaffCall, wanted: TryOut) -> dict[str, Any]:
             end=end,
         )
     except RuleError as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
     return {"missing": tried.missing, "judged_share": tried.judged_share, "findings": tried.findings}
 
 
@@ -82,6 +82,6 @@ async def set_rule(call: FacilitiesCall, equipment_id: int, rule: str, setting: 
             set_at=call.clock.now(),
         )
     except RuleError as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
     if not done:
         raise NotFound

@@ -80,7 +80,7 @@ def period_of(
     if not 1970 <= start.year <= end.year < 2200:
         raise Invalid("start must not be after end, and both lie between 1970 and 2200")
     if end < start or end - start > PERIOD_MAX:
-        raise Invalid(f"a period has 0 to {PERIOD_MAX.days} days")
+        raise Invalid("a period has 0 to {days} days", days=PERIOD_MAX.days)
     return Period(start, end)
 
 

@@ -53,7 +53,7 @@ async def add_channel(call: FacilitiesCall, channel: Channel) -> dict[str, int]:
             call.conn, organisation_id=call.viewer.organisation_id, **channel.model_dump()
         )
     except ChannelRefused as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("the address cannot be used: {problem}", problem=error) from error
     return {"id": added}
 
 

@@ -27,8 +27,7 @@ class EstateInvalid(Invalid):
     code = "estate_invalid"
 
     def __init__(self, name: str, found: Sequence[str]) -> None:
-        super().__init__(f"{name}: {len(found)} problem(s)\n" + "\n".join(f"  {p}" for p in found))
-        self.extra = {"problems": list(found)}
+        super().__init__("{name}: {count} problem(s){problems}", name=name, count=len(found), problems=list(found))
 
 
 def read_estate(path: Path) -> EstateFile:

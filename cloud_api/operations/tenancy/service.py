@@ -13,6 +13,7 @@ from cloud_api.billing import settlement
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_day
 from cloud_api.leasing.repository import as_json
 from cloud_api.leasing.service import Site
@@ -31,8 +32,7 @@ class HandoverRefused(DomainError):
     code = "handover_refused"
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__("the handover is not possible yet:\n" + "\n".join(f"  {r}" for r in reasons))
-        self.extra = {"reasons": list(reasons)}
+        super().__init__("the handover is not possible yet:{reasons}", reasons=list(reasons))
 
 
 async def apply(
@@ -56,9 +56,9 @@ async def apply(
         async with conn.transaction():
             row = await _one(conn, queries.add_application, values)
     except psycopg.errors.UniqueViolation as error:
-        raise Invalid(f"there is a lease or application {number} already") from error
+        raise Invalid("there is a lease or application {number} already", number=number) from error
     except psycopg.errors.DataError as error:
-        raise Invalid(f"the last day {last_day} is before the first {first}") from error
+        raise Invalid("the last day {last_day} is before the first {first}", last_day=last_day, first=first) from error
     assert row is not None
     await _set(conn, row["id"], "application", {"spaces": list(spaces)})
     await _note(conn, row["id"], "application", {"spaces": list(spaces)}, actor, clock)
@@ -90,7 +90,7 @@ async def _reserve(conn: AsyncConnection, site: Site, lease_id: int, spaces: lis
     except psycopg.errors.ExclusionViolation as error:
         raise HandoverRefused(["another lease holds one of the spaces for part of the term"]) from error
     if len(held) != len(set(spaces)):
-        raise Invalid(f"not every space of {', '.join(spaces)} exists and can be let")
+        raise Invalid("not every space of {spaces} exists and can be let", spaces=", ".join(spaces))
 
 
 async def move_in(
@@ -140,10 +140,14 @@ async def move_out(
     lease = await _lease(conn, site, number, {"active"})
     after = last_day + timedelta(days=1)
     if after <= lease["starts_on"]:
-        raise Invalid(f"the lease began on {lease['starts_on']}; it cannot end on {last_day}")
+        raise Invalid(
+            "the lease began on {starts_on}; it cannot end on {last_day}",
+            starts_on=lease["starts_on"],
+            last_day=last_day,
+        )
     at = local_day(after, site.zone).start
     if at > clock.now():
-        raise Invalid(f"{last_day} is not over yet: the closing readings cannot be known")
+        raise Invalid("{last_day} is not over yet: the closing readings cannot be known", last_day=last_day)
     closing = await _read(conn, lease["id"], at, readings, [], clock)
     ids = {"lease_id": lease["id"], "after": after}
     for statement in (
@@ -221,9 +225,14 @@ async def list_leases(conn: AsyncConnection, organisation_id: int) -> list[dict[
 async def _lease(conn: AsyncConnection, site: Site, number: str, states: set[str]) -> dict[str, Any]:
     found = await _one(conn, queries.lease, {"organisation_id": site.organisation_id, "number": number})
     if found is None:
-        raise NotFound(f"there is no lease {number}")
+        raise NotFound("there is no lease {number}", number=number)
     if found["status"] not in states:
-        raise Invalid(f"lease {number} is {found['status']}; this step begins at {' or '.join(sorted(states))}")
+        raise Invalid(
+            "lease {number} is {state}; this step begins at {states}",
+            number=number,
+            state=Text(found["status"]),
+            states=tuple(Text(state) for state in sorted(states)),
+        )
     return found
 
 

@@ -17,6 +17,7 @@ from cloud_api.web.shared.bill_view import KINDS, bill_view, days_chart
 from cloud_api.web.shared.charts import chart_response
 from cloud_api.web.shared.page import FinancePage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import say
 
 router = APIRouter(prefix="/console/bills")
 
@@ -80,7 +81,7 @@ async def credit(
                 page.conn, bill_id, reason=reason, actor=page.viewer.login, clock=page.clock, rebill=rebill == "true"
             )
     except DomainError as error:
-        return page.redirect(f"/console/bills/{bill_id}", notice=str(error))
+        return page.redirect(f"/console/bills/{bill_id}", notice=say(error))
     return page.redirect(
         f"/console/bills/{bill_id}", notice=_("Written: {numbers}", numbers=", ".join(numbers.values()))
     )
@@ -111,7 +112,7 @@ async def pay(
                 bill_number=bill["number"],
             )
     except DomainError as error:
-        return page.redirect(f"/console/bills/{bill_id}", notice=str(error))
+        return page.redirect(f"/console/bills/{bill_id}", notice=say(error))
     return page.redirect(f"/console/bills/{bill_id}", notice=_("Payment recorded."))
 
 
@@ -119,7 +120,7 @@ def _amount(text: str) -> Decimal:
     try:
         return Decimal(text.replace(",", "").strip())
     except InvalidOperation:
-        raise Invalid(f"{text!r} is not an amount; write 1234.50") from None
+        raise Invalid("{text!r} is not an amount; write 1234.50", text=text) from None
 
 
 @router.post("/questions/{question_id}")
@@ -131,7 +132,7 @@ async def answer(page: FinancePage, question_id: int, text: Annotated[str, Form(
                 page.conn, question_id, text=text, actor=page.viewer.login, clock=page.clock
             )
     except DomainError as error:
-        return page.redirect("/console/bills", notice=str(error))
+        return page.redirect("/console/bills", notice=say(error))
     return page.redirect(f"/console/bills/{bill_id}", notice=_("Answered."))
 
 
@@ -154,5 +155,5 @@ async def decide(
                 clock=page.clock,
             )
     except DomainError as error:
-        return page.redirect("/console/bills", notice=str(error))
+        return page.redirect("/console/bills", notice=say(error))
     return page.redirect("/console/bills", notice=_("Done."))

@@ -57,7 +57,7 @@ async def show_equipment(
                 end=end,
             )
         except RuleError as error:
-            raise Invalid(str(error)) from error
+            raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
     return page.render(
         "console/fault_rule.html",
         equipment=found[0],
@@ -91,7 +91,7 @@ async def set_rule(
             set_at=page.clock.now(),
         )
     except RuleError as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
     if not done:
         raise NotFound
     return page.redirect(f"/console/fault-rules/{equipment_id}", notice=_("Saved."))
@@ -103,8 +103,8 @@ def parse_params(text: str) -> dict[str, str | float | bool]:
     for part in filter(None, (p.strip() for p in text.split(";"))):
         name, equals, value = part.partition("=")
         if not equals or not value.strip():
-            raise Invalid(_("Write parameters as name=value; name=value."))
+            raise Invalid("Write parameters as name=value; name=value.")
         found[name.strip()] = value.strip()
     if len(found) > _PARAMS_MAX:
-        raise Invalid(_("Too many parameters."))
+        raise Invalid("Too many parameters.")
     return found

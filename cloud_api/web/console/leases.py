@@ -17,6 +17,7 @@ from cloud_api.operations.tenancy import service as tenancy
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import LeasingPage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import say
 
 router = APIRouter(prefix="/console/leases")
 NAV = NavItem(
@@ -70,7 +71,7 @@ async def import_file(
     try:
         content = await file.read(BYTES_MAX + 1)
         if len(content) > BYTES_MAX:
-            raise Invalid(f"the file is larger than {BYTES_MAX:,} bytes; cut it in parts")
+            raise Invalid("the file is larger than {bytes_max:,} bytes; cut it in parts", bytes_max=BYTES_MAX)
         parsed = Parsed()
         parse_leases(rows_of(file.filename or "leases.csv", content), parsed)
         async with page.conn.transaction():
@@ -85,9 +86,9 @@ async def import_file(
                 accept_good_rows=accept == "good",
             )
     except service.RowsRefused as error:
-        return await _list(page, refused=error.extra["refused"], status=422)
+        return await _list(page, refused=error.values["refused"], status=422)
     except DomainError as error:
-        return await _list(page, refused=[str(error)], status=error.status)
+        return await _list(page, refused=[say(error)], status=error.status)
     return await _list(page, report=report, refused=list(report.refused))
 
 
@@ -100,7 +101,7 @@ async def move_in(page: LeasingPage, number: str, readings: Annotated[str, Form(
             values = _readings(readings)
             await tenancy.move_in(page.conn, site, number, readings=values, actor=page.viewer.login, clock=page.clock)
     except DomainError as error:
-        return page.redirect("/console/leases", notice=str(error))
+        return page.redirect("/console/leases", notice=say(error))
     return page.redirect("/console/leases", notice=_("Moved in."))
 
 
@@ -126,7 +127,7 @@ async def move_out(
                 clock=page.clock,
             )
     except DomainError as error:
-        return page.redirect("/console/leases", notice=str(error))
+        return page.redirect("/console/leases", notice=say(error))
     return page.redirect("/console/leases", notice=_("Moved out."))
 
 
@@ -138,5 +139,5 @@ def _readings(text: str) -> dict[str, Decimal]:
         try:
             found[meter.strip()] = Decimal(value.strip())
         except InvalidOperation:
-            raise Invalid(f"{part!r} is not a reading; write meter-t301 = 1234.5") from None
+            raise Invalid("{part!r} is not a reading; write meter-t301 = 1234.5", part=part) from None
     return found

@@ -60,7 +60,7 @@ async def add_channel(
             per_minute=per_minute,
         )
     except ChannelRefused as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("the address cannot be used: {problem}", problem=error) from error
     return page.redirect("/console/notifications", notice=_("Saved."))
 
 

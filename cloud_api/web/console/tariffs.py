@@ -17,6 +17,7 @@ from cloud_api.web.shared.bill_view import TOU_COLOURS, UTILITIES
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import say
 
 router = APIRouter(prefix="/console/tariffs")
 NAV = NavItem(
@@ -56,7 +57,7 @@ async def enter(
     except TariffFileInvalid as error:
         return await _list(page, text=text, problems=error.problems, status=422)
     except DomainError as error:
-        return await _list(page, text=text, problems=[str(error)], status=error.status)
+        return await _list(page, text=text, problems=[say(error)], status=error.status)
     return page.redirect(
         f"/console/tariffs/{tariff.tariff}", notice=_("Saved as revision {revision}.", revision=revision)
     )

@@ -92,7 +92,7 @@ async def add_part(
     try:
         amount, price = Decimal(quantity), Decimal(cost) if cost.strip() else None
     except InvalidOperation as error:
-        raise Invalid(_("Quantity and cost must be numbers.")) from error
+        raise Invalid("Quantity and cost must be numbers.") from error
     await service.add_part(page.conn, WorkOrderId(order_id), name=name, quantity=amount, cost=price)
     return page.redirect(f"/console/work-orders/{order_id}")
 

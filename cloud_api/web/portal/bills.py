@@ -14,6 +14,7 @@ from cloud_api.web.shared.charts import chart_response
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import PortalPage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import say
 
 router = APIRouter(prefix="/portal/bills")
 NAV = NavItem(group="portal", order=20, label=N_("Bills"), href="/portal/bills", icon="bill")
@@ -78,5 +79,5 @@ async def ask(
                 page.conn, bill, line=line, question=question, actor=page.viewer.login, clock=page.clock
             )
     except DomainError as error:
-        return page.redirect(f"/portal/bills/{bill_id}", notice=str(error))
+        return page.redirect(f"/portal/bills/{bill_id}", notice=say(error))
     return page.redirect(f"/portal/bills/{bill_id}", notice=_("Your question was sent."))

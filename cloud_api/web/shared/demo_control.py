@@ -55,5 +55,5 @@ class DemoControl:
         except httpx.HTTPError as error:
             raise DemoAway from error
         if answer.is_client_error:
-            raise DemoRefused(str(answer.json().get("detail", "")))
+            raise DemoRefused("the demo refused: {problem}", problem=answer.json().get("detail", ""))
         return answer.json()

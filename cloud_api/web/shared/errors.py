@@ -6,8 +6,9 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from cloud_api.kit.errors import DomainError
-from cloud_api.kit.i18n import as_language
+from cloud_api.kit.i18n import as_language, use_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.web.shared import templates
 
 _PAGES = ("/console", "/portal", "/login", "/account")
 _TITLES = {
@@ -32,20 +33,23 @@ def wants_page(request: Request) -> bool:
 
 
 def language_of(request: Request) -> str:
-    """Return the language tag of someone who is not signed in: their cookie, else what the browser prefers."""
-    return request.cookies.get(LANGUAGE_COOKIE) or request.headers.get("Accept-Language", "zh")
+    """Return the language tag of who asks: as signed in, else their cookie, else what the browser prefers."""
+    signed_in: str | None = getattr(request.state, "language", None)
+    return signed_in or request.cookies.get(LANGUAGE_COOKIE) or request.headers.get("Accept-Language", "zh")
 
 
 def error_page(request: Request, error: Exception) -> Response:
     """Draw an error with its status; htmx shows it as a message instead of swapping it in."""
     from cloud_api.web.shared.page import draw, zone_of  # page.py needs SignInNeeded from here.
 
-    status, detail = _status_and_detail(error)
+    language = as_language(language_of(request))
+    with use_language(language):
+        status, detail = _status_and_detail(error)
     context = {"status": status, "title": _TITLES.get(status, N_("Something went wrong")), "detail": detail}
     return draw(
         request,
         "shared/error.html",
-        language=as_language(language_of(request)),
+        language=language,
         zone=zone_of(request),
         status=status,
         context=context,
@@ -62,7 +66,7 @@ async def to_sign_in(request: Request, _: Exception) -> Response:
 
 def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, DomainError):
-        return error.status, str(error)
+        return error.status, templates.say(error)
     if isinstance(error, RequestValidationError):
         return 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()[:5])
     if isinstance(error, HTTPException):

@@ -12,7 +12,9 @@ def local_instant(name: str, text: str, zone: ZoneInfo) -> datetime:
     try:
         return datetime.fromisoformat(text.strip()).replace(tzinfo=zone).astimezone(UTC)
     except ValueError as error:
-        raise Invalid(f"{name}: {text!r:.40} is not a date and time; write 2026-03-10T12:00") from error
+        raise Invalid(
+            "{name}: {text!r:.40} is not a date and time; write 2026-03-10T12:00", name=name, text=text
+        ) from error
 
 
 def decimal(name: str, text: str) -> Decimal:
@@ -23,9 +25,9 @@ def decimal(name: str, text: str) -> Decimal:
     try:
         value = Decimal(clean)
     except InvalidOperation as error:
-        raise Invalid(f"{name}: {text!r:.40} is not a number") from error
+        raise Invalid("{name}: {text!r:.40} is not a number", name=name, text=text) from error
     if not value.is_finite():
-        raise Invalid(f"{name}: {text!r:.40} is not a number")
+        raise Invalid("{name}: {text!r:.40} is not a number", name=name, text=text)
     return value
 
 
@@ -41,4 +43,4 @@ def local_date(name: str, text: str, otherwise: date) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError as error:
-        raise Invalid(f"{name}: {text!r:.40} is not a date; write 2026-03-10") from error
+        raise Invalid("{name}: {text!r:.40} is not a date; write 2026-03-10", name=name, text=text) from error

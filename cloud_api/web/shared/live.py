@@ -105,7 +105,7 @@ def parse_points(text: str) -> list[PointId]:
     except ValueError:
         raise Invalid("points are numbers separated by commas") from None
     if len(points) > POINTS_MAX:
-        raise Invalid(f"a page shows at most {POINTS_MAX} points")
+        raise Invalid("a page shows at most {points_max} points", points_max=POINTS_MAX)
     return points
 
 

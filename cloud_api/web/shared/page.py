@@ -183,6 +183,7 @@ async def tenant_page(request: Request) -> AsyncIterator[Page[TenantViewer]]:
 @asynccontextmanager
 async def _open(request: Request, conn: AsyncConnection, session: Session, viewer: V) -> AsyncIterator[Page[V]]:
     """Check the form, narrow the transaction to the viewer's rows, and speak the viewer's language."""
+    request.state.language = viewer.language  # Of an error page, should this end in one.
     await check_csrf(request, session.csrf_token)
     await set_scope(conn, viewer.scope)
     zone = zone_of(request)

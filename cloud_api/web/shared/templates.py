@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cloud_api.kit import i18n
+from cloud_api.kit.errors import DomainError
 from cloud_api.web.shared.navigation import navigation_for, portal_navigation
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -24,6 +25,13 @@ gettext = catalogue.gettext
 ngettext = catalogue.ngettext
 
 NO_VALUE = "–"
+
+
+def say(what: DomainError | i18n.Text | str) -> str:
+    """Write a refusal, or what a rule says, in the reader's language; a plain string is said as it is."""
+    if isinstance(what, str):
+        return what
+    return catalogue.say(what.text if isinstance(what, DomainError) else what)
 
 
 @contextmanager
@@ -66,6 +74,7 @@ def environment() -> Environment:
     )
     env.filters.update(
         named=named,
+        say=say,
         num=number,
         money=money,
         about=about,

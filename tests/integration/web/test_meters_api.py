@@ -37,3 +37,16 @@ async def test_finance_reads_but_does_not_correct_and_strangers_do_neither(clien
     assert (await client.get("/api/v1/meters")).status_code == 200
     body = {"register_id": 1, "starts_at": TODAY.isoformat(), "quantity": 1, "reason": "because"}
     assert (await client.post(f"/api/v1/meters/{meter}/edits", json=body)).status_code == 403
+
+
+async def test_a_refusal_reaches_a_program_in_its_language_with_the_same_code(client, meter):  # noqa: F811
+    await _call(client, "finance")
+    asked = f"/api/v1/meters/{meter}/energy?start={TODAY.isoformat().replace('+', '%2B')}&end=2100-01-01T00:00:00Z"
+    english = await client.get(asked)
+    chinese = await client.get(asked, headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    assert english.json()["detail"].startswith("a period has 0 to")
+    assert chinese.json()["detail"].startswith("时段长度为 0 至")
+    assert chinese.headers["Content-Language"] == "zh"
+    assert {k: v for k, v in english.json().items() if k != "detail"} == {
+        k: v for k, v in chinese.json().items() if k != "detail"
+    }

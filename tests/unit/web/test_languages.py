@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from cloud_api.kit.i18n import as_language, format_money, format_number, load_catalogue, use_language
 from cloud_api.web.shared import templates
+from tests.support import refusals
 
 WEB = Path(templates.FOLDER)
 METHODS = [("static/**", "ignore"), ("node_modules/**", "ignore"), ("**.py", "python"), ("**.html", "jinja2")]
@@ -27,17 +28,17 @@ def test_every_text_has_its_chinese():
 
 
 def test_no_translation_is_left_over():
-    used = {message for _, message in _messages()}
+    used = {message for _, message in (*_messages(), *refusals.texts())} | set(refusals.STATE_NAMES)
     left = sorted(set(templates.catalogue.messages["zh"]) - used)
     assert not left, "locale/zh/*.po translates what no page says:\n" + "\n".join(left)
 
 
 def test_translations_keep_the_places_to_fill():
-    places = re.compile(r"\{\w+\}")
+    places = re.compile(r"\{(\w+)[^}]*\}")
     wrong = [
         (message, text)
         for message, text in templates.catalogue.messages["zh"].items()
-        if set(places.findall(message)) - {"{count}"} != set(places.findall(text)) - {"{count}"}
+        if set(places.findall(message)) - {"count"} != set(places.findall(text)) - {"count"}
     ]
     assert wrong == []
 
