@@ -17,11 +17,11 @@ async def access_bill(conn: AsyncConnection, viewer: Viewer, bill: str | int) ->
     """
     found = await service.get_bill(conn, bill)
     if found["organisation_id"] != viewer.organisation_id:
-        raise NotFound(f"there is no bill {bill}")
+        raise NotFound("there is no bill {bill}", bill=bill)
     if isinstance(viewer, TenantViewer) and not (
         found["tenant_id"] == viewer.tenant_id and found["state"] in SEEN_BY_TENANTS
     ):
-        raise NotFound(f"there is no bill {bill}")
+        raise NotFound("there is no bill {bill}", bill=bill)
     return found
 
 
@@ -29,5 +29,5 @@ async def access_run(conn: AsyncConnection, viewer: StaffViewer, run_id: int) ->
     """Return a run of the viewer's organisation with its bills and history. Raises NotFound."""
     found = await service.get_run(conn, run_id)
     if found["organisation_id"] != viewer.organisation_id:
-        raise NotFound(f"there is no bill run {run_id}")
+        raise NotFound("there is no bill run {run_id}", run_id=run_id)
     return found

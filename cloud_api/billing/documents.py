@@ -59,7 +59,9 @@ async def archive(conn: AsyncConnection, run_id: int) -> bytes:
     if state is None or not state["documents"]:
         raise Invalid("the run has no documents yet; they are made when it is issued")
     if state["documents"] > ARCHIVE_MAX:
-        raise Invalid(f"an archive holds at most {ARCHIVE_MAX} documents; take them bill by bill")
+        raise Invalid(
+            "an archive holds at most {archive_max} documents; take them bill by bill", archive_max=ARCHIVE_MAX
+        )
     found = await rows(conn, queries.document_files, {"run_id": run_id})
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as file:  # A PDF is compressed already.

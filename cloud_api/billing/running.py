@@ -74,7 +74,7 @@ async def progress(conn: AsyncConnection, run_id: int) -> Progress:
     """Return how far a run is. Raises NotFound."""
     row = await one(conn, queries.progress, {"run_id": run_id})
     if row is None:
-        raise NotFound(f"there is no bill run {run_id}")
+        raise NotFound("there is no bill run {run_id}", run_id=run_id)
     return Progress(
         run_id=row["id"],
         organisation_id=row["organisation_id"],

@@ -43,7 +43,9 @@ async def order(
     # Held until the commit, so that two people together cannot pass the limit.
     await repository.lock_gateway(conn, gateway_id)
     if await repository.waiting_count(conn, gateway_id, now) >= WAITING_MAX:
-        raise CommandRefused(f"{WAITING_MAX} commands already wait for this gateway; withdraw some or wait")
+        raise CommandRefused(
+            "{waiting_max} commands already wait for this gateway; withdraw some or wait", waiting_max=WAITING_MAX
+        )
     await repository.add_audit_entry(
         conn,
         organisation_id=point["organisation_id"],
@@ -128,25 +130,40 @@ async def point_by_address(conn: AsyncConnection, gateway: str, address: str) ->
     """Return the point that people call `device/point`; raises CommandRefused when there is none."""
     found = await repository.point_by_address(conn, gateway, address)
     if found is None:
-        raise CommandRefused(f"gateway {gateway!r} has no point {address!r}; write device/point")
+        raise CommandRefused(
+            "gateway {gateway!r} has no point {address!r}; write device/point", gateway=gateway, address=address
+        )
     return found
 
 
 def _check(point: Mapping[str, Any], value: str, why: str, release_after_s: int | None) -> None:
     limits, name = point["write_limits"], f"{point['device_name']}/{point['name']}"
     if limits is None:
-        raise CommandRefused(f"{name} cannot be set: its profile and the gateway's site file (`writes:`) must allow it")
+        raise CommandRefused(
+            "{name} cannot be set: its profile and the gateway's site file (`writes:`) must allow it", name=name
+        )
     if not why.strip():
         raise CommandRefused("say why the point is set: it is kept with the command")
     if release_after_s is not None and not 0 < release_after_s <= RELEASE_MAX_S:
-        raise CommandRefused(f"a release comes after 1 to {RELEASE_MAX_S} seconds")
+        raise CommandRefused("a release comes after 1 to {release_max_s} seconds", release_max_s=RELEASE_MAX_S)
     words = {str(word): code for code, word in point["labels"].items() if code.isdecimal()}
     try:
         number = float(words.get(value.strip(), value))
     except ValueError as error:
-        known = f"; it has the states {', '.join(words)}" if words else ""
-        raise CommandRefused(f"{value!r:.40} is no value of {name}{known}") from error
+        if words:
+            raise CommandRefused(
+                "{value!r:.40} is no value of {name}; it has the states {states}",
+                value=value,
+                name=name,
+                states=tuple(words),
+            ) from error
+        raise CommandRefused("{value!r:.40} is no value of {name}", value=value, name=name) from error
     if not limits["low"] <= number <= limits["high"]:
         raise CommandRefused(
-            f"{name} takes {limits['low']:g} to {limits['high']:g} {point['unit']}, not {number:g}".replace("  ", " ")
+            "{name} takes {low:g} to {high:g}{unit}, not {number:g}",
+            name=name,
+            low=limits["low"],
+            high=limits["high"],
+            unit=f" {point['unit']}" if point["unit"] else "",
+            number=number,
         )

@@ -83,15 +83,24 @@ async def settle(
 
 def _check(site_file: str, gateway: str) -> None:
     if len(site_file.encode()) > SITE_FILE_BYTES_MAX:
-        raise ConfigurationRefused(f"the site file is larger than {SITE_FILE_BYTES_MAX} bytes; split it over gateways")
+        raise ConfigurationRefused(
+            "the site file is larger than {site_file_bytes_max} bytes; split it over gateways",
+            site_file_bytes_max=SITE_FILE_BYTES_MAX,
+        )
     if "\0" in site_file:
         raise ConfigurationRefused("the site file holds the zero character; save it as UTF-8 text")
     try:
         site = parse_yaml(site_file, "site.yaml")
     except ProfileError as error:
-        raise ConfigurationRefused(str(error)) from error
+        raise ConfigurationRefused("the site file cannot be used: {problem}", problem=error) from error
     if site.problems:
-        raise ConfigurationRefused("\n".join(str(problem) for problem in site.problems[:20]))
+        raise ConfigurationRefused(
+            "the site file cannot be used:{problems}", problems=[str(problem) for problem in site.problems[:20]]
+        )
     named = site.data.get("gateway") if isinstance(site.data, dict) else None
     if named != gateway:
-        raise ConfigurationRefused(f"the site file is for gateway {named!r}, not {gateway!r}: mend its line `gateway:`")
+        raise ConfigurationRefused(
+            "the site file is for gateway {named!r}, not {gateway!r}: mend its line `gateway:`",
+            named=named,
+            gateway=gateway,
+        )

@@ -12,7 +12,7 @@ from cloud_api.billing.export import run_csv
 from cloud_api.billing.inputs import find_site
 from cloud_api.billing.states import TRANSITIONS, RunState, Step
 from cloud_api.identity.model import Role, StaffViewer
-from cloud_api.kit.errors import DomainError
+from cloud_api.kit.errors import DomainError, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.money import round_parts
 from cloud_api.kit.period import previous_month
@@ -20,7 +20,7 @@ from cloud_api.web.shared.bill_view import STATES, UTILITIES, issue_views
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage, Page
 from cloud_api.web.shared.templates import gettext as _
-from cloud_api.web.shared.templates import ngettext
+from cloud_api.web.shared.templates import ngettext, say
 
 EQUATION = ("tenants_kwh", "common_kwh", "owner_kwh", "loss_kwh")  # Together the main meter.
 router = APIRouter(prefix="/console/bills")
@@ -76,7 +76,7 @@ async def start_run(page: FinancePage, month: Annotated[str, Form(max_length=7)]
             site = await find_site(page.conn)
             run_id = await running.start(page.conn, site, month, actor=page.viewer.login, clock=page.clock)
     except DomainError as error:
-        return page.redirect("/console/bills", notice=str(error))
+        return page.redirect("/console/bills", notice=say(error))
     return page.redirect(f"/console/bills/runs/{run_id}")
 
 
@@ -209,12 +209,15 @@ async def take_step(
 ) -> Response:
     """Review, approve, issue, send back or cancel a run."""
     await access_run(page.conn, page.viewer, run_id)
+    if step not in set(Step):
+        raise NotFound
     try:
-        wanted = Step(step)
         async with page.conn.transaction():
-            await service.take_step(page.conn, run_id, wanted, actor=page.viewer.login, clock=page.clock, reason=reason)
-    except (DomainError, ValueError) as error:
-        return page.redirect(f"/console/bills/runs/{run_id}", notice=str(error))
+            await service.take_step(
+                page.conn, run_id, Step(step), actor=page.viewer.login, clock=page.clock, reason=reason
+            )
+    except DomainError as error:
+        return page.redirect(f"/console/bills/runs/{run_id}", notice=say(error))
     return page.redirect(f"/console/bills/runs/{run_id}", notice=_("Done."))
 
 

@@ -114,4 +114,4 @@ async def _text_of(upload: UploadFile) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Invalid(_("The file is not UTF-8 text (byte {place}).", place=error.start)) from error
+        raise Invalid("The file is not UTF-8 text (byte {place}).", place=error.start) from error
