@@ -43,12 +43,20 @@ def serve(
 
 
 @app.command()
-def worker() -> None:
-    """Run the job queue, the schedule and the background services."""
+def worker(
+    only: Annotated[list[str] | None, typer.Option(help="Run this service alone (may be given again).")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Leave this service to another worker.")] = None,
+) -> None:
+    """Run the job queue, the schedule and the background services; several workers share them by locks."""
     from cloud_api.kit.clock import Clock
-    from cloud_api.worker.run import run_worker
+    from cloud_api.worker.run import chosen, import_tasks, run_worker
 
-    asyncio.run(run_worker(load_settings(), Clock()))
+    import_tasks()
+    try:
+        chosen(only or (), without or ())
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    asyncio.run(run_worker(load_settings(), Clock(), only=only or (), without=without or ()))
 
 
 @app.command()

@@ -42,7 +42,7 @@ class TryOut:
 
 def rule_of(alarm: OpenAlarm) -> Rule | None:
     """Return the fault rule behind an alarm; None for communication losses."""
-    return catalogue().rules.get(alarm.rule)
+    return catalogue().rules.get(alarm.rule.partition("/")[0])
 
 
 def playbook(alarm: OpenAlarm, language: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from cloud_api.alarms import repository, service, topology
+from cloud_api.alarms import repository, service, topology, wording
 from cloud_api.alarms.model import AlarmId, Report
 from cloud_api.alarms.price import price_per_kwh
 from cloud_api.faults import live
@@ -24,7 +24,6 @@ MISSES_SUPPLY = frozenset(
     ("AHU-0007", "AHU-0013", "AHU-0032", "AHU-0033", "FCU-0002", "FCU-0003", "VAV-0004", "VAV-0008", "VRF-02")
 )
 _LINGER = timedelta(minutes=30)
-_NAMES_MAX = 3
 
 
 async def evaluate_faults(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
@@ -79,7 +78,7 @@ def _report(change: Change, context: Mapping[str, Any] | None, price: Decimal | 
 def _params(change: Change, context: Mapping[str, Any], price: Decimal | None) -> dict[str, Any]:
     spec = change.rule.spec
     zh = f"{context['name_zh']}：{spec.title.zh}，自 {{since}} 起"
-    en = f"{context['name_en']}: {_lower_first(spec.title.en)} since {{since}}"
+    en = f"{context['name_en']}: {wording.lower_first(spec.title.en)} since {{since}}"
     params: dict[str, Any] = {
         "name": context["code"],
         "since": change.onset.isoformat(),
@@ -99,8 +98,8 @@ def _params(change: Change, context: Mapping[str, Any], price: Decimal | None) -
             en += f", about {kwh:.0f} kWh a day"
     if context["tenants_zh"]:
         params |= {"tenants_zh": context["tenants_zh"], "tenants_en": context["tenants_en"]}
-        zh += f"，影响 {_names(context['tenants_zh'], '、', '等')}"
-        en += f", affects {_names(context['tenants_en'], ', ', ' and others')}"
+        zh += f"，影响 {wording.names(context['tenants_zh'], '、', '等')}"
+        en += f", affects {wording.names(context['tenants_en'], ', ', ' and others')}"
     return params | {"sentence_zh": zh, "sentence_en": en, "floors": context["floors"]}
 
 
@@ -109,14 +108,6 @@ def _confidence(change: Change) -> str:
     if change.rule.spec.reference.startswith("learned") or change.rule.spec.severity > 3:
         return "medium"
     return "high" if change.rule.spec.severity <= 2 else "medium"
-
-
-def _names(names: Sequence[str], comma: str, more: str) -> str:
-    return comma.join(names[:_NAMES_MAX]) + (more if len(names) > _NAMES_MAX else "")
-
-
-def _lower_first(title: str) -> str:
-    return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
 def _currency_zh(currency: str) -> str:

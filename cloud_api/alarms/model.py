@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NewType
 
-from cloud_api.alarms.states import State
+from cloud_api.alarms.states import Policy, State
 from cloud_api.faults.model import Verdict
 
 AlarmId = NewType("AlarmId", int)
@@ -24,11 +24,15 @@ class Alarm:
     params: Mapping[str, Any]
     state: State
     suppression_reason: str = ""
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A rule's verdict about a subject, holding from `at` (event time) on."""
+    """A rule's verdict about a subject, holding from `at` (event time) on.
+
+    `policy` is how it alarms where the rule alone does not say; `known_until` how far its data are complete.
+    """
 
     organisation_id: int
     site_id: int
@@ -38,6 +42,8 @@ class Report:
     verdict: Verdict
     at: datetime
     params: Mapping[str, Any] = field(default_factory=dict)
+    policy: Policy | None = None
+    known_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

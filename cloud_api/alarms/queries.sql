@@ -27,8 +27,10 @@ SELECT a.* FROM alarm a
  ORDER BY a.id FOR UPDATE OF a;
 
 -- name: alarms_with_timer_due
--- Conditions whose next timer has ended, locked; bounded, the rest follows in the next turn.
-SELECT * FROM alarm WHERE next_timer_at <= %(now)s ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED;
+-- Conditions whose next timer has ended, locked; bounded, the rest follows in the next turn. Those of limits have an
+-- evaluator of their own, which knows how far their data are complete.
+SELECT * FROM alarm WHERE next_timer_at <= %(now)s AND subject NOT LIKE 'point:%%'
+ ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED;
 
 -- name: alarm_for_change
 -- One condition, locked for a person's action.
@@ -38,10 +40,11 @@ SELECT * FROM alarm WHERE id = %(id)s FOR UPDATE;
 -- One condition, to be shown.
 SELECT a.*, s.time_zone FROM alarm a JOIN site s ON s.id = a.site_id WHERE a.id = %(id)s;
 
--- name: insert_alarm
--- A condition appears with its first fault; a second writer gets the same row.
+-- name: insert_alarms
+-- Conditions appear with their first fault; a second writer gets the same rows.
 INSERT INTO alarm (organisation_id, site_id, subject, rule, severity, params)
-VALUES (%(organisation_id)s, %(site_id)s, %(subject)s, %(rule)s, %(severity)s, %(params)s)
+SELECT * FROM unnest(%(organisations)s::bigint[], %(sites)s::bigint[], %(subjects)s::text[], %(rules)s::text[],
+                     %(severities)s::smallint[], %(params)s::jsonb[])
 ON CONFLICT (site_id, subject, rule) DO UPDATE SET severity = EXCLUDED.severity
 RETURNING *;
 
@@ -52,18 +55,20 @@ UPDATE alarm SET params = %(params)s, severity = %(severity)s, verdict = %(verdi
        suppression = %(suppression)s, suppressed_until = %(suppressed_until)s,
        suppression_reason = %(suppression_reason)s, occurrence = %(occurrence)s, opened_at = %(opened_at)s,
        cleared_at = %(cleared_at)s, annunciate_at = %(annunciate_at)s, is_annunciated = %(is_annunciated)s,
-       acknowledged_at = %(acknowledged_at)s, next_timer_at = %(next_timer_at)s
+       acknowledged_at = %(acknowledged_at)s, next_timer_at = %(next_timer_at)s,
+       policy = coalesce(%(policy)s, policy)
  WHERE id = %(id)s;
 
 -- name: insert_journal
--- Append one line.
-INSERT INTO alarm_journal (organisation_id, alarm_id, occurrence, kind, at, recorded_at, actor, reason, detail)
-VALUES (%(organisation_id)s, %(alarm_id)s, %(occurrence)s, %(kind)s, %(at)s, %(recorded_at)s, %(actor)s, %(reason)s,
-        %(detail)s) RETURNING id;
-
--- name: dispatch
--- Routing will look at this line of the journal.
-INSERT INTO alarm_dispatch (journal_id, organisation_id) VALUES (%(journal_id)s, %(organisation_id)s);
+-- Append one line; routing is woken to look at it where someone may have to be told.
+WITH line AS (
+    INSERT INTO alarm_journal (organisation_id, alarm_id, occurrence, kind, at, recorded_at, actor, reason, detail)
+    VALUES (%(organisation_id)s, %(alarm_id)s, %(occurrence)s, %(kind)s, %(at)s, %(recorded_at)s, %(actor)s, %(reason)s,
+            %(detail)s) RETURNING id),
+dispatched AS (
+    INSERT INTO alarm_dispatch (journal_id, organisation_id)
+    SELECT id, %(organisation_id)s FROM line WHERE %(is_dispatched)s RETURNING journal_id)
+SELECT pg_notify('dispatch', '') FROM dispatched;
 
 -- name: open_occurrence
 -- A new occurrence below its condition.
@@ -108,7 +113,7 @@ SELECT id, alarm_id, occurrence, kind, at, recorded_at, actor, reason, detail FR
 -- name: occurrences_of_alarm
 -- The newest occurrences of one alarm.
 SELECT occurrence, opened_at, detected_at, annunciated_at, acknowledged_at, acknowledged_by, cleared_at, reopened_count
-  FROM alarm_occurrence WHERE alarm_id = %(alarm_id)s ORDER BY occurrence DESC LIMIT %(limit)s;
+  FROM alarm_occurrence WHERE alarm_id = %(alarm_id)s AND NOT is_disproved ORDER BY opened_at DESC LIMIT %(limit)s;
 
 -- name: become_sole_evaluator
 -- One evaluator per database; a second one waits for this session to end.
@@ -222,3 +227,119 @@ SELECT o.alarm_id, a.rule, a.subject, a.severity, o.annunciated_at AS at, o.ackn
 -- name: standing
 -- Active alarms that opened before an instant.
 SELECT id FROM alarm WHERE active AND suppression = 'none' AND opened_at < %(before)s;
+
+-- name: limits
+-- All limits with where their point hangs, its newest value and what their alarm says.
+SELECT l.*, d.gateway_id, g.site_id, v.observed_at, v.value AS latest, v.quality, a.verdict, a.fault_since,
+       coalesce(a.ok_since, a.cleared_at) AS ok_since, a.active
+  FROM point_limit l
+  JOIN point p ON p.id = l.point_id AND p.retired_at IS NULL
+  JOIN device d ON d.id = p.device_id
+  JOIN gateway g ON g.id = d.gateway_id
+  LEFT JOIN latest_value v ON v.point_id = l.point_id
+  LEFT JOIN alarm a ON a.site_id = g.site_id AND a.subject = 'point:' || l.point_id
+       AND a.rule = CASE l.kind WHEN 'above' THEN 'PNT-01' WHEN 'below' THEN 'PNT-02' WHEN 'step' THEN 'PNT-03'
+                    ELSE 'PNT-10' END || '/' || l.severity
+ ORDER BY l.id LIMIT %(limit)s;
+
+-- name: become_sole_limit_evaluator
+-- One evaluator of limits per database; a second one takes over when this session ends.
+SELECT pg_try_advisory_lock(7206144303) AS is_mine;
+
+-- name: limit_timers_due
+-- Alarms of limits whose next timer has ended, with how far the data of their gateway are complete: while it catches up
+-- by more than a minute, up to the oldest observation that still waits there; else up to what it says it has sent.
+SELECT a.*, d.gateway_id, g.last_seen_at,
+       CASE WHEN jsonb_typeof(g.health #> '{outbox,oldest_stored_at_ms}') = 'number'
+            THEN to_timestamp((g.health #>> '{outbox,oldest_stored_at_ms}')::float8 / 1000) END AS waiting_since
+  FROM alarm a
+  JOIN point p ON a.subject = 'point:' || p.id
+  JOIN device d ON d.id = p.device_id
+  JOIN gateway g ON g.id = d.gateway_id
+ WHERE a.next_timer_at <= %(now)s AND a.subject LIKE 'point:%%' ORDER BY a.next_timer_at DESC LIMIT 2000 FOR UPDATE OF a;
+
+-- name: points_described
+-- What a limit's sentence says about its point: the device, the equipment it belongs to and whom that serves.
+SELECT p.id AS point_id, p.name AS point, p.quantity, p.unit, d.name AS device, d.label, e.id AS equipment_id
+  FROM point p
+  JOIN device d ON d.id = p.device_id
+  LEFT JOIN LATERAL (SELECT e.id FROM equipment_point b JOIN equipment e ON e.id = b.equipment_id
+                      WHERE b.point_id = p.id ORDER BY e.id LIMIT 1) e ON true
+ WHERE p.id = ANY(%(points)s::bigint[]);
+
+-- name: note_late
+-- Judge these limits again from an instant on; the note survives a crash.
+UPDATE point_limit l SET late_from = least(l.late_from, n.late_from)
+  FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS n (id, late_from) WHERE l.id = n.id;
+
+-- name: late_limits
+-- The limits to judge again, longest waiting first; bounded, the rest follows.
+SELECT id, late_from FROM point_limit WHERE late_from IS NOT NULL ORDER BY late_from LIMIT %(limit)s FOR UPDATE;
+
+-- name: judged_again
+-- Their late data count now.
+UPDATE point_limit SET late_from = NULL WHERE id = ANY(%(ids)s::bigint[]);
+
+-- name: point_history
+-- The values of a point after an instant, in order, usable or not.
+SELECT (extract(epoch FROM observed_at) * 1000)::bigint AS at_ms, coalesce(value, 'NaN') AS value, quality
+  FROM observation WHERE point_id = %(point_id)s AND observed_at > %(start)s ORDER BY observed_at LIMIT %(limit)s;
+
+-- name: point_before
+-- The last values of a point up to an instant, newest first.
+SELECT (extract(epoch FROM observed_at) * 1000)::bigint AS at_ms, coalesce(value, 'NaN') AS value, quality
+  FROM observation WHERE point_id = %(point_id)s AND observed_at <= %(start)s AND observed_at > %(oldest)s
+ ORDER BY observed_at DESC LIMIT %(limit)s;
+
+-- name: occurrences_since
+-- Occurrences that end after an instant, or have not ended.
+SELECT occurrence, opened_at, cleared_at, reopened_count FROM alarm_occurrence
+ WHERE alarm_id = %(alarm_id)s AND NOT is_disproved AND (cleared_at IS NULL OR cleared_at > %(since)s)
+ ORDER BY opened_at;
+
+-- name: correct_occurrence
+-- Late data moved the bounds of an occurrence.
+UPDATE alarm_occurrence SET opened_at = %(opened_at)s, cleared_at = %(cleared_at)s, reopened_count = %(reopened_count)s
+ WHERE alarm_id = %(alarm_id)s AND occurrence = %(occurrence)s;
+
+-- name: disprove_occurrence
+-- Late data showed that the condition had not held for its delay.
+UPDATE alarm_occurrence SET is_disproved = true WHERE alarm_id = %(alarm_id)s AND occurrence = %(occurrence)s;
+
+-- name: number_below
+-- The next number for an occurrence that is found out late.
+SELECT least(min(occurrence), 0) - 1 FROM alarm_occurrence WHERE alarm_id = %(alarm_id)s;
+
+-- name: set_limit
+-- A point's limit of a kind and severity, new or changed; what was observed before counts as its state now.
+INSERT INTO point_limit (organisation_id, point_id, kind, severity, value, clear_value, on_delay_s, off_delay_s,
+                         is_latching, valid_from, set_by)
+SELECT p.organisation_id, p.id, %(kind)s, %(severity)s, %(value)s, %(clear_value)s, %(on_delay_s)s, %(off_delay_s)s,
+       %(is_latching)s, %(now)s, %(set_by)s
+  FROM point p WHERE p.id = %(point_id)s
+ON CONFLICT (point_id, kind, severity) DO UPDATE SET value = EXCLUDED.value, clear_value = EXCLUDED.clear_value,
+       on_delay_s = EXCLUDED.on_delay_s, off_delay_s = EXCLUDED.off_delay_s, is_latching = EXCLUDED.is_latching,
+       valid_from = EXCLUDED.valid_from, late_from = NULL, set_by = EXCLUDED.set_by
+RETURNING id;
+
+-- name: remove_limit
+-- A limit that is not wanted any more; its alarm is ended by the caller.
+DELETE FROM point_limit WHERE id = %(id)s RETURNING point_id, kind, severity;
+
+-- name: tell_limits_changed
+-- The evaluator reads the limits again.
+SELECT pg_notify('limits', '');
+
+-- name: list_limits
+-- Limits with their points; of one point or of all.
+SELECT l.id, l.point_id, l.kind, l.severity, l.value, l.clear_value, l.on_delay_s, l.off_delay_s, l.is_latching,
+       l.valid_from, l.set_by, p.name AS point, p.quantity, p.unit, d.id AS device_id, d.name AS device, d.label
+  FROM point_limit l
+  JOIN point p ON p.id = l.point_id
+  JOIN device d ON d.id = p.device_id
+ WHERE %(point_id)s::bigint IS NULL OR l.point_id = %(point_id)s
+ ORDER BY d.name, p.name, l.kind, l.severity LIMIT %(limit)s;
+
+-- name: alarm_of_limit
+-- The condition that a limit raised, locked.
+SELECT a.* FROM alarm a WHERE a.subject = %(subject)s AND a.rule = %(rule)s FOR UPDATE;

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from cloud_api.alarms.communication import DeviceFacts, GatewayFacts
 from cloud_api.alarms.model import Alarm, AlarmId, JournalEntry, Report
-from cloud_api.alarms.states import Kind, State, Suppression, Transition
+from cloud_api.alarms.states import Kind, Policy, State, Suppression, Transition
 from cloud_api.db.queries import load_queries
 from cloud_api.faults.model import Verdict
 
@@ -59,17 +59,17 @@ async def alarm_for_change(conn: AsyncConnection, alarm_id: AlarmId) -> Alarm | 
     return alarm_from_row(found[0]) if found else None
 
 
-async def insert_alarm(conn: AsyncConnection, report: Report) -> Alarm:
-    """Create (or find) the condition that a report speaks of."""
+async def insert_alarms(conn: AsyncConnection, reports: Sequence[Report]) -> list[Alarm]:
+    """Create (or find) the conditions that reports speak of, one per (site, subject, rule)."""
     values = {
-        "organisation_id": report.organisation_id,
-        "site_id": report.site_id,
-        "subject": report.subject,
-        "rule": report.rule,
-        "severity": report.severity,
-        "params": Jsonb(dict(report.params)),
+        "organisations": [r.organisation_id for r in reports],
+        "sites": [r.site_id for r in reports],
+        "subjects": [r.subject for r in reports],
+        "rules": [r.rule for r in reports],
+        "severities": [r.severity for r in reports],
+        "params": [Jsonb(dict(r.params)) for r in reports],
     }
-    return alarm_from_row((await rows(conn, queries.insert_alarm, values))[0])
+    return [alarm_from_row(row) for row in await rows(conn, queries.insert_alarms, values)]
 
 
 async def store(
@@ -81,8 +81,9 @@ async def store(
     recorded_at: datetime,
     actor: str = "system",
     reason: str = "",
+    is_told: bool = True,
 ) -> None:
-    """Write a condition's state, its occurrence and its journal lines."""
+    """Write a condition's state, its occurrence and its journal lines, which routing sees unless `is_told` is false."""
     await conn.execute(
         queries.store_state,
         asdict(alarm.state)
@@ -92,6 +93,7 @@ async def store(
             "params": Jsonb(dict(alarm.params)),
             "suppression_reason": alarm.suppression_reason,
             "next_timer_at": next_timer_at,
+            "policy": _policy_to_json(alarm.policy),
         },
     )
     for transition in transitions:
@@ -111,9 +113,7 @@ async def store(
             await conn.execute(queries.open_occurrence, line)
         if transition.kind in _MARKS:
             await conn.execute(queries.mark_occurrence, line)
-        row = await (await conn.execute(queries.insert_journal, line)).fetchone()
-        if transition.kind in _DISPATCHED and row:
-            await conn.execute(queries.dispatch, {"journal_id": row[0], "organisation_id": alarm.organisation_id})
+        await conn.execute(queries.insert_journal, line | {"is_dispatched": is_told and transition.kind in _DISPATCHED})
 
 
 async def notify_live(conn: AsyncConnection, alarm_ids: Sequence[AlarmId]) -> None:
@@ -153,4 +153,21 @@ def alarm_from_row(row: Mapping[str, Any]) -> Alarm:
         params=row["params"],
         state=State(**values),
         suppression_reason=row["suppression_reason"],
+        policy=_policy_from_json(row["policy"]),
     )
+
+
+def _policy_to_json(policy: Policy | None) -> Jsonb | None:
+    if policy is None:
+        return None
+    values = asdict(policy)
+    return Jsonb({k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in values.items()})
+
+
+def _policy_from_json(stored: Mapping[str, Any] | None) -> Policy | None:
+    if stored is None:
+        return None
+    values = dict(stored)
+    for name in ("on_delay", "off_delay", "hold_back", "reopen_within", "realarm_after"):
+        values[name] = None if values[name] is None else timedelta(seconds=values[name])
+    return Policy(**values)

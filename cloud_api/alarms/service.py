@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ OPEN_MAX = 500
 JOURNAL_MAX = 200
 
 # A fault rule's own delays are in its verdict already. A fault that comes back soon is the same case.
+_NOTHING_KNOWN = datetime.min.replace(tzinfo=UTC)
 _FAULT_POLICY = Policy(hold_back=timedelta(minutes=2), reopen_within=timedelta(hours=2))
 
 
@@ -29,8 +30,10 @@ class AlarmNotFound(NotFound):
     code = "alarm_not_found"
 
 
-def policy_of(rule: str) -> Policy:
-    """Return how a rule alarms."""
+def policy_of(rule: str, own: Policy | None = None) -> Policy:
+    """Return how a rule alarms; `own` is what a condition keeps for itself (delays of a limit)."""
+    if own is not None:
+        return own
     return communication.policy(rule) if rule in communication.RULES else _FAULT_POLICY
 
 
@@ -43,42 +46,54 @@ async def report(
     hold-back by subject where it differs from the rule's own.
     """
     known = await _known(conn, reports)
-    changed: list[AlarmId] = []
+    new = {_key(r): r for r in reports if r.verdict is Verdict.FAULT and _key(r) not in known}
+    if new:
+        known |= {(a.site_id, a.subject, a.rule): a for a in await repository.insert_alarms(conn, list(new.values()))}
+    changed: dict[AlarmId, tuple[Alarm, Policy, tuple[Transition, ...]]] = {}
     for said in sorted(reports, key=lambda r: r.at):
-        key = (said.site_id, said.subject, said.rule)
-        alarm = known.get(key)
+        alarm = known.get(_key(said))
         if alarm is None:
-            if said.verdict is not Verdict.FAULT:
-                continue
-            alarm = known[key] = await repository.insert_alarm(conn, said)
-        policy = policy_of(said.rule)
+            continue
+        policy = policy_of(said.rule, said.policy or alarm.policy)
         if holds and said.subject in holds:
             policy = replace(policy, hold_back=holds[said.subject])
         state, transitions = states.observe(alarm.state, policy, said.verdict, said.at)
-        state, more = states.advance(state, policy, now)
+        state, more = states.advance(state, policy, now, said.known_until)
         if state == alarm.state:
             continue
         params = said.params if said.verdict is Verdict.FAULT else alarm.params
-        known[key] = alarm = replace(alarm, state=state, params=params, severity=said.severity)
-        await _store(conn, alarm, policy, (*transitions, *more), now)
-        changed.append(alarm.id)
-    return changed
+        alarm = replace(alarm, state=state, params=params, severity=said.severity, policy=said.policy or alarm.policy)
+        known[_key(said)] = alarm
+        before = changed[alarm.id][2] if alarm.id in changed else ()
+        changed[alarm.id] = (alarm, policy, (*before, *transitions, *more))
+    if changed:
+        async with conn.pipeline():
+            for alarm, policy, transitions in changed.values():
+                await _store(conn, alarm, policy, transitions, now)
+    return list(changed)
 
 
 async def run_timers(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
     """Fire the timers that have ended: delays, shelves, hold-backs, repeated annunciation."""
     changed = []
     for alarm in await repository.alarms_with_timer_due(conn, now):
-        policy = policy_of(alarm.rule)
+        policy = policy_of(alarm.rule, alarm.policy)
         state, transitions = states.advance(alarm.state, policy, now)
         await _store(conn, _with_state(alarm, state), policy, transitions, now)
         changed.append(alarm.id)
     return changed
 
 
+async def store(
+    conn: AsyncConnection, alarm: Alarm, state: State, policy: Policy, transitions: Sequence[Transition], now: datetime
+) -> None:
+    """Write the state that a condition's evaluator brought about, with its journal lines."""
+    await _store(conn, _with_state(alarm, state), policy, transitions, now)
+
+
 async def set_explained(conn: AsyncConnection, alarm: Alarm, now: datetime, *, is_explained: bool) -> bool:
     """Suppress an alarm by design, or release it; returns whether anything changed."""
-    policy = policy_of(alarm.rule)
+    policy = policy_of(alarm.rule, alarm.policy)
     if is_explained:
         state, transitions = states.suppress_by_design(alarm.state, now)
     else:
@@ -171,7 +186,7 @@ async def take_out_of_service(
         alarm = repository.alarm_from_row(row)
         state, transitions = states.take_out_of_service(alarm.state, now, until)
         changed = replace(alarm, state=state, suppression_reason=reason)
-        await _store(conn, changed, policy_of(alarm.rule), transitions, now, actor=actor, reason=reason)
+        await _store(conn, changed, policy_of(alarm.rule, alarm.policy), transitions, now, actor=actor, reason=reason)
     return len(found)
 
 
@@ -179,16 +194,22 @@ async def _act(conn: AsyncConnection, now: datetime, alarm_id: AlarmId, actor: s
     alarm = await repository.alarm_for_change(conn, alarm_id)
     if alarm is None:
         raise AlarmNotFound
-    policy = policy_of(alarm.rule)
-    state, before = states.advance(alarm.state, policy, now)
+    policy = policy_of(alarm.rule, alarm.policy)
+    # Delays of a limit end where its data are complete; its evaluator knows that, a person's click does not.
+    known_until = _NOTHING_KNOWN if alarm.subject.startswith("point:") else None
+    state, before = states.advance(alarm.state, policy, now, known_until)
     state, transitions = action(state, policy)
     alarm = replace(_with_state(alarm, state), suppression_reason=reason or alarm.suppression_reason)
     await _store(conn, alarm, policy, (*before, *transitions), now, actor=actor, reason=reason)
     await repository.notify_live(conn, [alarm.id])
 
 
+def _key(report: Report) -> tuple[int, str, str]:
+    return report.site_id, report.subject, report.rule
+
+
 async def _known(conn: AsyncConnection, reports: Sequence[Report]) -> dict[tuple[int, str, str], Alarm]:
-    keys = sorted({(r.site_id, r.subject, r.rule) for r in reports})
+    keys = sorted({_key(r) for r in reports})
     found = await repository.alarms_by_keys(conn, keys) if keys else []
     return {(a.site_id, a.subject, a.rule): a for a in found}
 

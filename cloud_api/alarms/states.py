@@ -38,6 +38,7 @@ class Kind(StrEnum):
     RELEASED = "released"
     OUT_OF_SERVICE = "out_of_service"
     RETURNED = "returned"
+    CORRECTED = "corrected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +132,15 @@ def observe(state: State, policy: Policy, verdict: Verdict, at: datetime) -> Ste
     return state, done + more
 
 
-def advance(state: State, policy: Policy, now: datetime) -> Step:
-    """Let event time pass to `now`: fire every timer that has ended, in order of their instants."""
+def advance(state: State, policy: Policy, now: datetime, known_until: datetime | None = None) -> Step:
+    """Let event time pass to `now`: fire every timer that has ended, in order of their instants.
+
+    `known_until` is how far the data behind the verdict are complete, where that is less: a delay that ends later may
+    still be broken by what has yet to arrive.
+    """
     done: tuple[Transition, ...] = ()
     while True:
-        due = _next_timer(state, policy)
+        due = _next_timer(state, policy, now if known_until is None else known_until)
         if due is None or due[0] > now:
             return state, done
         at, fire = due
@@ -145,7 +150,7 @@ def advance(state: State, policy: Policy, now: datetime) -> Step:
 
 def next_timer_at(state: State, policy: Policy) -> datetime | None:
     """Return when the next timer ends, or None when none runs."""
-    due = _next_timer(state, policy)
+    due = _next_timer(state, policy, None)
     return due[0] if due else None
 
 
@@ -214,12 +219,14 @@ def unsuppress(state: State, at: datetime, *, only: Suppression | None = None) -
 _Timer = tuple[datetime, Callable[[State, Policy, datetime], Step]]
 
 
-def _next_timer(state: State, policy: Policy) -> _Timer | None:
+def _next_timer(state: State, policy: Policy, known_until: datetime | None) -> _Timer | None:
     timers: list[_Timer] = []
     if state.fault_since and not state.active:
         timers.append((state.fault_since + policy.on_delay, _open))
     if state.ok_since and state.active:
         timers.append((state.ok_since + policy.off_delay, _clear))
+    if known_until is not None:
+        timers = [timer for timer in timers if timer[0] <= known_until]
     if state.suppressed_until and state.suppression is not Suppression.NONE:
         timers.append((state.suppressed_until, _expire))
     if state.annunciate_at and state.suppression is Suppression.NONE:

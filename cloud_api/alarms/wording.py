@@ -1,11 +1,16 @@
 """The sentence of an alarm, in Chinese and English as equals."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from cloud_api.alarms import communication
+from device_profiles.vocabulary import QUANTITIES
+
+_NAMES_MAX = 3
+_PLACE = re.compile(r"\{([a-z_]+)\}")
 
 _SENTENCES: dict[str, tuple[str, str]] = {
     communication.GATEWAY_LOST: (
@@ -36,14 +41,56 @@ def sentences(rule: str, params: Mapping[str, Any], opened_at: datetime, zone: Z
     return _fill(zh, words), _fill(en, words)
 
 
+_LIMITS = {
+    "above": ("高于上限 {limit}", "is above its limit of {limit}"),
+    "below": ("低于下限 {limit}", "is below its limit of {limit}"),
+    "equals": ("处于报警状态", "signals an alarm"),
+    "step": ("变化超过 {limit}", "changed by more than {limit}"),
+}
+
+
+def limit_params(kind: str, limit: float, since: datetime, point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what fills the sentence of a limit on a point: which point, where, since when and whom it affects."""
+    equipment = point["equipment"]
+    device = point["label"] or point["device"]
+    unit = f" {point['unit']}" if point["unit"] else ""
+    what_zh, what_en = (text.format(limit=f"{limit:g}{unit}") for text in _LIMITS[kind])
+    where_zh = equipment["name_zh"] if equipment else device
+    where_en = equipment["name_en"] if equipment else device
+    zh = f"{where_zh} {quantity_name(point, 'zh')}{what_zh}，自 {{since}} 起"
+    en = f"{where_en}: {quantity_name(point, 'en')} {what_en} since {{since}}"
+    params: dict[str, Any] = {"name": f"{point['device']}/{point['point']}", "since": since.isoformat(), "limit": limit}
+    if equipment and equipment["tenants_zh"]:
+        params |= {"tenants_zh": equipment["tenants_zh"], "tenants_en": equipment["tenants_en"]}
+        zh += f"，影响 {names(equipment['tenants_zh'], '、', '等')}"
+        en += f", affects {names(equipment['tenants_en'], ', ', ' and others')}"
+    if equipment:
+        params["floors"] = equipment["floors"]
+    return params | {"sentence_zh": zh, "sentence_en": en, "point_id": point["point_id"]}
+
+
+def names(found: Sequence[str], comma: str, more: str) -> str:
+    """Return the first three names of a list in a sentence."""
+    return comma.join(found[:_NAMES_MAX]) + (more if len(found) > _NAMES_MAX else "")
+
+
+def quantity_name(point: Mapping[str, Any], language: str) -> str:
+    """Return what people call a point's quantity; its own name where the dictionary has none."""
+    quantity = QUANTITIES.get(point["quantity"])
+    if quantity is None:
+        return str(point["point"])
+    return quantity.zh if language == "zh" else lower_first(quantity.en)
+
+
+def lower_first(title: str) -> str:
+    """Return a title as it stands inside a sentence; abbreviations keep their capitals."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
 def _local(instant: datetime, zone: ZoneInfo) -> str:
     return instant.astimezone(zone).strftime("%m-%d %H:%M")
 
 
-class _Words(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return f"({key})"
-
-
 def _fill(template: str, words: Mapping[str, Any]) -> str:
-    return template.format_map(_Words(words))
+    # Names come from people and devices: braces in them are text, and a word that is missing stays visible.
+    return _PLACE.sub(lambda match: str(words.get(match[1], f"({match[1]})")), template)

@@ -397,6 +397,7 @@ CREATE TABLE app.alarm (
     is_annunciated boolean DEFAULT false NOT NULL,
     acknowledged_at timestamp with time zone,
     next_timer_at timestamp with time zone,
+    policy jsonb,
     CONSTRAINT alarm_check CHECK (((suppression <> 'shelved'::text) OR ((suppressed_until IS NOT NULL) AND (suppression_reason <> ''::text)))),
     CONSTRAINT alarm_severity_check CHECK (((severity >= 1) AND (severity <= 4))),
     CONSTRAINT alarm_suppression_check CHECK ((suppression = ANY (ARRAY['none'::text, 'shelved'::text, 'by_design'::text, 'out_of_service'::text]))),
@@ -450,7 +451,8 @@ CREATE TABLE app.alarm_occurrence (
     acknowledged_by text,
     cleared_at timestamp with time zone,
     reopened_count integer DEFAULT 0 NOT NULL,
-    params jsonb DEFAULT '{}'::jsonb NOT NULL
+    params jsonb DEFAULT '{}'::jsonb NOT NULL,
+    is_disproved boolean DEFAULT false NOT NULL
 );
 
 CREATE TABLE app.app_user (
@@ -1366,6 +1368,22 @@ CREATE TABLE app.observation (
 )
 PARTITION BY RANGE (observed_at);
 
+CREATE TABLE app.observation_arrival (
+    id bigint NOT NULL,
+    content bytea NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
+ALTER TABLE ONLY app.observation_arrival ALTER COLUMN content SET STORAGE EXTERNAL;
+
+ALTER TABLE app.observation_arrival ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.observation_arrival_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.organisation (
     id bigint NOT NULL,
     code text NOT NULL,
@@ -1434,6 +1452,41 @@ CREATE TABLE app.point (
 
 ALTER TABLE app.point ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.point_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.point_limit (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    point_id bigint NOT NULL,
+    kind text NOT NULL,
+    severity smallint NOT NULL,
+    value double precision NOT NULL,
+    clear_value double precision NOT NULL,
+    on_delay_s integer DEFAULT 0 NOT NULL,
+    off_delay_s integer DEFAULT 0 NOT NULL,
+    is_latching boolean DEFAULT false NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    late_from timestamp with time zone,
+    set_by text NOT NULL,
+    CONSTRAINT point_limit_check CHECK (((kind <> 'above'::text) OR (clear_value <= value))),
+    CONSTRAINT point_limit_check1 CHECK (((kind <> 'below'::text) OR (clear_value >= value))),
+    CONSTRAINT point_limit_check2 CHECK (((kind <> ALL (ARRAY['equals'::text, 'step'::text])) OR (clear_value = value))),
+    CONSTRAINT point_limit_check3 CHECK (((kind <> 'step'::text) OR (value > (0)::double precision))),
+    CONSTRAINT point_limit_clear_value_check CHECK ((clear_value <> 'NaN'::double precision)),
+    CONSTRAINT point_limit_kind_check CHECK ((kind = ANY (ARRAY['above'::text, 'below'::text, 'equals'::text, 'step'::text]))),
+    CONSTRAINT point_limit_off_delay_s_check CHECK (((off_delay_s >= 0) AND (off_delay_s <= 86400))),
+    CONSTRAINT point_limit_on_delay_s_check CHECK (((on_delay_s >= 0) AND (on_delay_s <= 86400))),
+    CONSTRAINT point_limit_severity_check CHECK (((severity >= 1) AND (severity <= 4))),
+    CONSTRAINT point_limit_value_check CHECK ((value <> 'NaN'::double precision))
+);
+
+ALTER TABLE app.point_limit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.point_limit_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -2320,6 +2373,9 @@ ALTER TABLE ONLY app.notification_shift
 ALTER TABLE ONLY app.notification
     ADD CONSTRAINT notification_topic_transition_channel_id_key UNIQUE (topic, transition, channel_id);
 
+ALTER TABLE ONLY app.observation_arrival
+    ADD CONSTRAINT observation_arrival_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.lease_space
     ADD CONSTRAINT one_lease_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, term WITH &&);
 
@@ -2346,6 +2402,12 @@ ALTER TABLE ONLY app.payment
 
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_device_id_name_key UNIQUE (device_id, name);
+
+ALTER TABLE ONLY app.point_limit
+    ADD CONSTRAINT point_limit_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.point_limit
+    ADD CONSTRAINT point_limit_point_id_kind_severity_key UNIQUE (point_id, kind, severity);
 
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_pkey PRIMARY KEY (id);
@@ -2480,6 +2542,8 @@ CREATE UNIQUE INDEX one_living_run ON app.bill_run USING btree (site_id, utility
 CREATE UNIQUE INDEX one_open_adjustment ON app.bill_adjustment USING btree (bill_id) WHERE (state = 'proposed'::text);
 
 CREATE UNIQUE INDEX payment_reference ON app.payment USING btree (organisation_id, method, reference) WHERE (reference <> ''::text);
+
+CREATE INDEX point_limit_late ON app.point_limit USING btree (late_from) WHERE (late_from IS NOT NULL);
 
 CREATE UNIQUE INDEX reading_exclusion_instant ON app.reading_exclusion USING btree (register_id, taken_at) WHERE (undone_at IS NULL);
 
@@ -2904,6 +2968,12 @@ ALTER TABLE ONLY app.payment
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_device_id_fkey FOREIGN KEY (device_id) REFERENCES app.device(id);
 
+ALTER TABLE ONLY app.point_limit
+    ADD CONSTRAINT point_limit_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.point_limit
+    ADD CONSTRAINT point_limit_point_id_fkey FOREIGN KEY (point_id) REFERENCES app.point(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
@@ -3105,6 +3175,8 @@ CREATE POLICY by_organisation ON app.notification_shift USING (((( SELECT app.vi
 
 CREATE POLICY by_organisation ON app.point USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.point_limit USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.preventive_plan USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.reading_import USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -3208,6 +3280,8 @@ ALTER TABLE app.payment ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.payment_allocation ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.point ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.point_limit ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.preventive_plan ENABLE ROW LEVEL SECURITY;
 
@@ -3437,6 +3511,10 @@ GRANT USAGE ON SEQUENCE app.notification_shift_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation_arrival TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.observation_arrival_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.organisation TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.organisation_id_seq TO wattlease_app;
@@ -3450,6 +3528,10 @@ GRANT USAGE ON SEQUENCE app.payment_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.point TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.point_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.point_limit TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.point_limit_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.preventive_plan TO wattlease_app;
 

@@ -73,3 +73,28 @@ SELECT p.organisation_id, l.point_id, l.value, l.quality, l.observed_at
   FROM latest_value l
   JOIN point p ON p.id = l.point_id
  WHERE l.point_id = ANY (%(point_id)s::bigint[]);
+
+-- name: add_arrival
+-- A copy of the batch for the evaluator of limits, while there are limits; its queue is bounded.
+WITH added AS (
+    INSERT INTO observation_arrival (content) SELECT %(content)s
+     WHERE EXISTS (SELECT FROM point_limit)
+       AND coalesce((SELECT max(id) FROM observation_arrival) - (SELECT min(id) FROM observation_arrival), 0)
+           < %(waiting_max)s
+    RETURNING id)
+SELECT pg_notify('arrival', '') FROM added;
+
+-- name: take_arrivals
+-- Oldest first; what another transaction has not committed yet comes with the next turn.
+WITH taken AS (
+    DELETE FROM observation_arrival
+     WHERE id IN (SELECT id FROM observation_arrival ORDER BY id LIMIT %(limit)s) RETURNING id, content)
+SELECT content FROM taken ORDER BY id;
+
+-- name: waiting_arrivals
+-- Counted by the ends of the index.
+SELECT coalesce((SELECT max(id) FROM observation_arrival) - (SELECT min(id) FROM observation_arrival) + 1, 0);
+
+-- name: forget_arrivals
+-- Too many to be read one by one.
+DELETE FROM observation_arrival;

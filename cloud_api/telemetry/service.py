@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.kit.period import Period
-from cloud_api.telemetry import repository
+from cloud_api.telemetry import arrivals, repository
 from cloud_api.telemetry.columns import Observations
 from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
 
@@ -35,6 +35,7 @@ async def store(conn: AsyncConnection, rows: Observations, received_at: datetime
         await repository.insert_observations(conn, rows)
     newest = rows.newest()
     await repository.upsert_latest(conn, newest, received_at)
+    await arrivals.add(conn, rows)
     live_since_ms = (received_at - _LIVE_AGE_MAX).timestamp() * 1000
     recent = newest.point_id[newest.at_ms >= live_since_ms].tolist()
     await repository.notify_live(conn, values_notices(recent))

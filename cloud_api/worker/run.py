@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import pkgutil
 import signal
+from collections.abc import Collection
 
 import procrastinate
 import psycopg
@@ -31,9 +32,30 @@ def import_tasks() -> list[str]:
     return names
 
 
-async def run_worker(settings: Settings, clock: Clock, *, concurrency: int = 4) -> None:
-    """Work until SIGTERM or SIGINT; jobs that run then have ten seconds to end."""
+QUEUE = "queue"
+
+
+def chosen(only: Collection[str], without: Collection[str]) -> list[str]:
+    """Return the services to run (the job queue is one of them); raises ValueError for a name that is none."""
+    known = {*registry.services, QUEUE}
+    unknown = sorted({*only, *without} - known)
+    if unknown:
+        raise ValueError(f"no service is named {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return sorted((set(only) or known) - set(without))
+
+
+async def run_worker(
+    settings: Settings,
+    clock: Clock,
+    *,
+    concurrency: int = 4,
+    only: Collection[str] = (),
+    without: Collection[str] = (),
+) -> None:
+    """Work until SIGTERM or SIGINT; jobs that run then have ten seconds to end. All services, or some of them."""
     import_tasks()
+    names = chosen(only, without)
+    services = registry.services | {QUEUE: _queue_service(concurrency)}
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -41,11 +63,8 @@ async def run_worker(settings: Settings, clock: Clock, *, concurrency: int = 4) 
     database_url = settings.database_url.get_secret_value()
     async with make_pool(database_url, size_max=settings.pool_size_max) as pool:
         worker = Worker(pool=pool, clock=clock, database_url=database_url)
-        running = [
-            asyncio.create_task(_keep_running(name, run, worker)) for name, run in sorted(registry.services.items())
-        ]
-        running.append(asyncio.create_task(_keep_running("queue", _queue_service(concurrency), worker)))
-        log.info("worker_started", services=sorted(registry.services))
+        running = [asyncio.create_task(_keep_running(name, services[name], worker)) for name in names]
+        log.info("worker_started", services=names)
         await stop.wait()
         for task in running:
             task.cancel()

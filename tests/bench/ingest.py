@@ -210,9 +210,9 @@ async def _gateways(app_url: str) -> list[str]:
         ]
 
 
-async def _announce(port: int, credentials: list[str]) -> None:
+async def _announce(port: int, credentials: list[str], points: int = POINTS_PER_DEVICE) -> None:
     catalogue = {"v": 1, "revision": "1", "devices": [
-        {"name": f"dev-{d}", "points": [{"name": f"p{p}"} for p in range(POINTS_PER_DEVICE)]} for d in range(DEVICES)
+        {"name": f"dev-{d}", "points": [{"name": f"p{p}"} for p in range(points)]} for d in range(DEVICES)
     ]}  # fmt: skip
     for _ in range(200):
         try:

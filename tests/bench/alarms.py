@@ -1,0 +1,210 @@
+"""From an observation in ingest to the webhook: the time it takes at 10,000 observations/s with 20,000 limits.
+
+Real parts on one machine: `cloud-api serve`, a worker for limits and notifications, PostgreSQL with fsync on, four gateways
+that send batches over sockets, and a receiver that answers like a webhook. A probe is a value beyond its critical limit
+hidden in a batch; its time runs from the first byte of the request to the arrival of the webhook.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import psycopg
+import zstandard
+
+from cloud_api.db.embedded import EmbeddedServer
+from cloud_api.db.migrate import bootstrap, migrate
+from tests.bench.ingest import _announce, _free_port, _gateways, _request
+
+GATEWAYS = 4
+DEVICES = 10
+LIMIT_OF_REST = 1_000.0
+COMMAND = str(Path(sys.executable).with_name("cloud-api"))
+
+
+@dataclass
+class Probes:
+    """When each probe was sent (by point) and when its webhook came (by alarm)."""
+
+    sent: dict[int, float] = field(default_factory=dict)
+    got: dict[int, float] = field(default_factory=dict)
+
+    def times(self, owner_url: str) -> list[float]:
+        """Return the seconds of the probes that came through, shortest first."""
+        with psycopg.connect(owner_url) as conn:
+            alarms = {int(s.partition(":")[2]): i for i, s in conn.execute("SELECT id, subject FROM app.alarm")}
+        return sorted(self.got[alarms[p]] - at for p, at in self.sent.items() if alarms.get(p) in self.got)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=int, default=10_000, help="observations per second")
+    parser.add_argument("--limits", type=int, default=20_000)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--probes", type=int, default=200)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedServer(Path(folder) / "postgres")
+        server.start()
+        try:
+            bootstrap(server.addresses("postgres").superuser, "bench", server.passwords())
+            migrate(server.addresses("bench").owner)
+            run(server.addresses("bench"), arguments)
+        finally:
+            server.stop()
+
+
+def run(addresses, arguments) -> None:
+    credentials = asyncio.run(_gateways(addresses.app))
+    port = _free_port()
+    environment = os.environ | {
+        "CLOUD_DATABASE_URL": addresses.app, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
+    }  # fmt: skip
+    probes = Probes()
+
+    def start(*command: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [COMMAND, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    processes = [start("serve")]
+    try:
+        asyncio.run(_announce(port, credentials, -(-arguments.limits // (GATEWAYS * DEVICES))))
+        points = _prepare(addresses.owner)
+        processes.append(start("worker", "--only", "alarms:limits", "--only", "alarms:notify"))
+        asyncio.run(_measure(addresses.owner, port, credentials, points, arguments, probes))
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    _print(arguments, len(points), len(probes.sent), probes.times(addresses.owner))
+
+
+async def _measure(owner_url, port, credentials, points, arguments, probes) -> None:
+    receiver = await asyncio.start_server(lambda r, w: _receive(r, w, probes), "127.0.0.1", 0)
+    _add_channel(owner_url, f"webhook+http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}/")
+    await asyncio.sleep(6)  # The worker reads the limits.
+    await _feed(port, credentials, points, arguments, probes)
+    await asyncio.sleep(4)
+    receiver.close()
+
+
+def _prepare(owner_url: str) -> list[int]:
+    """Put a limit on every point; return the points in order of gateway and index."""
+    with psycopg.connect(owner_url) as conn:
+        conn.execute("SET search_path = app, public")
+        points = [
+            row[0]
+            for row in conn.execute(
+                "SELECT p.id FROM point p JOIN device d ON d.id = p.device_id ORDER BY d.gateway_id, d.id, p.id"
+            )
+        ]
+        conn.execute(
+            "INSERT INTO point_limit (organisation_id, point_id, kind, severity, value, clear_value, valid_from, set_by)"
+            " SELECT organisation_id, id, 'above', 1, %s, %s, now() - interval '1 hour', 'bench' FROM point",
+            (LIMIT_OF_REST, LIMIT_OF_REST * 0.98),
+        )
+    return points
+
+
+def _add_channel(owner_url: str, hook: str) -> None:
+    with psycopg.connect(owner_url) as conn:
+        conn.execute("SET search_path = app, public")
+        conn.execute(
+            "INSERT INTO notification_channel (organisation_id, name, address, per_minute, tokens)"
+            " SELECT id, 'hook', %s, 600, 600 FROM organisation",
+            (hook,),
+        )
+        conn.execute(
+            "INSERT INTO notification_route (organisation_id, channel_id) SELECT organisation_id, id"
+            " FROM notification_channel"
+        )
+
+
+async def _feed(port, credentials, points, arguments, probes) -> None:
+    period = 0.25
+    per_batch = round(arguments.rate * period / GATEWAYS)
+    per_gateway = len(points) // GATEWAYS
+    rounds = round(arguments.seconds / period)
+    chosen = random.Random(1).sample(range(len(points)), arguments.probes)
+    due: dict[tuple[int, int], list[int]] = {}
+    for n, point in enumerate(chosen):
+        due.setdefault((point // per_gateway, 8 + n * (rounds - 8) // len(chosen)), []).append(point)
+    start = time.perf_counter() + 0.5
+    await asyncio.gather(
+        *(
+            _gateway(port, credentials[g], g, per_gateway, per_batch, rounds, period, start, due, points, probes)
+            for g in range(GATEWAYS)
+        )
+    )
+
+
+async def _gateway(port, credential, gateway, size, per_batch, rounds, period, start, due, points, probes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    names = [f"dev-{n * DEVICES // size}/p{n % (size // DEVICES)}" for n in range(size)]
+    stream, packer, seq, at = str(uuid.uuid4()), zstandard.ZstdCompressor(level=1), 1, 0
+    start += period * gateway / GATEWAYS
+    for round_ in range(rounds):
+        await asyncio.sleep(max(0.0, start + round_ * period - time.perf_counter()))
+        now_ms = int(time.time() * 1000)
+        column = [(at + i) % size for i in range(per_batch)]
+        at += per_batch
+        values = [round(20 + (c + round_) % 7 * 0.1, 1) for c in column]
+        hidden = due.get((gateway, round_), [])
+        for point in hidden:
+            column.append(point - gateway * size)
+            values.append(LIMIT_OF_REST + 1)
+        count = len(column)
+        message = {
+            "v": 1, "stream": stream, "sent_at_ms": now_ms, "clock_offset_ms": 0, "points": names,
+            "scales": [None] * size, "seq": list(range(seq, seq + count)), "point": column,
+            "at_ms": [now_ms + i % 200 for i in range(count - len(hidden))] + [now_ms + 240] * len(hidden),
+            "value": values, "quality": [0] * count, "events": [],
+        }  # fmt: skip
+        seq += count
+        request = _request("POST", "/ingest/v1/batches", credential, packer.compress(orjson.dumps(message)))
+        for point in hidden:
+            probes.sent[points[point]] = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        assert b" 200 " in head.split(b"\r\n")[0] + b" ", head
+    writer.close()
+    await writer.wait_closed()
+
+
+async def _receive(reader, writer, probes: Probes) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    body = json.loads(await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])))
+    arrived = time.perf_counter()
+    for item in body["items"]:
+        probes.got.setdefault(int(item["topic"].split(":")[1]), arrived)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+def _print(arguments, count: int, sent: int, times: list[float]) -> None:
+    head = f"{arguments.rate:,} observations/s, {count:,} limits"
+    if not times:
+        raise SystemExit(f"{head}: no probe came through")
+    p50, p99 = times[len(times) // 2], times[min(len(times) - 1, round(len(times) * 0.99))]
+    print(
+        f"{head}: observation in ingest to webhook p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst"
+        f" {times[-1] * 1000:.0f} ms ({p99:.2f} of the allowed second; {len(times)} probes, {sent - len(times)} lost)"
+    )
+
+
+if __name__ == "__main__":
+    main()
