@@ -1027,7 +1027,8 @@ CREATE TABLE app.interval_edit (
     reason text NOT NULL,
     actor text NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    undone_at timestamp with time zone
+    undone_at timestamp with time zone,
+    finding_id bigint
 );
 
 ALTER TABLE app.interval_edit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1200,6 +1201,29 @@ CREATE TABLE app.meter (
     CONSTRAINT meter_utility_check CHECK ((utility = ANY (ARRAY['electricity'::text, 'water'::text, 'gas'::text, 'heat'::text, 'cooling'::text])))
 );
 
+CREATE TABLE app.meter_exchange (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    register_id bigint NOT NULL,
+    successor_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    closing numeric NOT NULL,
+    opening numeric NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    undone_at timestamp with time zone
+);
+
+ALTER TABLE app.meter_exchange ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.meter_exchange_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE app.meter ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.meter_id_seq
     START WITH 1
@@ -1207,6 +1231,36 @@ ALTER TABLE app.meter ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE app.meter_photo (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    exchange_id bigint NOT NULL,
+    side text NOT NULL,
+    media_type text NOT NULL,
+    content bytea NOT NULL,
+    actor text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    CONSTRAINT meter_photo_content_check CHECK (((length(content) >= 1) AND (length(content) <= 5000000))),
+    CONSTRAINT meter_photo_media_type_check CHECK ((media_type = ANY (ARRAY['image/jpeg'::text, 'image/png'::text, 'image/webp'::text]))),
+    CONSTRAINT meter_photo_side_check CHECK ((side = ANY (ARRAY['old'::text, 'new'::text])))
+);
+
+ALTER TABLE app.meter_photo ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.meter_photo_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.meter_ratio (
+    meter_id bigint NOT NULL,
+    numerator_id bigint NOT NULL,
+    denominator_id bigint NOT NULL,
+    CONSTRAINT meter_ratio_check CHECK (((meter_id <> numerator_id) AND (meter_id <> denominator_id)))
 );
 
 CREATE TABLE app.meter_term (
@@ -1611,6 +1665,27 @@ ALTER TABLE app.register ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.register_modulus (
+    id bigint NOT NULL,
+    register_id bigint NOT NULL,
+    modulus numeric,
+    previous numeric,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    undone_at timestamp with time zone,
+    CONSTRAINT register_modulus_modulus_check CHECK ((modulus > (0)::numeric))
+);
+
+ALTER TABLE app.register_modulus ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.register_modulus_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.register_multiplier (
     id bigint NOT NULL,
     register_id bigint NOT NULL,
@@ -1620,6 +1695,8 @@ CREATE TABLE app.register_multiplier (
     actor text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     undone_at timestamp with time zone,
+    cause text DEFAULT 'ratio'::text NOT NULL,
+    CONSTRAINT register_multiplier_cause_check CHECK ((cause = ANY (ARRAY['ratio'::text, 'reversed'::text, 'unit'::text, 'wiring'::text]))),
     CONSTRAINT register_multiplier_multiplier_check CHECK ((multiplier <> (0)::numeric)),
     CONSTRAINT register_multiplier_valid_check CHECK ((NOT isempty(valid)))
 );
@@ -1827,6 +1904,15 @@ ALTER TABLE app.vee_finding ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE app.vee_limit (
+    organisation_id bigint NOT NULL,
+    use text NOT NULL,
+    limits jsonb NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    changed_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE app.work_order (
@@ -2334,8 +2420,20 @@ ALTER TABLE ONLY app.login_attempt
 ALTER TABLE ONLY app.maintenance_window
     ADD CONSTRAINT maintenance_window_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.meter_exchange
+    ADD CONSTRAINT meter_exchange_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.meter_exchange
+    ADD CONSTRAINT meter_exchange_successor_id_key UNIQUE (successor_id);
+
+ALTER TABLE ONLY app.meter_photo
+    ADD CONSTRAINT meter_photo_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.meter_ratio
+    ADD CONSTRAINT meter_ratio_pkey PRIMARY KEY (meter_id);
 
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_site_id_code_key UNIQUE (site_id, code);
@@ -2427,6 +2525,9 @@ ALTER TABLE ONLY app.reading
 ALTER TABLE ONLY app.reading_upload
     ADD CONSTRAINT reading_upload_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.register_modulus
+    ADD CONSTRAINT register_modulus_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.register_multiplier
     ADD CONSTRAINT register_multiplier_pkey PRIMARY KEY (id);
 
@@ -2481,6 +2582,9 @@ ALTER TABLE ONLY app.vee_finding
 ALTER TABLE ONLY app.vee_finding
     ADD CONSTRAINT vee_finding_register_id_check_name_starts_at_key UNIQUE (register_id, check_name, starts_at);
 
+ALTER TABLE ONLY app.vee_limit
+    ADD CONSTRAINT vee_limit_pkey PRIMARY KEY (organisation_id, use);
+
 ALTER TABLE ONLY app.work_order_entry
     ADD CONSTRAINT work_order_entry_pkey PRIMARY KEY (id);
 
@@ -2519,6 +2623,8 @@ CREATE INDEX expected_point_address ON app.expected_point USING btree (device_na
 
 CREATE INDEX fact_history_fact ON app.fact_history USING btree (fact, upper(known));
 
+CREATE INDEX interval_edit_finding ON app.interval_edit USING btree (finding_id) WHERE (finding_id IS NOT NULL);
+
 CREATE UNIQUE INDEX interval_edit_start ON app.interval_edit USING btree (register_id, starts_at) WHERE (undone_at IS NULL);
 
 CREATE INDEX lease_space_lease ON app.lease_space USING btree (lease_id);
@@ -2526,6 +2632,10 @@ CREATE INDEX lease_space_lease ON app.lease_space USING btree (lease_id);
 CREATE INDEX ledger_change_register ON app.ledger_change USING btree (register_id, starts_at);
 
 CREATE INDEX login_attempt_at ON app.login_attempt USING btree (at);
+
+CREATE INDEX meter_exchange_register ON app.meter_exchange USING btree (register_id);
+
+CREATE INDEX meter_photo_exchange ON app.meter_photo USING btree (exchange_id);
 
 CREATE INDEX notification_due ON app.notification USING btree (due_at) WHERE (state = ANY (ARRAY['waiting'::text, 'sending'::text]));
 
@@ -2550,6 +2660,8 @@ CREATE UNIQUE INDEX reading_exclusion_instant ON app.reading_exclusion USING btr
 CREATE UNIQUE INDEX reading_import_once ON app.reading_import USING btree (organisation_id, sha256) WHERE (undone_at IS NULL);
 
 CREATE INDEX reading_import_rows ON app.reading USING btree (import_id) WHERE (import_id IS NOT NULL);
+
+CREATE INDEX register_modulus_register ON app.register_modulus USING btree (register_id);
 
 CREATE INDEX register_point ON app.register USING btree (point_id);
 
@@ -2831,6 +2943,9 @@ ALTER TABLE ONLY app.interval_day
     ADD CONSTRAINT interval_day_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
 ALTER TABLE ONLY app.interval_edit
+    ADD CONSTRAINT interval_edit_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES app.vee_finding(id);
+
+ALTER TABLE ONLY app.interval_edit
     ADD CONSTRAINT interval_edit_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
 ALTER TABLE ONLY app.interval_pack
@@ -2881,11 +2996,35 @@ ALTER TABLE ONLY app.maintenance_window
 ALTER TABLE ONLY app.maintenance_window
     ADD CONSTRAINT maintenance_window_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
+ALTER TABLE ONLY app.meter_exchange
+    ADD CONSTRAINT meter_exchange_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.meter_exchange
+    ADD CONSTRAINT meter_exchange_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
+ALTER TABLE ONLY app.meter_exchange
+    ADD CONSTRAINT meter_exchange_successor_id_fkey FOREIGN KEY (successor_id) REFERENCES app.register(id);
+
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_parent_meter_id_fkey FOREIGN KEY (parent_meter_id) REFERENCES app.meter(id);
+
+ALTER TABLE ONLY app.meter_photo
+    ADD CONSTRAINT meter_photo_exchange_id_fkey FOREIGN KEY (exchange_id) REFERENCES app.meter_exchange(id);
+
+ALTER TABLE ONLY app.meter_photo
+    ADD CONSTRAINT meter_photo_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.meter_ratio
+    ADD CONSTRAINT meter_ratio_denominator_id_fkey FOREIGN KEY (denominator_id) REFERENCES app.meter(id);
+
+ALTER TABLE ONLY app.meter_ratio
+    ADD CONSTRAINT meter_ratio_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.meter_ratio
+    ADD CONSTRAINT meter_ratio_numerator_id_fkey FOREIGN KEY (numerator_id) REFERENCES app.meter(id);
 
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
@@ -3001,6 +3140,9 @@ ALTER TABLE ONLY app.reading_upload
 ALTER TABLE ONLY app.register
     ADD CONSTRAINT register_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id);
 
+ALTER TABLE ONLY app.register_modulus
+    ADD CONSTRAINT register_modulus_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
 ALTER TABLE ONLY app.register_multiplier
     ADD CONSTRAINT register_multiplier_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
@@ -3057,6 +3199,9 @@ ALTER TABLE ONLY app.vee_finding
 
 ALTER TABLE ONLY app.vee_finding
     ADD CONSTRAINT vee_finding_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
+ALTER TABLE ONLY app.vee_limit
+    ADD CONSTRAINT vee_limit_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.work_order
     ADD CONSTRAINT work_order_alarm_id_fkey FOREIGN KEY (alarm_id) REFERENCES app.alarm(id);
@@ -3161,6 +3306,10 @@ CREATE POLICY by_organisation ON app.maintenance_window USING (((( SELECT app.vi
 
 CREATE POLICY by_organisation ON app.meter USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.meter_exchange USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.meter_photo USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.notification USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.notification_channel USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -3196,6 +3345,8 @@ CREATE POLICY by_organisation ON app.tariff USING (((( SELECT app.viewer_kind() 
 CREATE POLICY by_organisation ON app.utility_bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.vee_finding USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.vee_limit USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_tenant ON app.account_entry USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
@@ -3261,6 +3412,10 @@ ALTER TABLE app.maintenance_window ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.meter ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.meter_exchange ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.meter_photo ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY not_for_tenants ON app.fact_history USING ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['system'::text, 'staff'::text])));
 
 ALTER TABLE app.notification ENABLE ROW LEVEL SECURITY;
@@ -3310,6 +3465,8 @@ ALTER TABLE app.user_session ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.utility_bill ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.vee_finding ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.vee_limit ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.work_order ENABLE ROW LEVEL SECURITY;
 
@@ -3481,7 +3638,17 @@ GRANT USAGE ON SEQUENCE app.maintenance_window_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_exchange TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.meter_exchange_id_seq TO wattlease_app;
+
 GRANT USAGE ON SEQUENCE app.meter_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_photo TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.meter_photo_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_ratio TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_term TO wattlease_app;
 
@@ -3555,6 +3722,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.register_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register_modulus TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.register_modulus_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register_multiplier TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.register_multiplier_id_seq TO wattlease_app;
@@ -3594,6 +3765,8 @@ GRANT USAGE ON SEQUENCE app.utility_bill_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.vee_finding TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.vee_finding_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.vee_limit TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.work_order TO wattlease_app;
 

@@ -1,4 +1,4 @@
-"""What people decide about a meter: exchange, reset, ratio, wrong reading, interval. Audited; undone, never deleted.
+"""What people decide about a register: reset, range, factor, wrong reading, interval. Audited; undone, never deleted.
 
 Each decision writes one dated fact; the database marks what it touches and the ledger follows by itself.
 """
@@ -18,16 +18,17 @@ from cloud_api.identity.model import Viewer
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
 from cloud_api.kit.ids import MeterId, PointId, RegisterId
-from cloud_api.metering import repository
 from cloud_api.metering.ledger import SCALE
 
 queries = load_queries(__file__, "corrections.sql")
 
 REASON_LENGTH_MAX = 500
-Undoable = Literal["reset", "multiplier", "exclusion", "edit"]
+Undoable = Literal["reset", "multiplier", "modulus", "exclusion", "edit"]
+Cause = Literal["ratio", "reversed", "unit", "wiring"]
 _UNDO: dict[Undoable, LiteralString] = {
     "reset": queries.undo_register_reset,
     "multiplier": queries.undo_register_multiplier,
+    "modulus": queries.undo_register_modulus,
     "exclusion": queries.undo_reading_exclusion,
     "edit": queries.undo_interval_edit,
 }
@@ -76,71 +77,24 @@ class RegisterLine:
     closed_at: datetime | None
     point_id: PointId | None
     address: str | None
+    is_delta: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One thing a person decided about a register."""
 
-    kind: Undoable
+    kind: Undoable | Literal["exchange"]
     id: int
     register_id: RegisterId
     at: datetime | None
     what: str
+    cause: str
+    photos: list[dict[str, Any]]
     reason: str
     actor: str
     created_at: datetime
     undone_at: datetime | None
-
-
-async def exchange(
-    conn: AsyncConnection,
-    author: Author,
-    register_id: RegisterId,
-    *,
-    at: datetime,
-    closing: Decimal,
-    opening: Decimal,
-    point_id: PointId | None = None,
-    multiplier: Decimal | None = None,
-    modulus: Decimal | None = None,
-) -> RegisterId:
-    """Close a register and open its successor at one instant, with the readings of both; return the successor.
-
-    What was used until `at` is the old register's, what is used from then on the new one's; nothing is lost between.
-    """
-    register = await _register(conn, register_id)
-    now = author.clock.now()
-    for name, value in (("closing", closing), ("opening", opening)):
-        _check_value(name, value)
-    if at > now:
-        raise CorrectionRefused("an exchange cannot lie in the future: enter it when it has happened")
-    if (register["opened_at"] and at <= register["opened_at"]) or (
-        register["closed_at"] and at > register["closed_at"]
-    ):
-        raise CorrectionRefused("the register was not open at that instant: choose the one that was")
-    before = [r for r in await repository.readings_around(conn, register_id, at) if r.taken_at <= at]
-    if before and closing < before[0].value and register["modulus"] is None:
-        raise CorrectionRefused(
-            "closing: {closing} is less than {earlier}, read at {taken_at:%Y-%m-%d %H:%M} UTC;"
-            " exclude that reading first if it is wrong",
-            closing=closing,
-            earlier=before[0].value,
-            taken_at=before[0].taken_at,
-        )
-    until = register["closed_at"]
-    await conn.execute(queries.close_register, {"register_id": register_id, "at": at})
-    successor = await _one(
-        conn,
-        queries.open_successor,
-        {"register_id": register_id, "at": at, "until": until, "point_id": point_id, "multiplier": multiplier,
-         "modulus": modulus},
-    )  # fmt: skip
-    assert successor is not None, "the register was just read"
-    for target, value in ((register_id, closing), (successor["id"], opening)):
-        await _add_reading(conn, RegisterId(target), at, value, source="exchange", quality="actual", now=now)
-    await _audit(conn, author, "meter.exchange", register, instant=at, closing=closing, opening=opening)
-    return RegisterId(successor["id"])
 
 
 async def declare_reset(
@@ -153,36 +107,72 @@ async def declare_reset(
     start: Decimal,
 ) -> None:
     """Say that the counter was set anew; without `stop` the part before is not known and stays missing."""
-    register = await _register(conn, register_id)
-    _check_value("start", start)
+    register = await register_of(conn, register_id)
+    check_value("start", start)
     if stop is not None:
-        _check_value("stop", stop)
-    found = await _one(
+        check_value("stop", stop)
+    found = await one(
         conn,
         queries.add_reset,
         author.columns() | {"register_id": register_id, "at": at, "stop_value": stop, "start_value": start},
     )
     if found is None:
         raise CorrectionRefused("a reset of that instant is already declared")
-    await _audit(conn, author, "register.reset", register, instant=at, stop=stop, start=start)
+    await note(conn, author, "register.reset", register, instant=at, stop=stop, start=start)
 
 
 async def change_multiplier(
-    conn: AsyncConnection, author: Author, register_id: RegisterId, *, at: datetime, multiplier: Decimal
-) -> None:
-    """Apply another ratio (CT, PT, unit, wiring) from an instant on, until the next dated one."""
-    register = await _register(conn, register_id)
-    if multiplier == 0 or not multiplier.is_finite():
+    conn: AsyncConnection,
+    author: Author,
+    register_id: RegisterId,
+    *,
+    at: datetime,
+    multiplier: Decimal | None,
+    cause: Cause = "ratio",
+) -> Decimal:
+    """Apply another factor from an instant on, until the next dated one; return what the register counts times then.
+
+    `ratio`: the transformers' new ratio itself. `reversed`: the current transformer is the wrong way round (no number
+    needed). `unit`, `wiring`: what the factor that held before is multiplied with, such as 0.001 for a register that
+    shows Wh from now on.
+    """
+    register = await register_of(conn, register_id)
+    factor = Decimal(-1) if cause == "reversed" else multiplier
+    if factor is None or factor == 0 or not factor.is_finite():
         raise Invalid("multiplier: must be a number other than zero; a reversed current transformer is negative")
+    if cause != "ratio":
+        before = await one(conn, queries.multiplier_at, {"register_id": register_id, "at": at})
+        factor *= before["multiplier"] if before else register["multiplier"]
     await conn.execute(queries.end_multiplier, {"register_id": register_id, "at": at})
     try:
         await conn.execute(
             queries.add_multiplier,
-            author.columns() | {"register_id": register_id, "at": at, "multiplier": multiplier},
+            author.columns() | {"register_id": register_id, "at": at, "multiplier": factor, "cause": cause},
         )
     except errors.ExclusionViolation as error:
         raise CorrectionRefused("another multiplier begins at that instant; undo it first") from error
-    await _audit(conn, author, "register.multiplier", register, instant=at, multiplier=multiplier)
+    await note(conn, author, "register.multiplier", register, instant=at, multiplier=factor, cause=cause)
+    return factor
+
+
+async def set_modulus(
+    conn: AsyncConnection, author: Author, register_id: RegisterId, *, modulus: Decimal | None
+) -> None:
+    """Say at which value the counter starts again at zero (such as 1000000); None: it never does.
+
+    Holds for the register's whole life: a fall that a rollover explains is energy, not a doubt.
+    """
+    register = await register_of(conn, register_id)
+    if modulus is not None:
+        check_value("modulus", modulus)
+        if modulus == 0:
+            raise Invalid("modulus: must be above zero")
+    if modulus == register["modulus"]:
+        raise CorrectionRefused("that is the counter's range already")
+    columns = {"register_id": register_id, "modulus": modulus, "previous": register["modulus"]}
+    await conn.execute(queries.add_modulus, author.columns() | columns)
+    await conn.execute(queries.set_modulus, columns)
+    await note(conn, author, "register.modulus", register, modulus=modulus, previous=register["modulus"])
 
 
 async def exclude_reading(
@@ -194,30 +184,30 @@ async def exclude_reading(
     correct_value: Decimal | None = None,
 ) -> None:
     """Declare a reading wrong, and enter the right one where it is known. The wrong one is kept."""
-    register = await _register(conn, register_id)
+    register = await register_of(conn, register_id)
     arguments = {"register_id": register_id, "taken_at": taken_at}
-    if await _one(conn, queries.has_reading, arguments) is None:
+    if await one(conn, queries.has_reading, arguments) is None:
         raise CorrectionRefused("there is no reading of that instant")
-    if await _one(conn, queries.add_exclusion, author.columns() | arguments) is None:
+    if await one(conn, queries.add_exclusion, author.columns() | arguments) is None:
         raise CorrectionRefused("that reading is already excluded")
     if correct_value is not None:
-        _check_value("correct_value", correct_value)
+        check_value("correct_value", correct_value)
         now = author.clock.now()
-        await _add_reading(conn, register_id, taken_at, correct_value, source="manual", quality="corrected", now=now)
-    await _audit(conn, author, "reading.exclude", register, taken_at=taken_at, correct_value=correct_value)
+        await store_reading(conn, register_id, taken_at, correct_value, source="manual", quality="corrected", now=now)
+    await note(conn, author, "reading.exclude", register, taken_at=taken_at, correct_value=correct_value)
 
 
 async def add_reading(
     conn: AsyncConnection, author: Author, register_id: RegisterId, *, taken_at: datetime, value: Decimal
 ) -> None:
     """Enter a reading taken by hand."""
-    register = await _register(conn, register_id)
-    _check_value("value", value)
+    register = await register_of(conn, register_id)
+    check_value("value", value)
     now = author.clock.now()
     if taken_at > now:
         raise CorrectionRefused("a reading cannot lie in the future")
-    await _add_reading(conn, register_id, taken_at, value, source="manual", quality="actual", now=now)
-    await _audit(conn, author, "reading.add", register, taken_at=taken_at, value=value)
+    await store_reading(conn, register_id, taken_at, value, source="manual", quality="actual", now=now)
+    await note(conn, author, "reading.add", register, taken_at=taken_at, value=value)
 
 
 async def edit_interval(
@@ -228,29 +218,34 @@ async def edit_interval(
     starts_at: datetime,
     quantity: Decimal,
     method: str = "edit",
+    finding_id: int | None = None,
 ) -> None:
     """Decide an interval's quantity; it stands until it is undone, whatever readings come.
 
     With a `method` of the estimation cascade the interval counts as estimated, otherwise as edited.
     """
-    register = await _register(conn, register_id)
+    register = await register_of(conn, register_id)
     if not quantity.is_finite() or abs(quantity) >= Decimal(10) ** 12:
         raise Invalid("quantity: must be a number below 10^12")
     key = {"register_id": register_id, "starts_at": starts_at}
     await conn.execute(queries.replace_edit, author.columns() | key)
-    await conn.execute(queries.add_edit, author.columns() | key | {"quantity": quantity, "method": method})
-    await _audit(conn, author, "interval.edit", register, starts_at=starts_at, quantity=quantity)
+    await conn.execute(
+        queries.add_edit, author.columns() | key | {"quantity": quantity, "method": method, "finding_id": finding_id}
+    )
+    await note(conn, author, "interval.edit", register, starts_at=starts_at, quantity=quantity)
 
 
 async def undo(
     conn: AsyncConnection, author: Author, register_id: RegisterId, *, kind: Undoable, decision_id: int
 ) -> None:
     """Take a decision back; the ledger returns to what the readings say."""
-    register = await _register(conn, register_id)
+    register = await register_of(conn, register_id)
     cursor = await conn.execute(_UNDO[kind], {"id": decision_id, "register_id": register_id, "now": author.clock.now()})
     if cursor.rowcount == 0:
-        raise CorrectionRefused("that decision does not exist or is undone already")
-    await _audit(conn, author, f"{kind}.undo", register, decision=decision_id)
+        raise CorrectionRefused("that decision does not exist, is undone already, or a later one stands on it")
+    if kind == "multiplier":
+        await conn.execute(queries.extend_multiplier, {"id": decision_id, "register_id": register_id})
+    await note(conn, author, f"{kind}.undo", register, decision=decision_id)
 
 
 async def registers_of_meter(conn: AsyncConnection, meter_id: MeterId) -> list[RegisterLine]:
@@ -267,14 +262,15 @@ async def decisions(conn: AsyncConnection, meter_id: MeterId) -> list[Decision]:
         return await cursor.fetchall()
 
 
-async def _register(conn: AsyncConnection, register_id: RegisterId) -> dict[str, Any]:
-    register = await _one(conn, queries.register_of_viewer, {"register_id": register_id})
+async def register_of(conn: AsyncConnection, register_id: RegisterId) -> dict[str, Any]:
+    """Return a register that the viewer may see, held until the decision is stored. Raises RegisterNotFound."""
+    register = await one(conn, queries.register_of_viewer, {"register_id": register_id})
     if register is None:
         raise RegisterNotFound
     return register
 
 
-async def _add_reading(
+async def store_reading(
     conn: AsyncConnection,
     register_id: RegisterId,
     taken_at: datetime,
@@ -284,12 +280,13 @@ async def _add_reading(
     quality: str,
     now: datetime,
 ) -> None:
+    """Store a reading that did not come by telemetry; the same instant and source only once."""
     columns = {"register_id": register_id, "taken_at": taken_at, "value": value, "source": source, "quality": quality}
-    if await _one(conn, queries.add_reading, columns | {"now": now}) is None:
+    if await one(conn, queries.add_reading, columns | {"now": now}) is None:
         raise CorrectionRefused("a {source} reading of that instant is there already; exclude it first", source=source)
 
 
-def _check_value(name: str, value: Decimal) -> None:
+def check_value(name: str, value: Decimal) -> None:
     """Refuse what no register shows: a negative value, 10^15 or more, more than nine decimals."""
     if not value.is_finite() or value < 0 or value >= Decimal(10) ** 15:
         raise Invalid("{name}: must be a number from 0 to below 10^15", name=name)
@@ -298,9 +295,10 @@ def _check_value(name: str, value: Decimal) -> None:
         raise Invalid("{name}: has more than {scale} decimals", name=name, scale=SCALE)
 
 
-async def _audit(
+async def note(
     conn: AsyncConnection, author: Author, action: str, register: Mapping[str, Any], **detail: object
 ) -> None:
+    """Write the audit entry of a decision about a register."""
     await identity.audit(
         conn,
         viewer=author.viewer,
@@ -312,7 +310,8 @@ async def _audit(
     )
 
 
-async def _one(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+async def one(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the only row of a statement, or None."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(statement, arguments)
         return await cursor.fetchone()

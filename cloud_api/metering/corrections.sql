@@ -16,24 +16,13 @@ SELECT r.id
 -- name: registers_of_meter
 -- Newest first.
 SELECT r.id, r.quantity, r.unit, r.multiplier, r.modulus, lower(r.open_period) AS opened_at,
-       upper(r.open_period) AS closed_at, r.point_id, d.name || '/' || p.name AS address
+       upper(r.open_period) AS closed_at, r.point_id, d.name || '/' || p.name AS address,
+       r.is_delta
   FROM register r
   LEFT JOIN point p ON p.id = r.point_id
   LEFT JOIN device d ON d.id = p.device_id
- WHERE r.meter_id = %(meter_id)s
+ WHERE r.meter_id = %(meter_id)s AND NOT isempty(r.open_period)
  ORDER BY r.quantity, lower(r.open_period) DESC NULLS LAST;
-
--- name: close_register
--- At the instant of an exchange; the register keeps its readings.
-UPDATE register SET open_period = tstzrange(lower(open_period), %(at)s) WHERE id = %(register_id)s;
-
--- name: open_successor
--- The new counter begins where the old one ended, with the same meaning.
-INSERT INTO register (organisation_id, meter_id, quantity, unit, point_id, multiplier, modulus, is_delta, open_period)
-SELECT organisation_id, meter_id, quantity, unit, coalesce(%(point_id)s, point_id), coalesce(%(multiplier)s, multiplier),
-       coalesce(%(modulus)s, modulus), is_delta, tstzrange(%(at)s, %(until)s)
-  FROM register WHERE id = %(register_id)s
-RETURNING id;
 
 -- name: add_reading
 -- A reading that a person or an exchange brings; the same instant and source only once.
@@ -56,11 +45,42 @@ UPDATE register_multiplier SET valid = tstzrange(lower(valid), %(at)s)
 
 -- name: add_multiplier
 -- From an instant on, until the next dated one.
-INSERT INTO register_multiplier (register_id, valid, multiplier, reason, actor, created_at)
-SELECT %(register_id)s, tstzrange(%(at)s, min(lower(x.valid))), %(multiplier)s, %(reason)s, %(actor)s, %(now)s
+INSERT INTO register_multiplier (register_id, valid, multiplier, cause, reason, actor, created_at)
+SELECT %(register_id)s, tstzrange(%(at)s, min(lower(x.valid))), %(multiplier)s, %(cause)s, %(reason)s, %(actor)s, %(now)s
   FROM (SELECT valid FROM register_multiplier
          WHERE register_id = %(register_id)s AND undone_at IS NULL AND lower(valid) > %(at)s) x
 RETURNING id;
+
+-- name: multiplier_at
+-- The dated factor that holds just before an instant.
+SELECT multiplier FROM register_multiplier
+ WHERE register_id = %(register_id)s AND undone_at IS NULL AND valid @> (%(at)s::timestamptz - interval '1 microsecond');
+
+-- name: extend_multiplier
+-- A factor is undone: the one it had ended holds on to where this one would have held.
+UPDATE register_multiplier b SET valid = tstzrange(lower(b.valid), upper(u.valid))
+  FROM register_multiplier u
+ WHERE u.id = %(id)s AND u.register_id = %(register_id)s AND b.register_id = u.register_id AND b.undone_at IS NULL
+   AND upper(b.valid) = lower(u.valid);
+
+-- name: add_modulus
+-- What the range was before, for the undo.
+INSERT INTO register_modulus (register_id, modulus, previous, reason, actor, created_at)
+VALUES (%(register_id)s, %(modulus)s, %(previous)s, %(reason)s, %(actor)s, %(now)s);
+
+-- name: set_modulus
+-- The range at which the counter starts again at zero.
+UPDATE register SET modulus = %(modulus)s WHERE id = %(register_id)s;
+
+-- name: undo_register_modulus
+-- Only the newest decision can be undone: an older one is no longer what holds.
+WITH undone AS (
+    UPDATE register_modulus m SET undone_at = %(now)s
+     WHERE m.id = %(id)s AND m.register_id = %(register_id)s AND m.undone_at IS NULL
+       AND NOT EXISTS (SELECT 1 FROM register_modulus x
+                        WHERE x.register_id = m.register_id AND x.id > m.id AND x.undone_at IS NULL)
+    RETURNING m.register_id, m.previous)
+UPDATE register r SET modulus = u.previous FROM undone u WHERE r.id = u.register_id;
 
 -- name: add_exclusion
 -- The reading stays where it is; the ledger stops using it.
@@ -80,8 +100,8 @@ UPDATE interval_edit SET undone_at = %(now)s
 
 -- name: add_edit
 -- A quantity that a person decided.
-INSERT INTO interval_edit (register_id, starts_at, quantity, method, reason, actor, created_at)
-VALUES (%(register_id)s, %(starts_at)s, %(quantity)s, %(method)s, %(reason)s, %(actor)s, %(now)s)
+INSERT INTO interval_edit (register_id, starts_at, quantity, method, reason, actor, created_at, finding_id)
+VALUES (%(register_id)s, %(starts_at)s, %(quantity)s, %(method)s, %(reason)s, %(actor)s, %(now)s, %(finding_id)s)
 RETURNING id;
 
 -- name: undo_register_reset
@@ -102,19 +122,27 @@ UPDATE interval_edit SET undone_at = %(now)s WHERE id = %(id)s AND register_id =
 
 -- name: decisions
 -- Everything people decided about a meter's registers, newest first.
-SELECT d.* FROM (
-    SELECT 'reset' AS kind, x.id, x.register_id, x.at, coalesce(x.stop_value::text, '?') || ' → ' || x.start_value AS what,
-           x.reason, x.actor, x.created_at, x.undone_at FROM register_reset x
+SELECT d.*, coalesce((SELECT jsonb_agg(jsonb_build_object('id', p.id, 'side', p.side) ORDER BY p.id)
+                        FROM meter_photo p WHERE d.kind = 'exchange' AND p.exchange_id = d.id), '[]') AS photos
+  FROM (
+    SELECT 'exchange' AS kind, x.id, x.register_id, x.at, x.closing || ' → ' || x.opening AS what, '' AS cause, x.reason,
+           x.actor, x.created_at, x.undone_at FROM meter_exchange x
     UNION ALL
-    SELECT 'multiplier', x.id, x.register_id, lower(x.valid), x.multiplier::text, x.reason, x.actor, x.created_at,
-           x.undone_at FROM register_multiplier x
+    SELECT 'reset', x.id, x.register_id, x.at, coalesce(x.stop_value::text, '?') || ' → ' || x.start_value, '', x.reason,
+           x.actor, x.created_at, x.undone_at FROM register_reset x
     UNION ALL
-    SELECT 'exclusion', x.id, x.register_id, x.taken_at, '', x.reason, x.actor, x.created_at, x.undone_at
+    SELECT 'multiplier', x.id, x.register_id, lower(x.valid), trim_scale(x.multiplier)::text, x.cause, x.reason, x.actor,
+           x.created_at, x.undone_at FROM register_multiplier x
+    UNION ALL
+    SELECT 'modulus', x.id, x.register_id, NULL, coalesce(trim_scale(x.modulus)::text, '–'), '', x.reason, x.actor,
+           x.created_at, x.undone_at FROM register_modulus x
+    UNION ALL
+    SELECT 'exclusion', x.id, x.register_id, x.taken_at, '', '', x.reason, x.actor, x.created_at, x.undone_at
       FROM reading_exclusion x
     UNION ALL
-    SELECT 'edit', x.id, x.register_id, x.starts_at, x.quantity::text, x.reason, x.actor, x.created_at, x.undone_at
-      FROM interval_edit x) d
+    SELECT 'edit', x.id, x.register_id, x.starts_at, trim_scale(x.quantity)::text, '', x.reason, x.actor, x.created_at,
+           x.undone_at FROM interval_edit x) d
   JOIN register r ON r.id = d.register_id
  WHERE r.meter_id = %(meter_id)s
- ORDER BY d.created_at DESC, d.id DESC
+ ORDER BY d.created_at DESC, d.kind, d.id DESC
  LIMIT 200;

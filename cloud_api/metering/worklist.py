@@ -73,13 +73,18 @@ async def counts(conn: AsyncConnection) -> dict[str, int]:
 
 async def accept(conn: AsyncConnection, author: Author, finding_id: int) -> None:
     """Say that the value is right as it is."""
-    await _finding(conn, finding_id)
+    finding = await _finding(conn, finding_id)
+    register = await corrections.register_of(conn, RegisterId(finding["register_id"]))
+    await corrections.note(conn, author, "finding.accept", register, finding=finding_id, check=finding["check_name"])
     await _settle(conn, author, finding_id, "accepted")
 
 
 async def reopen(conn: AsyncConnection, author: Author, finding_id: int) -> None:
-    """Put a settled finding back on the list; edits made for it are undone one by one on the meter's page."""
-    await _finding(conn, finding_id)
+    """Undo a decision about a finding: what it edited or estimated is taken back, and it is on the list again."""
+    finding = await _finding(conn, finding_id)
+    undone = await _all(conn, queries.undo_edits_of_finding, {"id": finding_id, "now": author.clock.now()})
+    register = await corrections.register_of(conn, RegisterId(finding["register_id"]))
+    await corrections.note(conn, author, "finding.reopen", register, finding=finding_id, intervals=len(undone))
     await _settle(conn, author, finding_id, "open")
 
 
@@ -93,7 +98,7 @@ async def edit(conn: AsyncConnection, author: Author, finding_id: int, *, total:
     quantities[0] += total - share * len(starts)
     for start, quantity in zip(starts, quantities, strict=True):
         await corrections.edit_interval(
-            conn, author, RegisterId(finding["register_id"]), starts_at=start, quantity=quantity
+            conn, author, RegisterId(finding["register_id"]), starts_at=start, quantity=quantity, finding_id=finding_id
         )
     await _settle(conn, author, finding_id, "edited")
 
@@ -119,7 +124,7 @@ async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int) ->
         raise CorrectionRefused("{problem}: enter a quantity instead", problem=error) from error
     for start, quantity in zip(starts, quantities, strict=True):
         await corrections.edit_interval(
-            conn, author, register_id, starts_at=start, quantity=quantity, method=str(method)
+            conn, author, register_id, starts_at=start, quantity=quantity, method=str(method), finding_id=finding_id
         )
     await _settle(conn, author, finding_id, "estimated")
     return str(method)

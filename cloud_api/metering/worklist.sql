@@ -62,3 +62,7 @@ SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.state, m.id 
 -- Who dealt with it, when and why.
 UPDATE vee_finding SET state = %(state)s, settled_at = %(now)s, settled_by = %(actor)s, reason = %(reason)s
  WHERE id = %(id)s;
+
+-- name: undo_edits_of_finding
+-- Everything that was decided for one finding and still stands.
+UPDATE interval_edit SET undone_at = %(now)s WHERE finding_id = %(id)s AND undone_at IS NULL RETURNING id;

@@ -12,7 +12,7 @@ from cloud_api.api.auth import FacilitiesCall, StaffCall
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period
-from cloud_api.metering import analysis, corrections, exports, service
+from cloud_api.metering import analysis, corrections, exchanges, exports, service
 from cloud_api.metering.balance import Balance
 from cloud_api.metering.corrections import Author, Decision, RegisterLine, Undoable
 from cloud_api.metering.model import Energy, Interval, Meter, MeterInterval
@@ -167,7 +167,7 @@ async def export(call: StaffCall, meter_id: MeterPath, form: exports.Format, per
 async def exchange(call: FacilitiesCall, meter_id: MeterPath, body: Exchange) -> dict[str, int]:
     """Exchange the meter and return the new register."""
     await analysis.meter(call.conn, MeterId(meter_id))
-    register_id = await corrections.exchange(
+    register_id = await exchanges.exchange(
         call.conn,
         _author(call, body.reason),
         RegisterId(body.register_id),

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Query, Response
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import local_day, local_days, slots
-from cloud_api.metering import analysis, corrections, exports, service
+from cloud_api.metering import analysis, corrections, exchanges, exports, service
 from cloud_api.metering.analysis import DaySum
 from cloud_api.metering.corrections import Author, Undoable
 from cloud_api.metering.model import Meter
@@ -139,7 +139,7 @@ async def exchange(
 ) -> Response:  # fmt: skip
     """Close the register and open its successor."""
     found = await analysis.meter(page.conn, MeterId(meter_id))
-    await corrections.exchange(
+    await exchanges.exchange(
         page.conn,
         _author(page, reason),
         RegisterId(register_id),

@@ -8,7 +8,7 @@ from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.scope import Scope
-from cloud_api.metering import corrections
+from cloud_api.metering import corrections, exchanges
 from cloud_api.metering.corrections import Author, CorrectionRefused, RegisterNotFound
 from tests.integration.ingest.conftest import NOW, NOW_MS
 from tests.integration.metering.conftest import ENERGY
@@ -45,7 +45,7 @@ def staff(meters, organisation_id=None):
 
 async def test_an_exchange_keeps_the_usage_on_both_sides(edge, meters, author, register):
     async with staff(meters) as conn:
-        new = await corrections.exchange(
+        new = await exchanges.exchange(
             conn, author, register, at=at(60), closing=Decimal("12.5"), opening=Decimal("0.25")
         )
     await edge.send([(n + 20, ENERGY, START + (60 + n * 5) * MIN, 250 + 1000 * n) for n in range(1, 4)])
@@ -63,10 +63,10 @@ async def test_an_exchange_that_contradicts_the_readings_is_refused(meters, auth
     ):
         with pytest.raises(CorrectionRefused):
             async with staff(meters) as conn:
-                await corrections.exchange(conn, author, register, **arguments)
+                await exchanges.exchange(conn, author, register, **arguments)
     with pytest.raises(Invalid):
         async with staff(meters) as conn:
-            await corrections.exchange(
+            await exchanges.exchange(
                 conn, author, register, at=at(60), closing=Decimal("13.0000000001"), opening=Decimal(0)
             )
 
