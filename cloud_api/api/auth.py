@@ -88,3 +88,6 @@ StaffCall = Annotated[Call, Depends(staff_call(), scope="function")]
 FacilitiesCall = Annotated[Call, Depends(staff_call(frozenset({Role.FACILITIES, Role.MANAGER})), scope="function")]
 FinanceCall = Annotated[Call, Depends(staff_call(FINANCE), scope="function")]
 AnyBillCall = Annotated[BillCall, Depends(bill_call, scope="function")]
+LeasingCall = Annotated[
+    Call, Depends(staff_call(frozenset({Role.LEASING, Role.FINANCE, Role.MANAGER})), scope="function")
+]

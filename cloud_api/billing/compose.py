@@ -32,7 +32,9 @@ def compose(inputs: RunInputs, issues: Sequence[Issue] = (), *, tick: Tick | Non
         if tick is not None:
             tick(len(drafts), len(parties))
     sheet = resale.check(inputs, apportioned, drafts)
-    drafts = [_sealed(replace(d, snapshot=d.snapshot | {"resale": sheet["sheet"]})) for d in drafts]
+    drafts = [
+        _sealed(replace(d, snapshot=d.snapshot | {"resale": sheet["sheet"]})) for d in _without_finals(book, drafts)
+    ]
     blocking = [*issues, *_run_issues(book, apportioned), *sheet["issues"]]
     return RunResult(
         bills=tuple(drafts), apportioned=apportioned, summary=_summary(inputs, apportioned, drafts, blocking, sheet)
@@ -105,6 +107,20 @@ def _bill(book: Book, apportioned: Apportioned, party: int) -> BillDraft:
         "issues": [{"code": i.code, "text": i.text} for i in doubts],
     }
     return BillDraft(tenant_id=party, kind=kind, rated=rated, snapshot=snapshot, sha256="", issues=tuple(doubts))
+
+
+def _without_finals(book: Book, drafts: Sequence[BillDraft]) -> list[BillDraft]:
+    """Leave out who got a final bill; who came back in the same month has to have it credited first."""
+    kept = []
+    for draft in drafts:
+        if draft.tenant_id not in book.inputs.final_bills:
+            kept.append(draft)
+        elif any(t.ends_on is None or t.ends_on > book.inputs.ends_on for t in book.tenancies.get(draft.tenant_id, ())):
+            text = "a final bill covers days of this month, and the tenant came back: credit the final bill first"
+            issue = Issue(code="final_billed", text=text)
+            more = {"issues": [*draft.snapshot["issues"], {"code": issue.code, "text": text}]}
+            kept.append(replace(draft, snapshot=draft.snapshot | more, issues=(*draft.issues, issue)))
+    return kept
 
 
 def _doubts(book: Book, party: int) -> list[Issue]:

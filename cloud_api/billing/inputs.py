@@ -196,6 +196,7 @@ async def load_inputs(
         used_before=await _used_before(conn, tariff, ids),
         earlier=await _earlier(conn, ids, first),
         utility_bill=None if utility_bill is None else utility_bill["content"],
+        final_bills=frozenset(row["tenant_id"] for row in await rows(conn, queries.final_bills, ids)),
         recovered_before=before["recovered"] if before else Decimal(0),
         paid_before=before["paid"] if before else Decimal(0),
     )

@@ -37,6 +37,8 @@ class Policy:
     late_fee_minimum: Decimal = Decimal("1.00")
     late_fee_cap_percent: Decimal = Decimal(30)
     late_fee_year_split: Literal["contract_rate", "new_year_days_only", "split", "all_days_high"] = "contract_rate"
+    final_bill: Literal["at_move_out", "by_month_run"] = "at_move_out"
+    """Whether a move-out issues the tenant's last bill itself, or leaves its days to the month's run."""
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 

@@ -22,18 +22,22 @@ SELECT x.meter_id, x.space_id, s.code AS space, x.share, lower(x.valid) AS valid
  ORDER BY x.meter_id, s.code, x.valid;
 
 -- name: tenancies
--- Who held which space in the period, as known at an instant.
+-- Who held which space in the period, as known at an instant; cut where the lease's people change.
+WITH people AS MATERIALIZED (SELECT lease_id, valid, people FROM head_count_as_known(%(known_at)s::timestamptz))
 SELECT x.space_id, s.code AS space, x.tenant_id, x.lease_id, l.number AS lease, l.version AS lease_version,
-       lower(x.term) AS starts_on, upper(x.term) AS ends_on, coalesce(x.area_m2, s.area_m2, 0) AS area_m2,
-       (SELECT h.people FROM head_count h WHERE h.lease_id = x.lease_id
-           AND h.valid && daterange(%(first)s, %(after)s) ORDER BY h.valid LIMIT 1) AS people
+       lower(p.term) AS starts_on, upper(p.term) AS ends_on, coalesce(x.area_m2, s.area_m2, 0) AS area_m2, p.people
   FROM lease_space_as_known(%(known_at)s::timestamptz) x
   JOIN lease l ON l.id = x.lease_id AND l.status IN ('approved', 'active', 'ended')
   JOIN space s ON s.id = x.space_id
   JOIN floor f ON f.id = s.floor_id
   JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
- WHERE x.term && daterange(%(first)s, %(after)s)
- ORDER BY x.tenant_id, s.code, x.term;
+ CROSS JOIN LATERAL (
+      SELECT x.term * h.valid AS term, h.people FROM people h WHERE h.lease_id = x.lease_id AND h.valid && x.term
+      UNION ALL
+      SELECT r.term, NULL FROM unnest(datemultirange(x.term) - coalesce(
+          (SELECT range_agg(h.valid) FROM people h WHERE h.lease_id = x.lease_id), '{}')) AS r(term)) p
+ WHERE p.term && daterange(%(first)s, %(after)s)
+ ORDER BY x.tenant_id, s.code, p.term;
 
 -- name: lettable_spaces
 -- Spaces that can be let, for what is vacant.
@@ -189,7 +193,7 @@ SELECT u.id, s.code AS site, u.utility, lower(u.period) AS starts_on, upper(u.pe
 -- The run of a period that was not cancelled.
 SELECT * FROM bill_run
  WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s)
-   AND state <> 'cancelled'
+   AND state <> 'cancelled' AND tenant_id IS NULL
    FOR UPDATE;
 
 -- name: run_by_id
@@ -213,6 +217,35 @@ SELECT r.id, r.utility, lower(r.period) AS starts_on, upper(r.period) AS ends_on
 INSERT INTO bill_run (organisation_id, site_id, utility, period, state, prepared_by, created_at)
 VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, daterange(%(first)s, %(after)s), 'draft', %(actor)s, %(at)s)
 RETURNING id;
+
+-- name: add_final_run
+-- A run of one tenant who moves out.
+INSERT INTO bill_run (organisation_id, site_id, utility, period, state, prepared_by, created_at, tenant_id)
+VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, daterange(%(first)s, %(after)s), 'draft', %(actor)s, %(at)s,
+        %(tenant_id)s)
+RETURNING id;
+
+-- name: final_bill_of_run
+-- The only bill of such a run.
+SELECT id FROM bill WHERE run_id = %(run_id)s AND kind = 'final';
+
+-- name: final_bills
+-- Tenants who got their final bill for days of the period, with the days that it covers.
+SELECT b.tenant_id, max(upper(b.period)) AS until FROM bill b
+ WHERE b.site_id = %(site_id)s AND b.kind = 'final' AND b.state = 'issued' AND b.snapshot ->> 'utility' = %(utility)s
+   AND b.period && daterange(%(first)s, %(after)s)
+ GROUP BY b.tenant_id;
+
+-- name: unbilled_month_before
+-- A tenant that held a space in the month before and got no bill for it, at a site that bills this utility by runs.
+SELECT 1 FROM lease_space x JOIN lease l ON l.id = x.lease_id AND l.status IN ('active', 'ended')
+ WHERE x.tenant_id = %(tenant_id)s AND x.term && daterange((%(first)s::date - interval '1 month')::date, %(first)s::date)
+   AND EXISTS (SELECT 1 FROM bill_run r WHERE r.site_id = %(site_id)s AND r.utility = %(utility)s AND r.state = 'issued'
+                  AND r.tenant_id IS NULL)
+   AND NOT EXISTS (SELECT 1 FROM bill b WHERE b.tenant_id = x.tenant_id AND b.state IN ('issued', 'credited')
+                      AND b.snapshot ->> 'utility' = %(utility)s
+                      AND b.period && daterange((%(first)s::date - interval '1 month')::date, %(first)s::date))
+ LIMIT 1;
 
 -- name: finish_run
 -- The run is calculated.
@@ -238,7 +271,7 @@ SELECT r.id, r.organisation_id, r.state, r.phase, r.failure, r.progress_count, r
 -- name: bills_without_document
 -- Issued bills of a run whose PDF was not made yet.
 SELECT b.* FROM bill b
- WHERE b.run_id = %(run_id)s AND b.kind = 'bill' AND b.number IS NOT NULL
+ WHERE b.run_id = %(run_id)s AND b.kind IN ('bill', 'final') AND b.number IS NOT NULL
    AND NOT EXISTS (SELECT 1 FROM bill_document d WHERE d.bill_id = b.id)
  ORDER BY b.id LIMIT %(limit)s;
 

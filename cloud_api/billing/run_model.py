@@ -154,6 +154,8 @@ class RunInputs:
     earlier: Mapping[tuple[int, str], Mapping[str, Any]]
     """(tenant, "last_month" or "last_year") → total and kWh of that bill."""
     utility_bill: Mapping[str, Any] | None = None
+    final_bills: frozenset[int] = frozenset()
+    """Tenants who moved out and got their final bill: they count in the reconciliation and get no second bill."""
     recovered_before: Decimal = Decimal(0)
     paid_before: Decimal = Decimal(0)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_api.kit.errors import Invalid
+from cloud_api.kit.i18n import Text
 from cloud_api.leasing.model import LeaseRecord, SpaceTerm, TenantRecord
 
 ROWS_MAX = 50_000
@@ -34,6 +35,10 @@ _TENANT_COLUMNS = {
 }
 
 
+class _RowFault(Exception):
+    """One row contradicts itself; its text names the row."""
+
+
 class ImportInvalid(Invalid):
     """The file cannot be read as leasing records."""
 
@@ -46,21 +51,58 @@ class Parsed:
 
     leases: list[LeaseRecord] = field(default_factory=list[LeaseRecord])
     tenants: list[TenantRecord] = field(default_factory=list[TenantRecord])
-    refused: list[str] = field(default_factory=list[str])
+    refused: list[Text] = field(default_factory=list[Text])
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read CSV, XLSX or JSON (a list of objects) into rows of text by lower-case column. Raises ImportInvalid."""
     try:
         if path.stat().st_size > BYTES_MAX:
-            raise ImportInvalid(
-                "{path_name}: larger than {bytes_max:,} bytes; cut it in parts",
-                path_name=path.name,
-                bytes_max=BYTES_MAX,
-            )
+            raise too_large(path.name)
         return rows_of(path.name, path.read_bytes())
     except OSError as error:
-        raise ImportInvalid("{path}: cannot be read: {problem}", path=path, problem=error.strerror) from error
+        raise ImportInvalid("{path}: cannot be read: {problem}", path=path, strproblem=error.strerror) from error
+
+
+def too_large(name: str) -> ImportInvalid:
+    """Return the refusal of a file that exceeds BYTES_MAX."""
+    size = f"{BYTES_MAX // 1_000_000} MB"
+    return ImportInvalid("{name}: larger than {size}; cut it in parts", name=name, size=size)
+
+
+def parse_file(name: str, content: bytes, parsed: Parsed) -> None:
+    """Read a file of leases or of tenants, or a JSON object with both under their names. Raises ImportInvalid.
+
+    A file is one of tenants when it has a name column and no column for spaces.
+    """
+    if Path(name).suffix.lower() == ".json":
+        parts = _json_parts(name, content)
+        parse_tenants(parts["tenants"], parsed)
+        parse_leases(parts["leases"], parsed)
+        return
+    found = rows_of(name, content)
+    columns = set(found[0]) if found else set()
+    if columns & set(_TENANT_COLUMNS["name_zh"]) and not columns & set(_LEASE_COLUMNS["space"]):
+        parse_tenants(found, parsed)
+    else:
+        parse_leases(found, parsed)
+
+
+def _json_parts(name: str, content: bytes) -> dict[str, list[dict[str, str]]]:
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        raise ImportInvalid("{name}: cannot be read: {problem}", name=name, problem=error) from error
+    parts = data if isinstance(data, dict) else {"leases": data}
+    found = {}
+    for part in ("tenants", "leases"):
+        rows = parts.get(part, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ImportInvalid("{name}: {part} has to be a list of objects", name=name, part=part)
+        if len(rows) > ROWS_MAX:
+            raise too_large(name)
+        found[part] = [_clean(row) for row in rows]
+    return found
 
 
 def rows_of(name: str, content: bytes) -> list[dict[str, str]]:
@@ -122,10 +164,12 @@ def parse_tenants(rows: Iterable[dict[str, str]], parsed: Parsed) -> None:
         values = _pick(row, _TENANT_COLUMNS)
         code = values["tenant"]
         if not code or not values["name_zh"]:
-            parsed.refused.append(f"tenants row {number}: needs tenant and name_zh")
+            parsed.refused.append(Text("tenants row {number}: needs tenant and name_zh", number=number))
             continue
         if code in seen:
-            parsed.refused.append(f"tenants row {number}: tenant {code} stands there twice")
+            parsed.refused.append(
+                Text("tenants row {number}: tenant {code} stands there twice", number=number, code=code)
+            )
             continue
         seen.add(code)
         known = {alias for aliases in _TENANT_COLUMNS.values() for alias in aliases}
@@ -149,14 +193,16 @@ def parse_leases(rows: Iterable[dict[str, str]], parsed: Parsed) -> None:
             continue
         missing = [column for column in ("lease", "tenant", "space", "first_day") if not values[column]]
         if missing:
-            parsed.refused.append(f"row {number}: {' and '.join(missing)} missing")
+            parsed.refused.append(
+                Text("row {row}: {columns} missing", row=number, columns=tuple(Text(c) for c in missing))
+            )
             continue
         groups.setdefault(values["lease"], []).append((number, values))
     for lease, members in groups.items():
         try:
             parsed.leases.append(_lease(lease, members))
-        except ValueError as error:
-            parsed.refused.append(str(error))
+        except _RowFault as fault:
+            parsed.refused.append(fault.args[0])
 
 
 def _pick(row: dict[str, str], columns: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -167,8 +213,16 @@ def _lease(number: str, members: Sequence[tuple[int, dict[str, str]]]) -> LeaseR
     first_row, first = members[0]
     for row, values in members[1:]:
         if values["tenant"] != first["tenant"]:
-            raise ValueError(
-                f"row {row}: lease {number} belongs to {values['tenant']} here, to {first['tenant']} in row {first_row}"
+            here, there = values["tenant"], first["tenant"]
+            raise _RowFault(
+                Text(
+                    "row {row}: lease {number} belongs to {here} here, to {there} in row {first_row}",
+                    row=row,
+                    number=number,
+                    here=here,
+                    there=there,
+                    first_row=first_row,
+                )
             )
     return LeaseRecord(
         number=number,
@@ -184,7 +238,9 @@ def _space(row: int, values: dict[str, str]) -> SpaceTerm:
     starts_on = _day(values["first_day"], row, "first_day")
     last = _day(values["last_day"], row, "last_day") if values["last_day"] else None
     if last is not None and last < starts_on:
-        raise ValueError(f"row {row}: last_day {last} is before first_day {starts_on}")
+        raise _RowFault(
+            Text("row {row}: last_day {last} is before first_day {starts_on}", row=row, last=last, starts_on=starts_on)
+        )
     return SpaceTerm(
         row=row,
         space=values["space"],
@@ -198,14 +254,28 @@ def _day(text: str, row: int, column: str) -> date:
     try:
         return date.fromisoformat(text.replace("/", "-")[:10])
     except ValueError:
-        raise ValueError(f"row {row}: {column} {text!r} is not a day; write 2026-11-01") from None
+        raise _RowFault(
+            Text(
+                "row {row}: {column} {text!r} is not a day; write 2026-11-01",
+                row=row,
+                column=Text(column),
+                text=text,
+            )
+        ) from None
 
 
 def _whole(text: str, row: int, column: str) -> int | None:
     if not text:
         return None
     if not text.isdigit():
-        raise ValueError(f"row {row}: {column} {text!r} is not a whole number")
+        raise _RowFault(
+            Text(
+                "row {row}: {column} {text!r} is not a whole number",
+                row=row,
+                column=Text(column),
+                text=text,
+            )
+        )
     return int(text)
 
 
@@ -215,7 +285,7 @@ def _area(text: str, row: int) -> Decimal | None:
     try:
         area = Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"row {row}: area_m2 {text!r} is not a number") from None
+        raise _RowFault(Text("row {row}: area_m2 {text!r} is not a number", row=row, text=text)) from None
     if not area.is_finite() or area <= 0:
-        raise ValueError(f"row {row}: area_m2 {text} has to be above 0")
+        raise _RowFault(Text("row {row}: area_m2 {text} has to be above 0", row=row, text=text))
     return area

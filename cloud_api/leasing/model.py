@@ -1,9 +1,12 @@
 """Leases as values: who holds which space from when to when."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
+
+from cloud_api.kit.i18n import Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,20 @@ class LeaseRecord:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def fingerprint(self) -> str:
+        """What tells whether the source says the same again, whatever was changed here since."""
+        spaces = [(s.space, str(s.starts_on), str(s.ends_on), str(s.area_m2)) for s in self.spaces]
+        told = (
+            self.version,
+            self.number,
+            self.tenant,
+            self.head_count,
+            sorted(spaces),
+            sorted(self.attributes.items()),
+        )
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    @property
     def starts_on(self) -> date:
         """First day of the first space."""
         return min(s.starts_on for s in self.spaces)
@@ -53,12 +70,26 @@ class LeaseRecord:
         return max(known) if len(known) == len(ends) else None
 
 
+Verdict = Literal["new", "changed", "unchanged", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseVerdict:
+    """What an import does with one lease of the file."""
+
+    lease: LeaseRecord
+    verdict: Verdict
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
     """What an import did, and each refused row with its reason."""
 
+    tenants: int = 0
+    leases: tuple[LeaseVerdict, ...] = ()
+
     created: int = 0
     changed: int = 0
     unchanged: int = 0
-    refused: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
+    refused: tuple[Text, ...] = ()
+    findings: tuple[Text, ...] = ()

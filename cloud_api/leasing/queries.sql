@@ -24,7 +24,7 @@ SELECT s.code, s.id, s.use, s.area_m2
 
 -- name: known_leases
 -- What this source told before.
-SELECT l.external_id, l.id, l.version, t.code AS tenant, l.number,
+SELECT l.external_id, l.id, l.version, l.status, l.attributes ->> 'told' AS told, t.code AS tenant, l.number,
        coalesce((SELECT jsonb_agg(jsonb_build_object('space', s.code, 'from', lower(x.term), 'to', upper(x.term),
                                                      'area', x.area_m2) ORDER BY s.code, x.term)
                    FROM lease_space x JOIN space s ON s.id = x.space_id WHERE x.lease_id = l.id), '[]') AS spaces,
@@ -49,7 +49,7 @@ SELECT %(organisation_id)s, t.tenant_id, t.number, t.status, daterange(t.starts_
        AS t(tenant_id bigint, number text, status text, starts_on date, ends_on date, attributes jsonb,
             external_id text, version int)
     ON CONFLICT (organisation_id, source_system, external_id) DO UPDATE SET tenant_id = EXCLUDED.tenant_id,
-        number = EXCLUDED.number, status = EXCLUDED.status, term = EXCLUDED.term, attributes = EXCLUDED.attributes,
+        number = EXCLUDED.number, status = EXCLUDED.status, term = EXCLUDED.term, attributes = lease.attributes || EXCLUDED.attributes,
         version = EXCLUDED.version
 RETURNING external_id, id;
 
@@ -98,11 +98,21 @@ SELECT m.code FROM meter m
 
 -- name: areas_that_differ
 -- Leased area against the space's, and spaces against their floor.
-SELECT 'lease ' || l.number || ', space ' || s.code AS place, x.area_m2 AS told, s.area_m2 AS known
+SELECT l.number AS lease, s.code AS place, x.area_m2 AS told, s.area_m2 AS known
   FROM lease_space x JOIN lease l ON l.id = x.lease_id JOIN space s ON s.id = x.space_id
  WHERE x.organisation_id = %(organisation_id)s AND x.area_m2 IS NOT NULL AND x.area_m2 <> s.area_m2
 UNION ALL
-SELECT 'floor ' || f.code, sum(s.area_m2), f.area_m2
+SELECT NULL, f.code, sum(s.area_m2), f.area_m2
   FROM floor f JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s JOIN space s ON s.floor_id = f.id
  WHERE f.area_m2 IS NOT NULL GROUP BY f.id HAVING sum(s.area_m2) > f.area_m2
- ORDER BY 1;
+ ORDER BY 1, 2;
+
+-- name: keep_upload
+-- Files between preview and import; a person has one upload at a time.
+WITH forgotten AS (DELETE FROM lease_upload WHERE organisation_id = %(organisation_id)s AND actor = %(actor)s)
+INSERT INTO lease_upload (organisation_id, actor, at, source, name, content)
+VALUES (%(organisation_id)s, %(actor)s, %(at)s, %(source)s, %(name)s, %(content)s) RETURNING id;
+
+-- name: take_upload
+-- An upload is imported once.
+DELETE FROM lease_upload WHERE id = %(id)s AND actor = %(actor)s RETURNING name, content, source;

@@ -1,6 +1,7 @@
 """Use cases of leases: import from any leasing platform, reconcile with the meters."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -10,9 +11,10 @@ from psycopg import AsyncConnection
 
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.i18n import Text
 from cloud_api.leasing import repository
-from cloud_api.leasing.import_file import Parsed
-from cloud_api.leasing.model import ImportReport, LeaseRecord
+from cloud_api.leasing.import_file import Parsed, parse_file
+from cloud_api.leasing.model import ImportReport, LeaseRecord, LeaseVerdict, Verdict
 from cloud_api.leasing.repository import as_json, queries
 
 _FAR = date.max
@@ -23,7 +25,7 @@ class RowsRefused(Invalid):
 
     code = "rows_refused"
 
-    def __init__(self, refused: Iterable[str]) -> None:
+    def __init__(self, refused: Iterable[Text]) -> None:
         found = list(refused)
         super().__init__("{count} row(s) refused, nothing was stored{refused}", count=len(found), refused=found)
 
@@ -72,8 +74,9 @@ async def import_leases(
     """Store tenants and leases; the same records again change nothing.
 
     Identity is source system, external id and version: an older version than the known one is refused, a changed
-    record without a version becomes the next one. Rows that contradict the estate or another lease are refused, with
-    the whole lease; unless `accept_good_rows`, one refused row keeps everything out (RowsRefused).
+    record without a version becomes the next one. What was changed here since (a move, an amendment) stays until the
+    source says something new. Rows that contradict the estate or another lease are refused, with the whole lease;
+    unless `accept_good_rows`, one refused row keeps everything out (RowsRefused).
     """
     ids: dict[str, Any] = {"organisation_id": site.organisation_id, "site_id": site.id, "source": source}
     if parsed.tenants:
@@ -88,18 +91,65 @@ async def import_leases(
     known = {r["external_id"]: r for r in await repository.rows(conn, queries.known_leases, ids)}
     held = await repository.rows(conn, queries.held_spaces, ids)
     refused = list(parsed.refused)
-    good = [lease for lease in parsed.leases if not _collect(refused, _faults(lease, tenants, spaces, known))]
+    changed = [lease for lease in parsed.leases if not _is_same(lease, known.get(lease.external_id))]
+    good = [lease for lease in changed if not _collect(refused, _faults(lease, tenants, spaces, known))]
     good = _without_overlaps(good, held, source, refused)
     if refused and not accept_good_rows:
         raise RowsRefused(refused)
-    report = await _store(conn, ids, good, tenants, spaces, known, clock.now().astimezone(site.zone).date())
-    findings = await reconcile(conn, site, clock.now())
+    today = clock.now().astimezone(site.zone).date()
+    await _store(conn, ids, good, tenants, spaces, known, today)
+    verdicts = [LeaseVerdict(lease=lease, verdict=_verdict(lease, known, changed, good)) for lease in parsed.leases]
+    count = Counter(v.verdict for v in verdicts)
     report = ImportReport(
-        created=report[0], changed=report[1], unchanged=report[2], refused=tuple(refused), findings=tuple(findings)
+        tenants=len(parsed.tenants),
+        leases=tuple(verdicts),
+        created=count["new"],
+        changed=count["changed"],
+        unchanged=count["unchanged"],
+        refused=tuple(refused),
+        findings=tuple(await reconcile(conn, site, clock.now())),
     )
     detail = {"created": report.created, "changed": report.changed, "refused": len(refused)}
     await audit(conn, site, clock, actor=actor, action="lease.import", subject=f"source/{source}", detail=detail)
     return report
+
+
+async def preview_import(
+    conn: AsyncConnection, site: Site, parsed: Parsed, *, source: str, actor: str, clock: Clock
+) -> ImportReport:
+    """Say what importing would do, by doing it and taking it back: nothing stays."""
+    async with conn.transaction(force_rollback=True):
+        return await import_leases(conn, site, parsed, source=source, actor=actor, clock=clock, accept_good_rows=True)
+
+
+async def keep_upload(
+    conn: AsyncConnection, site: Site, files: Sequence[tuple[str, bytes]], *, source: str, actor: str, clock: Clock
+) -> int:
+    """Keep uploaded files between preview and import; older ones of the same person are forgotten. Returns an id."""
+    values = {"organisation_id": site.organisation_id, "source": source, "actor": actor, "at": clock.now()}
+    values |= {"name": [name for name, _ in files], "content": [content for _, content in files]}
+    return (await repository.rows(conn, queries.keep_upload, values))[0]["id"]
+
+
+async def take_upload(conn: AsyncConnection, upload_id: int, *, actor: str) -> tuple[Parsed, str]:
+    """Return the records and the source of a kept upload, once. Raises NotFound when it was imported or replaced."""
+    found = await repository.rows(conn, queries.take_upload, {"id": upload_id, "actor": actor})
+    if not found:
+        raise NotFound("this file was imported or replaced: upload it again")
+    parsed = Parsed()
+    for name, content in zip(found[0]["name"], found[0]["content"], strict=True):
+        parse_file(name, bytes(content), parsed)
+    return parsed, found[0]["source"]
+
+
+def _verdict(
+    lease: LeaseRecord, known: Mapping[str, Any], changed: Sequence[LeaseRecord], good: Sequence[LeaseRecord]
+) -> Verdict:
+    if lease not in changed:
+        return "unchanged"
+    if lease not in good:
+        return "refused"
+    return "changed" if lease.external_id in known else "new"
 
 
 async def audit(
@@ -119,34 +169,62 @@ async def audit(
     await repository.store(conn, queries.audit, values)
 
 
-def _collect(refused: list[str], faults: list[str]) -> bool:
+def _collect(refused: list[Text], faults: Sequence[Text]) -> bool:
     refused += faults
     return bool(faults)
 
 
 def _faults(
     lease: LeaseRecord, tenants: dict[str, int], spaces: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]]
-) -> list[str]:
-    row = lease.spaces[0].row
-    found = []
+) -> list[Text]:
+    row, number = lease.spaces[0].row, lease.number
+    found: list[Text] = []
     if lease.tenant not in tenants:
-        found.append(f"row {row}: lease {lease.number} names the unknown tenant {lease.tenant}; import tenants first")
+        found.append(
+            Text(
+                "row {row}: lease {number} names the unknown tenant {tenant}; import tenants first",
+                row=row,
+                number=number,
+                tenant=lease.tenant,
+            )
+        )
     for part in lease.spaces:
         space = spaces.get(part.space)
         if space is None:
-            found.append(f"row {part.row}: there is no space {part.space} at this site")
+            found.append(Text("row {row}: there is no space {space} at this site", row=part.row, space=part.space))
         elif space["use"] in {"common", "plant"}:
-            found.append(f"row {part.row}: space {part.space} is {space['use']} area and cannot be let")
+            found.append(
+                Text(
+                    "row {row}: space {space} is {use} area and cannot be let",
+                    row=part.row,
+                    space=part.space,
+                    use=Text("common") if space["use"] == "common" else Text("plant"),
+                )
+            )
         elif space["area_m2"] is None and part.area_m2 is None:
-            found.append(f"row {part.row}: space {part.space} has no area; add area_m2 to the row or to the estate")
+            found.append(
+                Text(
+                    "row {row}: space {space} has no area; add area_m2 to the row or to the estate",
+                    row=part.row,
+                    space=part.space,
+                )
+            )
     before = known.get(lease.external_id)
     if before and lease.version is not None and lease.version < before["version"]:
-        found.append(f"row {row}: lease {lease.number} version {lease.version} is older than {before['version']}")
+        found.append(
+            Text(
+                "row {row}: lease {number} version {version} is older than {known}",
+                row=row,
+                number=number,
+                version=lease.version,
+                known=before["version"],
+            )
+        )
     return found
 
 
 def _without_overlaps(
-    leases: list[LeaseRecord], held: list[dict[str, Any]], source: str, refused: list[str]
+    leases: list[LeaseRecord], held: list[dict[str, Any]], source: str, refused: list[Text]
 ) -> list[LeaseRecord]:
     """Refuse a lease whose space another lease holds on the same day, in the file or already stored."""
     told = {lease.external_id for lease in leases}
@@ -159,7 +237,13 @@ def _without_overlaps(
     for lease in leases:
         parts = [(p, p.starts_on, p.ends_on or _FAR) for p in lease.spaces]
         faults = [
-            f"row {part.row}: space {part.space} is held by lease {other} from {max(start, s)}"
+            Text(
+                "row {row}: space {space} is held by lease {other} from {day}",
+                row=part.row,
+                space=part.space,
+                other=other,
+                day=max(start, s),
+            )
             for part, start, end in parts
             for s, e, other in taken.get(part.space, ())
             if start < e and s < end
@@ -175,13 +259,12 @@ def _without_overlaps(
 async def _store(
     conn: AsyncConnection,
     ids: dict[str, Any],
-    leases: list[LeaseRecord],
+    changed: list[LeaseRecord],
     tenants: dict[str, int],
     spaces: dict[str, dict[str, Any]],
     known: dict[str, dict[str, Any]],
     today: date,
-) -> tuple[int, int, int]:
-    changed = [lease for lease in leases if not _is_same(lease, known.get(lease.external_id))]
+) -> None:
     rows = [_lease_row(lease, tenants, known.get(lease.external_id), today) for lease in changed]
     saved = await repository.rows(conn, queries.save_leases, ids | {"rows": as_json(rows)})
     lease_ids = {row["external_id"]: row["id"] for row in saved}
@@ -202,8 +285,6 @@ async def _store(
         if lease.head_count is not None
     ]
     await repository.store(conn, queries.save_head_counts, ids | {"rows": as_json(people)})
-    created = sum(lease.external_id not in known for lease in changed)
-    return created, len(changed) - created, len(leases) - len(changed)
 
 
 def _lease_row(
@@ -211,7 +292,10 @@ def _lease_row(
 ) -> dict[str, Any]:
     version = lease.version or (before["version"] + 1 if before else 1)
     status = "active"
-    if lease.starts_on > today:
+    if before is not None:
+        # A step of its life (move-in, move-out) is taken here, with readings; no file takes it.
+        status = before["status"]
+    elif lease.starts_on > today:
         status = "approved"
     elif lease.ends_on is not None and lease.ends_on <= today:
         status = "ended"
@@ -221,14 +305,18 @@ def _lease_row(
         "status": status,
         "starts_on": lease.starts_on,
         "ends_on": lease.ends_on,
-        "attributes": lease.attributes,
+        "attributes": lease.attributes | {"told": lease.fingerprint},
         "external_id": lease.external_id,
         "version": version,
     }
 
 
 def _is_same(lease: LeaseRecord, before: dict[str, Any] | None) -> bool:
-    if before is None or (before["tenant"], before["number"]) != (lease.tenant, lease.number):
+    if before is None:
+        return False
+    if before["told"] is not None:
+        return before["told"] == lease.fingerprint
+    if (before["tenant"], before["number"]) != (lease.tenant, lease.number):
         return False
     if before["people"] != lease.head_count:
         return False
@@ -245,7 +333,7 @@ def _is_same(lease: LeaseRecord, before: dict[str, Any] | None) -> bool:
     return sorted(stored, key=str) == sorted(told, key=str)
 
 
-async def reconcile(conn: AsyncConnection, site: Site, now: datetime) -> list[str]:
+async def reconcile(conn: AsyncConnection, site: Site, now: datetime) -> list[Text]:
     """Return what leases, meters and areas say against each other today, in words."""
     ids = {"organisation_id": site.organisation_id, "site_id": site.id, "now": now}
     ids["today"] = now.astimezone(site.zone).date()
@@ -253,7 +341,25 @@ async def reconcile(conn: AsyncConnection, site: Site, now: datetime) -> list[st
     unlet = await repository.rows(conn, queries.meters_without_lease, ids)
     areas = await repository.rows(conn, queries.areas_that_differ, ids)
     return [
-        *(f"lease {r['number']}: no meter measures space {r['code']}" for r in unmetered),
-        *(f"meter {r['code']}: none of its spaces is let today, the owner pays" for r in unlet),
-        *(f"{r['place']}: {r['told']} m2 told, {r['known']} m2 known" for r in areas),
+        *(
+            Text("lease {number}: no meter measures space {code}", number=r["number"], code=r["code"])
+            for r in unmetered
+        ),
+        *(Text("meter {code}: none of its spaces is let today, the owner pays", code=r["code"]) for r in unlet),
+        *(_area_text(r) for r in areas),
     ]
+
+
+def _area_text(row: Mapping[str, Any]) -> Text:
+    told, known = row["told"], row["known"]
+    if row["lease"] is None:
+        return Text(
+            "floor {floor}: its spaces have {told} m2, the floor {known} m2", floor=row["place"], told=told, known=known
+        )
+    return Text(
+        "lease {lease}, space {space}: {told} m2 told, {known} m2 known",
+        lease=row["lease"],
+        space=row["place"],
+        told=told,
+        known=known,
+    )

@@ -1,7 +1,5 @@
 """Commands that bring a site into the system: its estate and its leases."""
 
-from datetime import date
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +8,7 @@ from psycopg import AsyncConnection
 
 from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import Invalid
+from cloud_api.operations.tenancy.cli import Readings, day_of, readings_of
 
 app = typer.Typer()
 
@@ -61,9 +59,6 @@ def import_leases(
     print(carry_out(use_case))
 
 
-Readings = Annotated[list[str] | None, typer.Option("--reading", help="meter=value, as read off; may be repeated.")]
-
-
 @app.command("move-in")
 def move_in(
     lease: Annotated[str, typer.Argument(help="Number of an approved lease.")],
@@ -76,7 +71,7 @@ def move_in(
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await service.find_site(conn, site)
-        values = _readings(reading or [])
+        values = readings_of(reading)
         opening = await tenancy.move_in(conn, found, lease, readings=values, actor=actor(), clock=clock)
         return "\n".join(f"{meter}: {value}" for meter, value in opening.items())
 
@@ -96,24 +91,11 @@ def move_out(
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await service.find_site(conn, site)
-        values = _readings(reading or [])
-        try:
-            day = date.fromisoformat(last_day)
-        except ValueError:
-            raise Invalid(f"{last_day!r} is not a day; write 2026-11-03") from None
-        closed = await tenancy.move_out(conn, found, lease, last_day=day, readings=values, actor=actor(), clock=clock)
+        values = readings_of(reading)
+        closed = await tenancy.move_out(
+            conn, found, lease, last_day=day_of(last_day), readings=values, actor=actor(), clock=clock
+        )
         lines = [f"{meter}: {value}" for meter, value in closed["readings"].items()]
         return "\n".join([*lines, f"deposit used: {closed['deposit_used']}"])
 
     print(carry_out(use_case))
-
-
-def _readings(texts: list[str]) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
-    for text in texts:
-        meter, _, value = text.partition("=")
-        try:
-            found[meter.strip()] = Decimal(value.strip())
-        except InvalidOperation:
-            raise Invalid(f"{text!r} is not a reading; write meter-t301=1234.5") from None
-    return found

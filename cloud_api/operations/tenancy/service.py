@@ -1,38 +1,25 @@
 """The life of a tenancy: application, review, move-in, move-out; each step one transaction."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from cloud_api.billing import settlement
-from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import DomainError, Invalid, NotFound
+from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_day
-from cloud_api.leasing.repository import as_json
 from cloud_api.leasing.service import Site
-
-queries = load_queries(__file__)
-READING_TOLERANCE = Decimal(1)
-"""How far a value read off by hand may lie from telemetry of the same instant, in the register's unit."""
+from cloud_api.operations.tenancy import repository
+from cloud_api.operations.tenancy.handover import HandoverRefused, meters_at, read_meters
+from cloud_api.operations.tenancy.repository import Row, execute, lock_lease, note, one, queries, rows, set_status
 
 OFFICE_HOURS = [(day, "08:00", "18:00") for day in range(1, 6)] + [(6, "08:00", "13:00")]
 """Air conditioning that belongs to a lease unless it says otherwise: Mon-Fri 8-18, Sat 8-13."""
-
-
-class HandoverRefused(DomainError):
-    """The space cannot be handed over yet; the text lists what is open."""
-
-    code = "handover_refused"
-
-    def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__("the handover is not possible yet:{reasons}", reasons=list(reasons))
 
 
 async def apply(
@@ -46,49 +33,63 @@ async def apply(
     spaces: Sequence[str],
     actor: str,
     clock: Clock,
+    people: int | None = None,
 ) -> int:
     """File an application for spaces; nothing is held until it is approved. Returns the lease's id."""
     if not spaces:
         raise Invalid("an application names at least one space")
+    if not number.strip():
+        raise Invalid("an application needs a number")
+    if last_day is not None and last_day < first:
+        raise Invalid("the last day {last_day} is before the first {first}", last_day=last_day, first=first)
     values = {"organisation_id": site.organisation_id, "tenant_id": tenant_id, "number": number, "first": first}
     values["after"] = None if last_day is None else last_day + timedelta(days=1)
     try:
         async with conn.transaction():
-            row = await _one(conn, queries.add_application, values)
+            row = await one(conn, queries.add_application, values)
     except psycopg.errors.UniqueViolation as error:
         raise Invalid("there is a lease or application {number} already", number=number) from error
-    except psycopg.errors.DataError as error:
-        raise Invalid("the last day {last_day} is before the first {first}", last_day=last_day, first=first) from error
     assert row is not None
-    await _set(conn, row["id"], "application", {"spaces": list(spaces)})
-    await _note(conn, row["id"], "application", {"spaces": list(spaces)}, actor, clock)
+    asked = {"spaces": list(spaces)} | ({} if people is None else {"people": people})
+    await set_status(conn, row["id"], "application", asked)
+    await note(conn, row["id"], "application", asked, actor, clock)
     return row["id"]
+
+
+async def take_into_review(conn: AsyncConnection, site: Site, number: str, *, actor: str, clock: Clock) -> None:
+    """Say that somebody looks at an application now."""
+    lease = await lock_lease(conn, site, number, {"application"})
+    await set_status(conn, lease["id"], "review", {})
+    await note(conn, lease["id"], "review", {}, actor, clock)
 
 
 async def review(
     conn: AsyncConnection, site: Site, number: str, *, approve: bool, reason: str, actor: str, clock: Clock
 ) -> None:
     """Approve an application, which then holds its spaces, or reject it with a reason."""
-    lease = await _lease(conn, site, number, {"application", "review"})
+    lease = await lock_lease(conn, site, number, {"application", "review"})
     if not approve:
         if not reason.strip():
             raise Invalid("rejecting an application needs a reason")
-        await _set(conn, lease["id"], "rejected", {})
+        await set_status(conn, lease["id"], "rejected", {})
     else:
-        row = await _one(conn, queries.attributes, {"lease_id": lease["id"]})
-        wanted = (row or {"attributes": {}})["attributes"].get("spaces", [])
-        await _reserve(conn, site, lease["id"], wanted)
-        await _set(conn, lease["id"], "approved", {})
-    await _note(conn, lease["id"], "approved" if approve else "rejected", {"reason": reason}, actor, clock)
+        row = await one(conn, queries.attributes, {"lease_id": lease["id"]})
+        asked = (row or {"attributes": {}})["attributes"]
+        await _reserve(conn, site, lease["id"], asked.get("spaces", []))
+        await set_status(conn, lease["id"], "approved", {})
+        if "people" in asked:
+            values = {"lease_id": lease["id"], "day": lease["starts_on"], "people": asked["people"]}
+            await execute(conn, queries.set_head_count, values)
+    await note(conn, lease["id"], "approved" if approve else "rejected", {"reason": reason}, actor, clock)
 
 
 async def _reserve(conn: AsyncConnection, site: Site, lease_id: int, spaces: list[str]) -> None:
     values = {"lease_id": lease_id, "site_id": site.id, "spaces": spaces}
     try:
         async with conn.transaction():
-            held = await _rows(conn, queries.reserve, values)
+            held = await rows(conn, queries.reserve, values)
     except psycopg.errors.ExclusionViolation as error:
-        raise HandoverRefused(["another lease holds one of the spaces for part of the term"]) from error
+        raise HandoverRefused([Text("another lease holds one of the spaces for part of the term")]) from error
     if len(held) != len(set(spaces)):
         raise Invalid("not every space of {spaces} exists and can be let", spaces=", ".join(spaces))
 
@@ -107,19 +108,34 @@ async def move_in(
     A meter with telemetry of that instant reads itself; the others need a value in `readings` (meter → value). Raises
     HandoverRefused while another account on a space is open or a meter has no reading. Returns the opening readings.
     """
-    lease = await _lease(conn, site, number, {"approved"})
+    lease = await lock_lease(conn, site, number, {"approved"})
     day = lease["starts_on"]
-    open_accounts = await _rows(conn, queries.open_accounts, {"lease_id": lease["id"], "day": day})
+    if local_day(day, site.zone).start > clock.now():
+        raise Invalid("the lease begins on {day}: the opening readings cannot be known yet", day=day)
+    held = await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": day})
+    ids = {"lease_id": lease["id"], "day": day, "space_ids": [s["space_id"] for s in held]}
     reasons = [
-        f"space {r['space']} still has the open account of lease {r['number']}: move it out" for r in open_accounts
+        Text(
+            "space {space} still has the open account of lease {number}: move it out",
+            space=r["space"],
+            number=r["number"],
+        )
+        for r in await rows(conn, queries.open_accounts, ids)
     ]
-    opening = await _read(conn, lease["id"], local_day(day, site.zone).start, readings, reasons, clock)
-    await _execute(conn, queries.activate, {"lease_id": lease["id"]})
-    weekdays, starts, ends = zip(*OFFICE_HOURS, strict=True)
-    hours = {"weekday": list(weekdays), "starts": list(starts), "ends": list(ends)}
-    await _execute(conn, queries.entitle, hours | {"lease_id": lease["id"]})
-    await _note(conn, lease["id"], "move_in", {"on": day, "readings": opening}, actor, clock)
+    at = local_day(day, site.zone).start
+    opening = await read_meters(conn, ids["space_ids"], at, readings, clock, reasons=reasons)
+    await execute(conn, queries.activate, ids)
+    await entitle(conn, lease["id"], day, OFFICE_HOURS, replace=False)
+    await note(conn, lease["id"], "move_in", {"on": day, "readings": opening}, actor, clock)
     return opening
+
+
+async def entitle(
+    conn: AsyncConnection, lease_id: int, day: date, hours: Sequence[tuple[int, str, str]], *, replace: bool
+) -> None:
+    """Give a lease air-conditioning hours (weekday, from, to) from a day to its end; unless it has some, or replace."""
+    values = {"weekday": [h[0] for h in hours], "starts": [h[1] for h in hours], "ends": [h[2] for h in hours]}
+    await execute(conn, queries.entitle, values | {"lease_id": lease_id, "day": day, "replace": replace})
 
 
 async def move_out(
@@ -137,7 +153,7 @@ async def move_out(
     The deposit pays what is open; the rest stays on the account until the month's bill is issued. Energy up to the last
     day is billed by the month's run. Raises HandoverRefused when a meter has no closing reading.
     """
-    lease = await _lease(conn, site, number, {"active"})
+    lease = await lock_lease(conn, site, number, {"active"})
     after = last_day + timedelta(days=1)
     if after <= lease["starts_on"]:
         raise Invalid(
@@ -148,20 +164,27 @@ async def move_out(
     at = local_day(after, site.zone).start
     if at > clock.now():
         raise Invalid("{last_day} is not over yet: the closing readings cannot be known", last_day=last_day)
-    closing = await _read(conn, lease["id"], at, readings, [], clock)
-    ids = {"lease_id": lease["id"], "after": after}
+    held = await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": last_day})
+    closing = await read_meters(conn, [s["space_id"] for s in held], at, readings, clock)
+    await end_lease(conn, lease["id"], after)
+    settled = await settle_deposit(conn, lease, number, after, actor=actor, clock=clock)
+    detail = {"last_day": last_day, "readings": closing, "deposit_used": settled}
+    await note(conn, lease["id"], "move_out", detail, actor, clock)
+    return {"readings": closing, "deposit_used": settled}
+
+
+async def end_lease(conn: AsyncConnection, lease_id: int, after: date) -> None:
+    """End a lease, its spaces, people and entitlements before a day."""
     for statement in (
         queries.forget_later_spaces,
         queries.end_spaces,
+        queries.drop_later_hvac_hours,
         queries.end_hvac_hours,
+        queries.drop_later_head_counts,
         queries.end_head_counts,
         queries.end_lease,
     ):
-        await _execute(conn, statement, ids)
-    settled = await settle_deposit(conn, lease, number, after, actor=actor, clock=clock)
-    detail = {"last_day": last_day, "readings": closing, "deposit_used": settled}
-    await _note(conn, lease["id"], "move_out", detail, actor, clock)
-    return {"readings": closing, "deposit_used": settled}
+        await execute(conn, statement, {"lease_id": lease_id, "after": after})
 
 
 async def settle_deposit(
@@ -185,79 +208,52 @@ async def settle_deposit(
     return used
 
 
-async def _read(
-    conn: AsyncConnection,
-    lease_id: int,
-    at: datetime,
-    readings: Mapping[str, Decimal],
-    reasons: list[str],
-    clock: Clock,
-) -> dict[str, Decimal]:
-    """Return the value of every meter of a lease at an instant, storing those read off by hand."""
-    registers = await _rows(conn, queries.registers, {"lease_id": lease_id, "at": at})
-    unknown = set(readings) - {r["meter"] for r in registers}
-    reasons += [f"meter {code} does not measure a space of this lease" for code in sorted(unknown)]
-    found: dict[str, Decimal] = {}
-    entered: dict[int, Decimal] = {}
-    for register in registers:
-        meter, told, given = register["meter"], register["value"], readings.get(register["meter"])
-        if told is None and given is None:
-            reasons.append(f"meter {meter} has no reading at the handover: read it off and enter it")
-        elif told is not None and given is not None and abs(told - given) > READING_TOLERANCE:
-            reasons.append(f"meter {meter} shows {told} by telemetry, {given} was read off: look again")
-        elif told is None and given is not None:
-            entered[register["register_id"]] = given
-        value = told if told is not None else given
-        if value is not None:
-            found[meter] = value
-    if reasons:
-        raise HandoverRefused(reasons)
-    values = {"register_id": list(entered), "value": list(entered.values()), "at": at, "now": clock.now()}
-    await _execute(conn, queries.add_readings, values)
-    return found
+async def list_leases(
+    conn: AsyncConnection, organisation_id: int, today: date, *, tenant_id: int | None = None
+) -> list[Row]:
+    """Return every lease (of a tenant) with its spaces, area and people of the day; what needs somebody first."""
+    values = {"organisation_id": organisation_id, "today": today, "tenant_id": tenant_id, "lease_id": None}
+    return await rows(conn, queries.leases, values)
 
 
-async def list_leases(conn: AsyncConnection, organisation_id: int) -> list[dict[str, Any]]:
-    """Return every lease with its spaces."""
-    return await _rows(conn, queries.leases, {"organisation_id": organisation_id})
-
-
-async def _lease(conn: AsyncConnection, site: Site, number: str, states: set[str]) -> dict[str, Any]:
-    found = await _one(conn, queries.lease, {"organisation_id": site.organisation_id, "number": number})
+async def lease_id(conn: AsyncConnection, site: Site, number: str) -> int:
+    """Return a lease's id by its number. Raises NotFound."""
+    found = await one(conn, queries.lease_by_number, {"organisation_id": site.organisation_id, "number": number})
     if found is None:
         raise NotFound("there is no lease {number}", number=number)
-    if found["status"] not in states:
-        raise Invalid(
-            "lease {number} is {state}; this step begins at {states}",
-            number=number,
-            state=Text(found["status"]),
-            states=tuple(Text(state) for state in sorted(states)),
-        )
-    return found
+    return found["id"]
 
 
-async def _set(conn: AsyncConnection, lease_id: int, status: str, attributes: Mapping[str, Any]) -> None:
-    values = {"lease_id": lease_id, "status": status, "attributes": as_json(attributes)}
-    await _execute(conn, queries.set_status, values)
+async def lease_details(conn: AsyncConnection, site: Site, lease_id: int, today: date) -> Row:
+    """Return a lease with its spaces, people, hours and history by period. Raises NotFound."""
+    values = {"organisation_id": site.organisation_id, "today": today, "tenant_id": None, "lease_id": lease_id}
+    found = await one(conn, queries.leases, values)
+    if found is None:
+        raise NotFound("there is no lease {lease_id}", lease_id=lease_id)
+    return found | {
+        "holdings": await rows(conn, queries.lease_spaces, values),
+        "people_by_period": await rows(conn, queries.lease_people, values),
+        "hours": await rows(conn, queries.lease_hours, values),
+        "steps": await rows(conn, queries.steps, values),
+    }
 
 
-async def _note(
-    conn: AsyncConnection, lease_id: int, step: str, detail: Mapping[str, Any], actor: str, clock: Clock
-) -> None:
-    values = {"lease_id": lease_id, "at": clock.now(), "actor": actor, "step": step, "detail": as_json(detail)}
-    await _execute(conn, queries.add_step, values)
+async def lease_meters(conn: AsyncConnection, site: Site, lease_id: int, day: date) -> list[Row]:
+    """Return the meters of a lease's spaces on a day, with what telemetry says at its first instant."""
+    held = await rows(conn, queries.spaces_held, {"lease_id": lease_id, "day": day})
+    return await meters_at(conn, [s["space_id"] for s in held], local_day(day, site.zone).start)
 
 
-async def _rows(conn: AsyncConnection, statement: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values)
-        return await cursor.fetchall()
+async def free_spaces(conn: AsyncConnection, site: Site, day: date) -> list[Row]:
+    """Return the spaces that may be let and that nobody holds on a day."""
+    return await rows(conn, queries.free_spaces, {"site_id": site.id, "day": day})
 
 
-async def _one(conn: AsyncConnection, statement: Any, values: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = await _rows(conn, statement, values)
-    return found[0] if found else None
+async def find_tenant(conn: AsyncConnection, site: Site, code: str) -> Row:
+    """Return a tenant by code. Raises NotFound with the remedy."""
+    return await repository.find_tenant(conn, site, code)
 
 
-async def _execute(conn: AsyncConnection, statement: Any, values: Mapping[str, Any]) -> None:
-    await conn.execute(statement, values)
+async def tenants(conn: AsyncConnection, organisation_id: int) -> list[Row]:
+    """Return the companies that may hold a lease."""
+    return await rows(conn, queries.tenants, {"organisation_id": organisation_id})

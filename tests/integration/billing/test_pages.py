@@ -191,17 +191,33 @@ async def test_a_tariff_is_checked_entered_and_proved_on_its_page(app, bills):
     assert "09:00-15:00" in proof
 
 
-async def test_leases_are_imported_on_a_page_with_refused_rows_named(app, bills):
+async def test_leases_are_imported_on_a_page_after_a_preview_with_refused_rows_named(app, bills):
     manager = await sign_in(app, "manager")
-    page = (await manager.get("/console/leases")).text
-    assert "L1" in page
-    token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+    token = re.search(r'name="csrf_token" value="([^"]+)"', (await manager.get("/console/lease-import")).text)[1]
     rows = "lease,tenant,space,first_day,last_day\nL1,a,r1,2026-01-01,\nL9,a,r9,2026-01-01,\nL8,b,r1,2026-03-01,\n"
-    for accept, status in (("", 422), ("good", 200)):
-        form = {"csrf_token": token, "source": "test", "accept": accept}
-        answer = await manager.post(
-            "/console/leases/import", data=form, files={"file": ("l.csv", rows.encode(), "text/csv")}
-        )
-        assert answer.status_code == status
-        assert "row 3: there is no space r9 at this site" in answer.text
-        assert "row 4: space r1 is held by lease L1 from 2026-03-01" in answer.text
+    companies = "tenant,name_zh\nc,租户c\n"
+    files = [("file", ("l.csv", rows.encode(), "text/csv")), ("file", ("t.csv", companies.encode(), "text/csv"))]
+    shown = await manager.post("/console/lease-import", data={"csrf_token": token, "source": "test"}, files=files)
+    assert shown.status_code == 200
+    assert "row 3: there is no space r9 at this site" in shown.text
+    assert "row 4: space r1 is held by lease L1 from 2026-03-01" in shown.text
+    assert "as before" in shown.text
+    assert "租户c" not in (await manager.get("/console/leases/new")).text  # A preview stores nothing.
+    upload = re.search(r'action="(/console/lease-import/\d+)"', shown.text)[1]
+    done = await manager.post(upload, data={"csrf_token": token})
+    assert done.status_code == 303
+    assert (await manager.post(upload, data={"csrf_token": token})).status_code == 422  # Once.
+    assert 'value="c"' in (await manager.get("/console/leases/new")).text
+
+
+async def test_a_chinese_reader_sees_refused_rows_in_chinese(app, bills, pool):
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute("UPDATE app_user SET language = 'zh' WHERE login = 'manager'")
+    manager = await sign_in(app, "manager")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', (await manager.get("/console/lease-import")).text)[1]
+    rows = "合同编号,租户,房号,起租日\nL9,a,r9,2026-01-01\nL7,,r2,2026-01-01\n"
+    shown = await manager.post(
+        "/console/lease-import", data={"csrf_token": token}, files={"file": ("l.csv", rows.encode(), "text/csv")}
+    )
+    assert "第 2 行：本园区没有房间 r9" in shown.text
+    assert "第 3 行：缺少租户" in shown.text

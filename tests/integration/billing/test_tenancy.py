@@ -8,6 +8,7 @@ from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.errors import Invalid
 from cloud_api.leasing import service as leasing
 from cloud_api.operations.tenancy import service as tenancy
+from cloud_api.operations.tenancy.handover import HandoverRefused
 from tests.integration.billing.small_site import SmallSite, estate
 
 CLOCK = fixed_clock(datetime(2026, 11, 20, 2, 0, tzinfo=UTC))
@@ -68,13 +69,13 @@ async def test_a_tenancy_goes_from_application_to_move_out_with_readings_and_dep
 
 
 async def test_a_space_cannot_be_handed_over_with_an_open_account_or_without_a_reading(conn, park):
-    with pytest.raises(tenancy.HandoverRefused, match="meter m1 has no reading at the handover"):
+    with pytest.raises(HandoverRefused, match="meter m1 has no reading at the handover"):
         await tenancy.move_out(conn, park, "L1", last_day=date(2026, 11, 3), readings={}, actor="x", clock=CLOCK)
     assert await scalar(conn, "SELECT status FROM lease WHERE number = 'L1'") == "active"
     await conn.execute("UPDATE lease_space SET term = '[2026-01-01,2026-11-04)'")  # Ended on paper, never handed back.
     await apply(conn, park)
     await tenancy.review(conn, park, "L2", approve=True, reason="", actor="boss", clock=CLOCK)
-    with pytest.raises(tenancy.HandoverRefused, match="still has the open account of lease L1"):
+    with pytest.raises(HandoverRefused, match="still has the open account of lease L1"):
         await tenancy.move_in(conn, park, "L2", readings={"m1": Decimal(1)}, actor="x", clock=CLOCK)
 
 
@@ -82,7 +83,7 @@ async def test_steps_out_of_order_and_spaces_that_are_held_are_refused(conn, par
     with pytest.raises(Invalid, match="lease L1 is active; this step begins at approved"):
         await tenancy.move_in(conn, park, "L1", readings={}, actor="x", clock=CLOCK)
     await apply(conn, park)
-    with pytest.raises(tenancy.HandoverRefused, match="another lease holds one of the spaces"):
+    with pytest.raises(HandoverRefused, match="another lease holds one of the spaces"):
         await tenancy.review(conn, park, "L2", approve=True, reason="", actor="boss", clock=CLOCK)
     with pytest.raises(Invalid, match="needs a reason"):
         await tenancy.review(conn, park, "L2", approve=False, reason=" ", actor="boss", clock=CLOCK)
