@@ -66,6 +66,27 @@ BEGIN
     RETURN created;
 END $$;
 
+CREATE TABLE app.head_count (
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    lease_id bigint NOT NULL,
+    valid daterange NOT NULL,
+    people integer NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT head_count_people_check CHECK ((people >= 0)),
+    CONSTRAINT head_count_valid_check CHECK ((NOT isempty(valid)))
+);
+
+CREATE FUNCTION app.head_count_as_known(instant timestamp with time zone) RETURNS SETOF app.head_count
+    LANGUAGE sql STABLE
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+    SELECT * FROM head_count WHERE recorded_at <= instant
+    UNION ALL
+    SELECT r.* FROM fact_history h, jsonb_populate_record(NULL::head_count, h.content) r
+     WHERE h.fact = 'head_count' AND h.known @> instant
+$$;
+
 CREATE FUNCTION app.interval_written() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -825,7 +846,7 @@ CREATE TABLE app.fact_history (
     fact text NOT NULL,
     known tstzrange NOT NULL,
     content jsonb NOT NULL,
-    CONSTRAINT fact_history_fact_check CHECK ((fact = ANY (ARRAY['lease'::text, 'lease_space'::text, 'meter_space'::text])))
+    CONSTRAINT fact_history_fact_check CHECK ((fact = ANY (ARRAY['lease'::text, 'lease_space'::text, 'meter_space'::text, 'head_count'::text, 'hvac_hours'::text])))
 );
 
 ALTER TABLE app.fact_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -926,16 +947,6 @@ ALTER TABLE app.gateway ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE TABLE app.head_count (
-    organisation_id bigint NOT NULL,
-    tenant_id bigint NOT NULL,
-    lease_id bigint NOT NULL,
-    valid daterange NOT NULL,
-    people integer NOT NULL,
-    CONSTRAINT head_count_people_check CHECK ((people >= 0)),
-    CONSTRAINT head_count_valid_check CHECK ((NOT isempty(valid)))
-);
-
 CREATE TABLE app.holiday_calendar (
     region text NOT NULL,
     day date NOT NULL,
@@ -959,6 +970,7 @@ CREATE TABLE app.hvac_hours (
     starts time without time zone NOT NULL,
     ends time without time zone NOT NULL,
     valid daterange NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT hvac_hours_check CHECK ((ends > starts)),
     CONSTRAINT hvac_hours_valid_check CHECK ((NOT isempty(valid))),
     CONSTRAINT hvac_hours_weekday_check CHECK (((weekday >= 1) AND (weekday <= 7)))
@@ -1120,6 +1132,25 @@ CREATE TABLE app.lease_step (
 
 ALTER TABLE app.lease_step ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.lease_step_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.lease_upload (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    actor text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    source text NOT NULL,
+    name text[] NOT NULL,
+    content bytea[] NOT NULL
+);
+
+ALTER TABLE app.lease_upload ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.lease_upload_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -2411,6 +2442,9 @@ ALTER TABLE ONLY app.lease_space
 ALTER TABLE ONLY app.lease_step
     ADD CONSTRAINT lease_step_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.lease_upload
+    ADD CONSTRAINT lease_upload_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.ledger_change
     ADD CONSTRAINT ledger_change_pkey PRIMARY KEY (id);
 
@@ -2690,6 +2724,10 @@ CREATE TRIGGER interval_deleted AFTER DELETE ON app."interval" REFERENCING OLD T
 CREATE TRIGGER interval_inserted AFTER INSERT ON app."interval" REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION app.interval_written();
 
 CREATE TRIGGER interval_updated AFTER UPDATE ON app."interval" REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION app.interval_written();
+
+CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.head_count FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
+
+CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.hvac_hours FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.lease FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
@@ -2986,6 +3024,9 @@ ALTER TABLE ONLY app.lease_step
 
 ALTER TABLE ONLY app.lease
     ADD CONSTRAINT lease_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.lease_upload
+    ADD CONSTRAINT lease_upload_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.ledger_change
     ADD CONSTRAINT ledger_change_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
@@ -3302,6 +3343,8 @@ CREATE POLICY by_organisation ON app.gateway USING (((( SELECT app.viewer_kind()
 
 CREATE POLICY by_organisation ON app.gateway_configuration USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.lease_upload USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.maintenance_window USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.meter USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -3406,6 +3449,8 @@ ALTER TABLE app.lease_space ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.lease_step ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.lease_upload ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.login_attempt ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.maintenance_window ENABLE ROW LEVEL SECURITY;
@@ -3479,6 +3524,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.expected_point TO wattlease_app;
 
 REVOKE ALL ON FUNCTION app.ensure_observation_partitions(first timestamp with time zone, last timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION app.ensure_observation_partitions(first timestamp with time zone, last timestamp with time zone) TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.head_count TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.lease_space TO wattlease_app;
 
@@ -3586,8 +3633,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.gateway_credential TO wattlease_a
 
 GRANT USAGE ON SEQUENCE app.gateway_id_seq TO wattlease_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.head_count TO wattlease_app;
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.holiday_calendar TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.holiday_year TO wattlease_app;
@@ -3623,6 +3668,10 @@ GRANT USAGE ON SEQUENCE app.lease_space_id_seq TO wattlease_app;
 GRANT SELECT,INSERT ON TABLE app.lease_step TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.lease_step_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.lease_upload TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.lease_upload_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.ledger_change TO wattlease_app;
 
