@@ -25,6 +25,7 @@ from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.states import NotIssuable, RunState
 from cloud_api.db import queue
 from cloud_api.kit.clock import Clock
+from cloud_api.kit.i18n import Text
 from cloud_api.metering.recompute import recompute_due
 
 BY_RULE = "policy:final_bill"
@@ -65,12 +66,8 @@ async def _issue(
     before = await rows(conn, queries.unbilled_month_before, ids)
     if before:
         month = f"{first - timedelta(days=1):%Y-%m}"
-        raise NotIssuable(
-            "{utility} of {month} is not billed yet: issue that run first",
-            utility=utility,
-            month=month,
-            reasons=[f"{month}: {utility}"],
-        )
+        text = Text("{utility} of {month} is not billed yet: issue that run first", utility=utility, month=month)
+        raise NotIssuable("the final bill cannot be issued:{reasons}", reasons=[text])
     inputs, issues = await loading.load_inputs(conn, site, utility, first, after)
     result = compose(replace(inputs, final_bills=frozenset()), issues)
     draft = next((d for d in result.bills if d.tenant_id == tenant_id), None)

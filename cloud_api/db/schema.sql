@@ -632,6 +632,7 @@ CREATE TABLE app.bill_run (
     summary jsonb DEFAULT '{}'::jsonb NOT NULL,
     phase text DEFAULT 'waiting'::text NOT NULL,
     failure text DEFAULT ''::text NOT NULL,
+    tenant_id bigint,
     CONSTRAINT bill_run_phase_check CHECK ((phase = ANY (ARRAY['waiting'::text, 'reading'::text, 'rating'::text, 'storing'::text, 'done'::text, 'failed'::text]))),
     CONSTRAINT bill_run_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'calculated'::text, 'reviewed'::text, 'approved'::text, 'issued'::text, 'cancelled'::text])))
 );
@@ -2681,7 +2682,9 @@ CREATE UNIQUE INDEX one_burn_a_day ON app.account_entry USING btree (tenant_id, 
 
 CREATE UNIQUE INDEX one_living_bill ON app.bill USING btree (run_id, tenant_id) WHERE ((kind = 'bill'::text) AND (state <> 'cancelled'::text));
 
-CREATE UNIQUE INDEX one_living_run ON app.bill_run USING btree (site_id, utility, period) WHERE (state <> 'cancelled'::text);
+CREATE UNIQUE INDEX one_living_final ON app.bill_run USING btree (site_id, utility, tenant_id, upper(period)) WHERE ((state <> 'cancelled'::text) AND (tenant_id IS NOT NULL));
+
+CREATE UNIQUE INDEX one_living_run ON app.bill_run USING btree (site_id, utility, period) WHERE ((state <> 'cancelled'::text) AND (tenant_id IS NULL));
 
 CREATE UNIQUE INDEX one_open_adjustment ON app.bill_adjustment USING btree (bill_id) WHERE (state = 'proposed'::text);
 
@@ -2829,6 +2832,9 @@ ALTER TABLE ONLY app.bill_run
 
 ALTER TABLE ONLY app.bill_run
     ADD CONSTRAINT bill_run_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
+
+ALTER TABLE ONLY app.bill_run
+    ADD CONSTRAINT bill_run_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
 ALTER TABLE ONLY app.bill
     ADD CONSTRAINT bill_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);

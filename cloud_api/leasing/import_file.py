@@ -35,6 +35,17 @@ _TENANT_COLUMNS = {
 }
 
 
+_COLUMN_TEXTS = {
+    "lease": Text("lease"),
+    "tenant": Text("tenant"),
+    "space": Text("space"),
+    "first_day": Text("first_day"),
+    "last_day": Text("last_day"),
+    "version": Text("version"),
+    "head_count": Text("head_count"),
+}
+
+
 class _RowFault(Exception):
     """One row contradicts itself; its text names the row."""
 
@@ -61,7 +72,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             raise too_large(path.name)
         return rows_of(path.name, path.read_bytes())
     except OSError as error:
-        raise ImportInvalid("{path}: cannot be read: {problem}", path=path, strproblem=error.strerror) from error
+        raise ImportInvalid("{path}: cannot be read: {problem}", path=path, problem=error.strerror) from error
 
 
 def too_large(name: str) -> ImportInvalid:
@@ -194,7 +205,7 @@ def parse_leases(rows: Iterable[dict[str, str]], parsed: Parsed) -> None:
         missing = [column for column in ("lease", "tenant", "space", "first_day") if not values[column]]
         if missing:
             parsed.refused.append(
-                Text("row {row}: {columns} missing", row=number, columns=tuple(Text(c) for c in missing))
+                Text("row {row}: {columns} missing", row=number, columns=tuple(_COLUMN_TEXTS[c] for c in missing))
             )
             continue
         groups.setdefault(values["lease"], []).append((number, values))
@@ -258,7 +269,7 @@ def _day(text: str, row: int, column: str) -> date:
             Text(
                 "row {row}: {column} {text!r} is not a day; write 2026-11-01",
                 row=row,
-                column=Text(column),
+                column=_COLUMN_TEXTS[column],
                 text=text,
             )
         ) from None
@@ -272,7 +283,7 @@ def _whole(text: str, row: int, column: str) -> int | None:
             Text(
                 "row {row}: {column} {text!r} is not a whole number",
                 row=row,
-                column=Text(column),
+                column=_COLUMN_TEXTS[column],
                 text=text,
             )
         )

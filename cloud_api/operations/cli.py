@@ -83,9 +83,10 @@ def move_out(
     lease: Annotated[str, typer.Argument(help="Number of an active lease.")],
     last_day: Annotated[str, typer.Option(help="Last day, YYYY-MM-DD.")],
     reading: Readings = None,
+    without_final_bill: Annotated[str, typer.Option(help="Why the month's run bills the last days instead.")] = "",
     site: Annotated[str | None, typer.Option(help="Code of the site; needed when there are several.")] = None,
 ) -> None:
-    """Close a tenancy at the end of a day, with the closing readings of its meters."""
+    """Close a tenancy at the end of a day: closing readings, final bill, deposit."""
     from cloud_api.leasing import service
     from cloud_api.operations.tenancy import service as tenancy
 
@@ -93,9 +94,17 @@ def move_out(
         found = await service.find_site(conn, site)
         values = readings_of(reading)
         closed = await tenancy.move_out(
-            conn, found, lease, last_day=day_of(last_day), readings=values, actor=actor(), clock=clock
+            conn,
+            found,
+            lease,
+            last_day=day_of(last_day),
+            readings=values,
+            actor=actor(),
+            clock=clock,
+            without_final_bill=without_final_bill,
         )
         lines = [f"{meter}: {value}" for meter, value in closed["readings"].items()]
-        return "\n".join([*lines, f"deposit used: {closed['deposit_used']}"])
+        lines += [f"final bill: {number}" for number in closed["final_bills"]]
+        return "\n".join([*lines, f"deposit used: {closed['deposit_used']}, left: {closed['deposit_left']}"])
 
     print(carry_out(use_case))

@@ -49,6 +49,7 @@ class MoveOut(Readings):
     """The last day of a tenancy."""
 
     last_day: date
+    without_final_bill: Annotated[str, Field(max_length=500, description="Why the month's run bills it instead.")] = ""
 
 
 class TakeSpace(Readings):
@@ -225,7 +226,7 @@ async def move_in(call: LeasingCall, number: str, wanted: Readings, site: SiteCo
 
 @router.post("/{number}/move-out")
 async def move_out(call: LeasingCall, number: str, wanted: MoveOut, site: SiteCode = None) -> dict[str, Any]:
-    """Close a tenancy; returns the closing readings and what the deposit paid."""
+    """Close a tenancy; returns the closing readings, the final bills and what became of the deposit."""
     where = await service.find_site(call.conn, site)
     return await tenancy.move_out(
         call.conn,
@@ -235,6 +236,7 @@ async def move_out(call: LeasingCall, number: str, wanted: MoveOut, site: SiteCo
         readings=wanted.readings,
         actor=call.viewer.login,
         clock=call.clock,
+        without_final_bill=wanted.without_final_bill,
     )
 
 

@@ -9,6 +9,10 @@ import psycopg
 from psycopg import AsyncConnection
 
 from cloud_api.billing import settlement
+from cloud_api.billing.final_bill import issue_final_bills
+from cloud_api.billing.inputs import find_policy
+from cloud_api.billing.inputs import find_site as find_billing_site
+from cloud_api.billing.states import NotIssuable
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
@@ -147,11 +151,14 @@ async def move_out(
     readings: Mapping[str, Decimal],
     actor: str,
     clock: Clock,
+    without_final_bill: str = "",
 ) -> dict[str, Any]:
-    """Close a tenancy at the end of a day: closing readings, entitlements, spaces free, the deposit settled.
+    """Close a tenancy at the end of a day: closing readings, final bill, deposit settled, entitlements ended.
 
-    The deposit pays what is open; the rest stays on the account until the month's bill is issued. Energy up to the last
-    day is billed by the month's run. Raises HandoverRefused when a meter has no closing reading.
+    A tenant whose other leases go on keeps its account: the month's run bills these days too, and the deposit stays.
+    `without_final_bill` is the reason for leaving the final bill to the month's run. The deposit pays what is open;
+    what is left of it is told, to be paid out. Raises HandoverRefused when a meter has no closing reading or the final
+    bill cannot be issued.
     """
     lease = await lock_lease(conn, site, number, {"active"})
     after = last_day + timedelta(days=1)
@@ -167,10 +174,38 @@ async def move_out(
     held = await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": last_day})
     closing = await read_meters(conn, [s["space_id"] for s in held], at, readings, clock)
     await end_lease(conn, lease["id"], after)
-    settled = await settle_deposit(conn, lease, number, after, actor=actor, clock=clock)
-    detail = {"last_day": last_day, "readings": closing, "deposit_used": settled}
+    values = {"tenant_id": lease["tenant_id"], "lease_id": lease["id"], "day": after}
+    others = [row["number"] for row in await rows(conn, queries.other_tenancies, values)]
+    bills: list[str] = []
+    used = Decimal(0)
+    if not others:
+        if not without_final_bill.strip():
+            bills = await _final_bills(conn, site, lease["tenant_id"], after, actor=actor, clock=clock)
+        used = await settle_deposit(conn, lease, number, after, actor=actor, clock=clock)
+    left = (await settlement.balances(conn, lease["tenant_id"]))["deposit"]
+    done = {
+        "readings": closing,
+        "final_bills": bills,
+        "deposit_used": used,
+        "deposit_left": left,
+        "other_leases": others,
+    }
+    detail = done | {"last_day": last_day, "reason": without_final_bill.strip()}
     await note(conn, lease["id"], "move_out", detail, actor, clock)
-    return {"readings": closing, "deposit_used": settled}
+    return done
+
+
+async def _final_bills(
+    conn: AsyncConnection, site: Site, tenant_id: int, after: date, *, actor: str, clock: Clock
+) -> list[str]:
+    billed = await find_billing_site(conn, site_id=site.id)
+    if (await find_policy(conn, billed)).final_bill != "at_move_out":
+        return []
+    try:
+        return await issue_final_bills(conn, billed, tenant_id, after, actor=actor, clock=clock)
+    except NotIssuable as error:
+        reasons = [*error.values.get("reasons", [error.text])]
+        raise HandoverRefused([Text("the final bill cannot be issued:{reasons}", reasons=reasons)]) from error
 
 
 async def end_lease(conn: AsyncConnection, lease_id: int, after: date) -> None:

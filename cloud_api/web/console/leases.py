@@ -216,12 +216,25 @@ async def move_in(page: LeasingPage, lease_id: int) -> Response:
 
 
 @router.post("/{lease_id}/move-out")
-async def move_out(page: LeasingPage, lease_id: int, last_day: Annotated[date, Form()]) -> Response:
-    """Close a tenancy with its closing readings."""
+async def move_out(
+    page: LeasingPage,
+    lease_id: int,
+    last_day: Annotated[date, Form()],
+    without_final_bill: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Close a tenancy with its closing readings, final bill and deposit."""
 
     async def step(conn: AsyncConnection, site: Site, number: str) -> None:
-        who = {"actor": page.viewer.login, "clock": page.clock}
-        await tenancy.move_out(conn, site, number, last_day=last_day, readings=await _readings(page), **who)
+        await tenancy.move_out(
+            conn,
+            site,
+            number,
+            last_day=last_day,
+            readings=await _readings(page),
+            actor=page.viewer.login,
+            clock=page.clock,
+            without_final_bill=without_final_bill,
+        )
 
     return await _carry_out(page, lease_id, step, _("Moved out."))
 

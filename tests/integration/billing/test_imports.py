@@ -113,7 +113,7 @@ async def test_good_rows_can_be_accepted_while_the_rest_is_reported(conn, demo, 
         conn, demo, parsed, source="other", actor="test", clock=clock, accept_good_rows=True
     )
     assert report.created == 1
-    assert report.refused == ("row 3: space 2F-01 is held by lease L-1 from 2027-02-01",)
+    assert [str(text) for text in report.refused] == ["row 3: space 2F-01 is held by lease L-1 from 2027-02-01"]
 
 
 async def test_an_older_version_is_refused_and_a_newer_one_replaces(conn, demo, clock):

@@ -198,3 +198,48 @@ async def test_the_same_file_after_a_move_changes_nothing_and_news_from_the_sour
     }
     news = await import_row("L1", "a", "r1", "2026-01-01", "2027-12-31")
     assert news.changed == 1
+
+
+async def test_the_final_bill_is_issued_in_the_move_out_and_the_month_bills_nothing_twice(park):
+    """Tenant b moves out on the 20th: r3 from the 1st to the 20th has 10 work days and 10 days off."""
+    from cloud_api.billing import service as billing
+    from cloud_api.billing import verification
+
+    site = await leasing.find_site(park.conn)
+    await park.settle()
+    tenant = (await settlement.find_tenant(park.conn, site.organisation_id, "b"))["id"]
+    ids = {"organisation_id": site.organisation_id, "tenant_id": tenant, **WHO}
+    await settlement.move_account(
+        park.conn, account="deposit", amount=Decimal(1000), kind="paid_in", on_day=date(2026, 1, 1), **ids
+    )
+    done = await tenancy.move_out(park.conn, site, "L3", last_day=date(2026, 10, 20), readings={}, **WHO)
+    (number,) = done["final_bills"]
+    assert number == "PARK-2026-F000001"
+    bill = await billing.get_bill(park.conn, number)
+    assert (bill["kind"], bill["total"]) == ("final", bill_of(10, 10))
+    assert (bill["starts_on"], bill["ends_on"]) == (date(2026, 10, 1), date(2026, 10, 21))
+    assert (done["deposit_used"], done["deposit_left"]) == (bill["total"], 1000 - bill["total"])
+    assert (await settlement.statement(park.conn, tenant))[-1]["balance"] == 0
+    verdict = await verification.verify_bill(park.conn, number)
+    assert verdict.holds, verdict.differences
+    run = await park.run(issue=True)
+    assert run["summary"]["blocking"] == []
+    assert {b["tenant_code"] for b in run["bills"]} == {"a", "owner"}
+    assert Decimal(run["summary"]["tenants_kwh"]) == 744 + 20 * 24
+
+
+async def test_a_move_out_waits_for_what_keeps_its_final_bill_from_being_issued(park):
+    site = await leasing.find_site(park.conn)
+    await park.settle()
+    with pytest.raises(HandoverRefused, match="meter m3 has no reading at the handover"):
+        await tenancy.move_out(park.conn, site, "L3", last_day=date(2026, 11, 3), readings={}, **WHO)
+    with pytest.raises(HandoverRefused, match="the final bill cannot be issued"):
+        async with park.conn.transaction():
+            await tenancy.move_out(
+                park.conn, site, "L3", last_day=date(2026, 11, 3), readings={"m3": Decimal(1816)}, **WHO
+            )
+    done = await tenancy.move_out(
+        park.conn, site, "L3", last_day=date(2026, 11, 3), readings={"m3": Decimal(1816)}, **WHO,
+        without_final_bill="the common meter is out until the 5th",
+    )  # fmt: skip
+    assert done["final_bills"] == []

@@ -220,4 +220,4 @@ async def test_a_chinese_reader_sees_refused_rows_in_chinese(app, bills, pool):
         "/console/lease-import", data={"csrf_token": token}, files={"file": ("l.csv", rows.encode(), "text/csv")}
     )
     assert "第 2 行：本园区没有房间 r9" in shown.text
-    assert "第 3 行：缺少租户" in shown.text
+    assert "第 3 行：缺少 租户" in shown.text
