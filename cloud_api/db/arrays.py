@@ -58,6 +58,12 @@ class Float8s(_Array):
     array_oid, element_oid, layout = 1022, 701, _layout(">f8")
 
 
+class Bools(_Array):
+    """A boolean[]."""
+
+    array_oid, element_oid, layout = 1000, 16, _layout(">i1")
+
+
 class Instants(_Array):
     """A timestamptz[], made from milliseconds since 1970 UTC."""
 
@@ -79,5 +85,5 @@ def _register(kind: type[_Array]) -> None:
     psycopg.adapters.register_dumper(kind, ArrayDumper)
 
 
-for _kind in (Int8s, Int2s, Float8s, Instants):
+for _kind in (Int8s, Int2s, Float8s, Bools, Instants):
     _register(_kind)

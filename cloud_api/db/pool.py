@@ -48,8 +48,15 @@ async def transaction(pool: AsyncConnectionPool, scope: Scope) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def pipelined(pool: AsyncConnectionPool, scope: Scope) -> AsyncIterator[AsyncConnection]:
-    """Open a transaction whose statements travel together until one is fetched from; COPY is not possible in it."""
-    async with pool.connection() as conn, conn.pipeline(), conn.transaction():
-        await set_scope(conn, scope)
-        yield conn
+async def autocommitting(pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+    """Lend a connection each of whose statements is a transaction, for one that does everything, its scope included.
+
+    A third of the round trips of `transaction`.
+    """
+    async with pool.connection() as conn:
+        await conn.set_autocommit(True)
+        try:
+            yield conn
+        finally:
+            if not conn.closed:
+                await conn.set_autocommit(False)

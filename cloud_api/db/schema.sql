@@ -4,6 +4,32 @@ CREATE SCHEMA app;
 
 CREATE SCHEMA reporting;
 
+CREATE FUNCTION app.accept_batch(p_stream_id bigint, p_known int8multirange, p_catalogue_version bigint, p_settled int8multirange, p_accepted integer, p_rejected integer, p_now timestamp with time zone, p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_moves boolean[], p_exact_point_id bigint[], p_exact_first timestamp with time zone[], p_exact_last timestamp with time zone[], p_settled_before timestamp with time zone, p_notices text[], p_content bytea, p_waiting_max integer) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM set_config('app.viewer_kind', 'system', true);
+    PERFORM app.claim_batch(p_stream_id, p_known, p_catalogue_version, p_settled, p_accepted, p_rejected, p_now);
+    PERFORM app.store_observations(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale, p_moves, p_now);
+    IF cardinality(p_exact_point_id) > 0 THEN
+        PERFORM app.mark_dirty(p_exact_point_id, p_exact_first, p_exact_last, p_settled_before);
+    END IF;
+    PERFORM app.add_arrival(p_content, p_waiting_max);
+    PERFORM pg_notify('live', notice) FROM unnest(p_notices) notice;
+END $$;
+
+CREATE FUNCTION app.add_arrival(p_content bytea, p_waiting_max integer) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM app.point_limit)
+       AND coalesce((SELECT max(id) FROM app.observation_arrival) - (SELECT min(id) FROM app.observation_arrival), 0)
+           < p_waiting_max THEN
+        INSERT INTO app.observation_arrival (content) VALUES (p_content);
+        PERFORM pg_notify('arrival', '');
+    END IF;
+END $$;
+
 CREATE TABLE app.expected_point (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -35,6 +61,21 @@ BEGIN
           JOIN equipment e ON e.id = s.equipment_id
          WHERE s.equipment_id = expected.equipment_id AND e.brick_class LIKE '%Sensor%'
             ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+
+CREATE FUNCTION app.claim_batch(p_stream_id bigint, p_known int8multirange, p_catalogue_version bigint, p_settled int8multirange, p_accepted integer, p_rejected integer, p_now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE app.ingest_stream s
+       SET settled = s.settled + p_settled, accepted_count = s.accepted_count + p_accepted,
+           rejected_count = s.rejected_count + p_rejected, last_batch_at = p_now
+      FROM app.gateway g
+     WHERE s.id = p_stream_id AND s.settled = p_known
+       AND g.id = s.gateway_id AND g.catalogue_version = p_catalogue_version;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'stream % or its catalogue changed', p_stream_id USING ERRCODE = 'WL001';
     END IF;
 END $$;
 
@@ -166,6 +207,21 @@ CREATE FUNCTION app.lease_space_as_known(instant timestamp with time zone) RETUR
     SELECT r.* FROM fact_history h, jsonb_populate_record(NULL::lease_space, h.content) r
      WHERE h.fact = 'lease_space' AND h.known @> instant
 $$;
+
+CREATE FUNCTION app.mark_dirty(p_point_id bigint[], p_first timestamp with time zone[], p_last timestamp with time zone[], p_settled_before timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO app.dirty_range (register_id, starts_at, ends_at)
+    SELECT r.id, t.first, t.last
+      FROM unnest(p_point_id, p_first, p_last) AS t(point_id, first, last)
+      JOIN app.register r ON r.point_id = t.point_id AND r.open_period && tstzrange(t.first, t.last, '[]')
+      JOIN app.meter m ON m.id = r.meter_id
+     CROSS JOIN LATERAL date_bin(make_interval(mins => m.interval_minutes), t.first, timestamptz 'epoch') slot(starts_at)
+     WHERE slot.starts_at + make_interval(mins => m.interval_minutes) <= p_settled_before
+        OR NOT EXISTS (SELECT 1 FROM app.dirty_range d
+                        WHERE d.register_id = r.id AND d.starts_at BETWEEN slot.starts_at AND t.first);
+END $$;
 
 CREATE TABLE app.meter_space (
     meter_id bigint NOT NULL,
@@ -328,6 +384,24 @@ BEGIN
     END IF;
     INSERT INTO app.dirty_range (register_id, starts_at, ends_at) VALUES (NEW.register_id, first, last);
     RETURN NULL;
+END $$;
+
+CREATE FUNCTION app.store_observations(p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_moves boolean[], p_received_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO app.observation (point_id, observed_at, value, mantissa, quality, scale)
+    SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
+           CASE WHEN t.scale >= 0 THEN t.scale END
+      FROM unnest(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale)
+           AS t(point_id, observed_at, value, mantissa, quality, scale);
+    UPDATE app.latest_value l
+       SET observed_at = t.observed_at, value = nullif(t.value, 'NaN'),
+           exact = CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END,
+           quality = t.quality, received_at = p_received_at
+      FROM unnest(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale, p_moves)
+           AS t(point_id, observed_at, value, mantissa, quality, scale, moves)
+     WHERE t.moves AND l.point_id = t.point_id AND l.observed_at <= t.observed_at;
 END $$;
 
 CREATE FUNCTION app.sum_days(register_ids bigint[], days date[]) RETURNS void

@@ -15,7 +15,6 @@ class Limits:
     events_max: int = 5_000
     points_max: int = 20_000
     event_bytes_max: int = 16 * 1024
-    copy_from: int = 2_000  # Smaller batches are inserted in one pipeline: fewer round trips than a COPY.
     future_tolerance: timedelta = timedelta(minutes=10)
     oldest_ms: int = 946_684_800_000  # 2000-01-01: no gateway of ours is older, and partitions stay countable.
     rejections_kept_per_stream: int = 1_000
@@ -25,6 +24,7 @@ class Limits:
     observations_per_second: float = 200_000.0
     observations_burst: float = 4_000_000.0
     gateways_remembered: int = 10_000
+    points_remembered: int = 1_000_000
 
 
 LIMITS = Limits()

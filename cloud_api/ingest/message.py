@@ -174,10 +174,19 @@ def _first_error(error: ValidationError) -> str:
     return f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
 
 
-def numbers(batch: Batch) -> tuple[Any, Bools, Bools]:
-    """Return the values as doubles (NaN for none), which ones are numbers, and which ones are integers."""
+def numbers(batch: Batch) -> tuple[Any, Bools, Bools, Bools]:
+    """Return the values as doubles (NaN where there is none), which are numbers, which integers, and which are null."""
     kinds = list(map(type, batch.value))
-    is_integer = np.fromiter((kind is int for kind in kinds), dtype=bool, count=len(kinds))
-    is_number = is_integer | np.fromiter((kind is float for kind in kinds), dtype=bool, count=len(kinds))
-    clean = [v if ok else None for v, ok in zip(batch.value, is_number.tolist(), strict=True)]
-    return np.array(clean, dtype=np.float64), is_number, is_integer
+    is_integer, is_float, is_none = (_are(kind, kinds) for kind in (int, float, type(None)))
+    is_number = is_integer | is_float
+    values = batch.value
+    if not (is_number | is_none).all():
+        values = [v if ok else None for v, ok in zip(values, is_number.tolist(), strict=True)]
+    return np.array(values, dtype=np.float64), is_number, is_integer, is_none
+
+
+def _are(kind: type, kinds: list[type]) -> Bools:
+    found = kinds.count(kind)
+    if found in {0, len(kinds)}:
+        return np.full(len(kinds), bool(found))
+    return np.fromiter((k is kind for k in kinds), dtype=bool, count=len(kinds))

@@ -1,22 +1,28 @@
--- name: lock_stream
--- One batch of a stream at a time; batches of other streams go on. Also tells whether the known points are still right.
+-- name: find_stream
+-- What is settled of a stream, and which catalogue the gateway's names are from.
 SELECT s.id, s.settled, g.catalogue_version
   FROM ingest_stream s
   JOIN gateway g ON g.id = s.gateway_id
- WHERE s.gateway_id = %(gateway_id)s AND s.stream = %(stream)s
-   FOR NO KEY UPDATE OF s;
+ WHERE s.gateway_id = %(gateway_id)s AND s.stream = %(stream)s;
 
 -- name: add_stream
 -- The first batch of an outbox; another process may add it at the same moment.
 INSERT INTO ingest_stream (gateway_id, stream) VALUES (%(gateway_id)s, %(stream)s)
 ON CONFLICT (gateway_id, stream) DO NOTHING;
 
--- name: settle
--- Accepted and rejected numbers are settled: sent again, they change nothing.
-UPDATE ingest_stream
-   SET settled = settled + %(settled)s::int8multirange, accepted_count = accepted_count + %(accepted_count)s,
-       rejected_count = rejected_count + %(rejected_count)s, last_batch_at = %(now)s
- WHERE id = %(stream_id)s;
+-- name: claim_batch
+-- Accepted and rejected numbers are settled: sent again, they change nothing. Raises WL001 when stream or catalogue
+-- are no longer what the batch was judged by. One batch of a stream at a time; other streams go on.
+SELECT app.claim_batch(%(stream_id)s, %(known)s::int8multirange, %(catalogue_version)s, %(settled)s::int8multirange,
+                       %(accepted_count)s::integer, %(rejected_count)s::integer, %(now)s);
+
+-- name: accept_batch
+-- Claim, store, mark and notify at once (migration 0110): a small batch without events or rejections.
+SELECT app.accept_batch(%(stream_id)s, %(known)s::int8multirange, %(catalogue_version)s, %(settled)s::int8multirange,
+                        %(accepted_count)s::integer, %(rejected_count)s::integer, %(now)s,
+                        %(point_id)s, %(observed_at)s, %(value)s, %(mantissa)s, %(quality)s, %(scale)s, %(moves)s,
+                        %(exact_point_id)s, %(exact_first)s, %(exact_last)s, %(settled_before)s, %(notices)s::text[],
+                        %(content)s, %(waiting_max)s::integer);
 
 -- name: add_rejections
 -- Kept for inspection; a number is rejected once.

@@ -1,6 +1,6 @@
 """Rows of streams and rejections; decides nothing and never commits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,46 +19,63 @@ from cloud_api.kit.ids import GatewayId
 queries = load_queries(__file__)
 
 
+CHANGED = "WL001"  # What app.claim_batch raises.
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """One outbox of a gateway, locked until the commit."""
+    """One outbox of a gateway, as it was when it was read or settled last."""
 
     id: int
     settled: list[Range]
     catalogue_version: int
 
 
-async def lock_stream(conn: AsyncConnection, gateway_id: GatewayId, stream: UUID) -> Stream:
-    """Return the stream, created if it is new, and hold it until the commit."""
+async def find_stream(conn: AsyncConnection, gateway_id: GatewayId, stream: UUID) -> Stream:
+    """Return the stream, created if it is new."""
     arguments = {"gateway_id": gateway_id, "stream": stream}
-    row = await (await conn.execute(queries.lock_stream, arguments)).fetchone()
+    row = await (await conn.execute(queries.find_stream, arguments)).fetchone()
     if row is None:
         await conn.execute(queries.add_stream, arguments)
-        row = await (await conn.execute(queries.lock_stream, arguments)).fetchone()
+        row = await (await conn.execute(queries.find_stream, arguments)).fetchone()
     assert row is not None, "the stream was just added"
     return Stream(id=row[0], settled=[(r.lower, r.upper) for r in row[1]], catalogue_version=row[2])
 
 
-async def settle(
-    conn: AsyncConnection,
-    stream_id: int,
-    *,
-    settled: Sequence[Range],
-    accepted_count: int,
-    rejected_count: int,
-    now: datetime,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Which numbers of a stream now have their verdict, and what of the stream they were judged by."""
+
+    stream: Stream
+    settled: Sequence[Range]
+    accepted_count: int
+    rejected_count: int
+    now: datetime
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the parameters of app.claim_batch."""
+        return {
+            "stream_id": self.stream.id,
+            "known": _multirange(self.stream.settled),
+            "catalogue_version": self.stream.catalogue_version,
+            "settled": _multirange(self.settled),
+            "accepted_count": self.accepted_count,
+            "rejected_count": self.rejected_count,
+            "now": self.now,
+        }
+
+
+async def claim_batch(conn: AsyncConnection, claim: Claim) -> None:
+    """Settle the numbers; an error with the state CHANGED undoes the transaction."""
+    await conn.execute(queries.claim_batch, claim.arguments())
+
+
+async def accept_batch(
+    conn: AsyncConnection, claim: Claim, observations: Mapping[str, Any], dirty: Mapping[str, Any]
 ) -> None:
-    """Add the numbers that now have their verdict."""
-    await conn.execute(
-        queries.settle,
-        {
-            "stream_id": stream_id,
-            "settled": Int8Multirange([Int8Range(first, end) for first, end in settled]),
-            "accepted_count": accepted_count,
-            "rejected_count": rejected_count,
-            "now": now,
-        },
-    )
+    """Settle the numbers and store their observations in one statement; may fail as `claim_batch` does."""
+    marks = {f"exact_{name}" if name != "settled_before" else name: value for name, value in dirty.items()}
+    await conn.execute(queries.accept_batch, claim.arguments() | dict(observations) | marks)
 
 
 async def add_rejections(
@@ -91,3 +108,7 @@ async def rejections(conn: AsyncConnection, limit: int) -> list[dict[str, Any]]:
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(queries.rejections, {"limit": limit})
         return await cursor.fetchall()
+
+
+def _multirange(ranges: Sequence[Range]) -> Int8Multirange:
+    return Int8Multirange([Int8Range(first, end) for first, end in ranges])

@@ -1,22 +1,25 @@
 """Accepting a batch: one transaction, three verdicts, the same effect however often it is sent."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from psycopg import AsyncConnection, errors
 from psycopg_pool import AsyncConnectionPool
 
-from cloud_api.db.pool import pipelined, transaction
+from cloud_api.db.pool import autocommitting, transaction
 from cloud_api.devices import commands
 from cloud_api.devices import service as devices
 from cloud_api.devices.model import Gateway
 from cloud_api.ingest import repository
 from cloud_api.ingest.limits import LIMITS, Limits, counters
 from cloud_api.ingest.message import Batch
-from cloud_api.ingest.verdicts import Rejection, Retry, judge, to_ranges
+from cloud_api.ingest.verdicts import Range, Rejection, Retry, Verdicts, judge, merged, to_ranges
 from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import DomainError
 from cloud_api.kit.ids import DeviceId, GatewayId, PointId
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.metering import service as metering
@@ -24,6 +27,7 @@ from cloud_api.telemetry import service as telemetry
 from cloud_api.telemetry.model import Event
 
 _MONTH_MS = 31 * 86_400_000
+_ATTEMPTS = 5  # At being overtaken by other batches of the same stream.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,66 +56,125 @@ class Receipt:
         }
 
 
+class StreamBusy(DomainError):
+    """Other batches of the same stream keep arriving elsewhere; send this one again."""
+
+    code = "stream_busy"
+    status = 503
+
+
 @dataclass(slots=True)
 class Ingest:
-    """What one process remembers between batches: names of points, and which months have a place."""
+    """What one process remembers between batches: streams, names of points, and which months have a place.
+
+    What it remembers may be old; `app.claim_batch` notices, and the batch is judged again by what is true.
+    """
 
     pool: AsyncConnectionPool
     clock: Clock
     limits: Limits = LIMITS
+    _streams: dict[tuple[GatewayId, UUID], repository.Stream] = field(default_factory=dict)
     _addresses: dict[GatewayId, tuple[int, dict[str, PointId], dict[str, DeviceId]]] = field(default_factory=dict)
     _months: set[tuple[int, int]] = field(default_factory=set)
+    _with_latest: set[int] = field(default_factory=set)
 
     async def accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         """Store what is new of a batch and return the receipt after the commit."""
-        await self._make_room(batch)
-        try:
-            return await self._accept(gateway, batch)
-        except errors.CheckViolation:
-            # A month that had a place was dropped by retention since: look again, once.
-            self._months.clear()
+        for _ in range(_ATTEMPTS):
             await self._make_room(batch)
-            return await self._accept(gateway, batch)
+            try:
+                return await self._accept(gateway, batch)
+            except errors.CheckViolation:
+                # A month that had a place was dropped by retention since: look again.
+                self._months.clear()
+            except errors.DeadlockDetected:
+                counters["deadlock"] += 1
+            except errors.DatabaseError as error:
+                if error.sqlstate != repository.CHANGED:
+                    raise
+                self._streams.pop((gateway.id, batch.stream), None)
+                counters["stream_changed"] += 1
+        raise StreamBusy(retry_after_s=1)
 
     async def _accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         now = self.clock.now()
-        by_copy = len(batch) >= self.limits.copy_from
-        async with (transaction if by_copy else pipelined)(self.pool, SYSTEM) as conn:
-            stream = await repository.lock_stream(conn, gateway.id, batch.stream)
-            points, device_ids = await self._names(conn, gateway.id, stream.catalogue_version)
-            verdicts = judge(
-                batch,
-                settled=stream.settled,
-                points=points,
-                devices=device_ids,
-                now_ms=int(now.timestamp() * 1000),
-                limits=self.limits,
+        stream, verdicts = await self._judged(gateway, batch, now)
+        refused = np.array([r.seq for r in verdicts.rejected], dtype=np.int64)
+        settled = to_ranges(np.concatenate([verdicts.accepted_seq, refused]))
+        before: list[Rejection] = []
+        if settled:
+            claim = repository.Claim(
+                stream=stream,
+                settled=settled,
+                accepted_count=len(verdicts.accepted_seq),
+                rejected_count=len(refused),
+                now=now,
             )
-            if len(verdicts.accepted):
-                await telemetry.store(conn, verdicts.accepted, now, by_copy=by_copy)
-                await metering.mark_dirty(conn, *verdicts.accepted.spans(), now)
+            await self._store(gateway, claim, verdicts)
+            self._remember(gateway, batch.stream, claim, verdicts)
+        if _overlaps(stream.settled, batch):
+            async with transaction(self.pool, SYSTEM) as conn:
+                before = await self._rejected_before(conn, stream, batch, verdicts.rejected)
+        counters["accepted"] += len(verdicts.accepted_seq)
+        counters.update(f"rejected_{r.code}" for r in verdicts.rejected)
+        return Receipt(batch=batch, rejected=before + verdicts.rejected, retry=verdicts.retry, now=now)
+
+    async def _judged(self, gateway: Gateway, batch: Batch, now: datetime) -> tuple[repository.Stream, Verdicts]:
+        """Return the verdicts and what they rest on: what is remembered, or the database where that says no."""
+        key = (gateway.id, batch.stream)
+        stream = self._streams.get(key)
+        if stream is not None:
+            verdicts = self._verdicts(gateway, batch, stream, now)
+            if not verdicts.retry:
+                return stream, verdicts
+        async with transaction(self.pool, SYSTEM) as conn:
+            stream = await repository.find_stream(conn, gateway.id, batch.stream)
+            await self._learn_names(conn, gateway.id, stream.catalogue_version)
+        if len(self._streams) >= self.limits.gateways_remembered:
+            self._streams.clear()
+        self._streams[key] = stream
+        return stream, self._verdicts(gateway, batch, stream, now)
+
+    def _verdicts(self, gateway: Gateway, batch: Batch, stream: repository.Stream, now: datetime) -> Verdicts:
+        _, points, device_ids = self._addresses.get(gateway.id, (0, {}, {}))
+        return judge(
+            batch,
+            settled=stream.settled,
+            points=points,
+            devices=device_ids,
+            now_ms=int(now.timestamp() * 1000),
+            limits=self.limits,
+        )
+
+    def _remember(self, gateway: Gateway, name: UUID, claim: repository.Claim, verdicts: Verdicts) -> None:
+        settled = merged(claim.stream.settled, claim.settled)
+        self._streams[gateway.id, name] = replace(claim.stream, settled=settled)
+        if len(self._with_latest) > self.limits.points_remembered:
+            self._with_latest.clear()
+        self._with_latest.update(verdicts.accepted.point_id.tolist())
+
+    async def _store(self, gateway: Gateway, claim: repository.Claim, verdicts: Verdicts) -> None:
+        rows, now = verdicts.accepted, claim.now
+        spans = rows.spans()
+        if not verdicts.accepted_events and not verdicts.rejected:
+            arguments = telemetry.store_arguments(rows, now, self._with_latest)
+            if arguments is not None:
+                async with autocommitting(self.pool) as conn:
+                    await repository.accept_batch(conn, claim, arguments, metering.dirty_arguments(*spans, now))
+                return
+        async with transaction(self.pool, SYSTEM) as conn:
+            await repository.claim_batch(conn, claim)
+            if len(rows):
+                await telemetry.store(conn, rows, now)
+                await metering.mark_dirty(conn, *spans, now)
             if verdicts.accepted_events:
+                _, _, device_ids = self._addresses[gateway.id]
                 events = [_event(event, gateway, device_ids, now) for event in verdicts.accepted_events]
                 await self._store_events(conn, gateway, events)
             if verdicts.rejected:
                 await repository.add_rejections(
-                    conn, stream.id, verdicts.rejected, keep=self.limits.rejections_kept_per_stream, now=now
+                    conn, claim.stream.id, verdicts.rejected, keep=self.limits.rejections_kept_per_stream, now=now
                 )
-            refused = np.array([r.seq for r in verdicts.rejected], dtype=np.int64)
-            settled = to_ranges(np.concatenate([verdicts.accepted_seq, refused]))
-            if settled:
-                await repository.settle(
-                    conn,
-                    stream.id,
-                    settled=settled,
-                    accepted_count=len(verdicts.accepted_seq),
-                    rejected_count=len(refused),
-                    now=now,
-                )
-            before = await self._rejected_before(conn, stream, batch, verdicts.rejected)
-        counters["accepted"] += len(verdicts.accepted_seq)
-        counters.update(f"rejected_{r.code}" for r in verdicts.rejected)
-        return Receipt(batch=batch, rejected=before + verdicts.rejected, retry=verdicts.retry, now=now)
 
     async def _store_events(self, conn: AsyncConnection, gateway: Gateway, events: list[Event]) -> None:
         await telemetry.store_events(
@@ -128,17 +191,14 @@ class Ingest:
         if changed or results:
             await telemetry.notify(conn, {"kind": "health", "devices": changed[:500]})
 
-    async def _names(
-        self, conn: AsyncConnection, gateway_id: GatewayId, version: int
-    ) -> tuple[dict[str, PointId], dict[str, DeviceId]]:
+    async def _learn_names(self, conn: AsyncConnection, gateway_id: GatewayId, version: int) -> None:
         known = self._addresses.get(gateway_id)
         if known is None or known[0] != version:
             points, device_ids = await devices.addresses(conn, gateway_id)
             if len(self._addresses) >= self.limits.gateways_remembered:
                 self._addresses.clear()
-            known = (version, points, device_ids)
-            self._addresses[gateway_id] = known
-        return known[1], known[2]
+                self._streams.clear()
+            self._addresses[gateway_id] = (version, points, device_ids)
 
     async def _make_room(self, batch: Batch) -> None:
         """Create missing partitions in a transaction of its own, so that other batches see them at once."""
@@ -148,10 +208,11 @@ class Ingest:
         instants = batch.at_ms[(batch.at_ms >= self.limits.oldest_ms) & (batch.at_ms <= latest_ms)]
         if not len(instants):
             return
+        first, last = _month(int(instants.min())), _month(int(instants.max()))
+        if first == last and first in self._months:
+            return
         days = np.unique(instants // 86_400_000) * 86_400_000
-        months = {
-            (at.year, at.month): int(ms) for ms in days.tolist() for at in [datetime.fromtimestamp(ms / 1000, UTC)]
-        }
+        months = {_month(ms): ms for ms in days.tolist()}
         missing = [ms for month, ms in months.items() if month not in self._months]
         if not missing:
             return
@@ -164,9 +225,7 @@ class Ingest:
         self, conn: AsyncConnection, stream: repository.Stream, batch: Batch, now_rejected: list[Rejection]
     ) -> list[Rejection]:
         """Return the verdicts of numbers in this batch that were rejected by an earlier one."""
-        seqs = [*batch.seq.tolist(), *(event.seq for event in batch.events), *batch.malformed_events]
-        if not seqs or not any(first <= max(seqs) and min(seqs) < end for first, end in stream.settled):
-            return []
+        seqs = _numbers(batch)
         known = await repository.known_rejections(conn, stream.id, min(seqs), max(seqs))
         new = {r.seq for r in now_rejected}
         return [
@@ -174,6 +233,23 @@ class Ingest:
             for seq in sorted(set(seqs))
             if seq in known and seq not in new
         ]
+
+
+def _numbers(batch: Batch) -> list[int]:
+    return [*batch.seq.tolist(), *(event.seq for event in batch.events), *batch.malformed_events]
+
+
+def _overlaps(settled: Sequence[Range], batch: Batch) -> bool:
+    seqs = _numbers(batch)
+    if not seqs:
+        return False
+    lowest, highest = min(seqs), max(seqs)
+    return any(first <= highest and lowest < end for first, end in settled)
+
+
+def _month(ms: int) -> tuple[int, int]:
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return at.year, at.month
 
 
 def _event(message: Any, gateway: Gateway, device_ids: dict[str, DeviceId], now: datetime) -> Event:

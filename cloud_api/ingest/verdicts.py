@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def judge(
     """
     ranges = sorted(settled)
     new = _is_new(batch.seq, ranges)
-    ids = np.array([points.get(name, -1) for name in batch.points] or [-1], dtype=np.int64)
+    ids = np.array(list(map(points.get, batch.points, repeat(-1))) or [-1], dtype=np.int64)
     in_range = (batch.point >= 0) & (batch.point < len(batch.points))
     point_id = ids[np.where(in_range, batch.point, 0)]
     value, mantissa, scale, reasons = _values(batch, in_range)
@@ -96,11 +97,27 @@ def to_ranges(numbers_: Ints) -> list[Range]:
     """Return sorted half-open ranges that hold exactly these numbers."""
     if not len(numbers_):
         return []
-    ordered = np.unique(numbers_)
+    ordered = numbers_ if increasing(numbers_) else np.unique(numbers_)
     breaks = np.flatnonzero(np.diff(ordered) > 1)
     firsts = np.concatenate([ordered[:1], ordered[breaks + 1]])
     lasts = np.concatenate([ordered[breaks], ordered[-1:]])
     return [(first, last + 1) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
+
+
+def increasing(numbers_: Ints) -> bool:
+    """Return whether each number is greater than the one before, as an agent sends them."""
+    return bool((numbers_[1:] > numbers_[:-1]).all())
+
+
+def merged(settled: Iterable[Range], more: Iterable[Range]) -> list[Range]:
+    """Return the ranges that hold the numbers of both, sorted, none touching the next."""
+    found: list[Range] = []
+    for first, end in sorted([*settled, *more]):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((first, end))
+    return found
 
 
 def _rejection(batch: Batch, i: int, reasons: Mapping[str, tuple[Bools, str]]) -> Rejection:
@@ -112,8 +129,11 @@ def _rejection(batch: Batch, i: int, reasons: Mapping[str, tuple[Bools, str]]) -
 
 
 def _is_new(seq: Ints, ranges: list[Range]) -> Bools:
-    new = np.zeros(len(seq), dtype=bool)
-    new[np.unique(seq, return_index=True)[1]] = True  # The first row of each number.
+    if increasing(seq):
+        new = np.ones(len(seq), dtype=bool)
+    else:
+        new = np.zeros(len(seq), dtype=bool)
+        new[np.unique(seq, return_index=True)[1]] = True  # The first row of each number.
     if ranges and len(seq):
         starts = np.array([first for first, _ in ranges], dtype=np.int64)
         ends = np.array([end for _, end in ranges], dtype=np.int64)
@@ -124,13 +144,12 @@ def _is_new(seq: Ints, ranges: list[Range]) -> Bools:
 
 def _values(batch: Batch, in_range: Bools) -> tuple[Any, Ints, Ints, dict[str, tuple[Bools, str]]]:
     """Return value, mantissa and scale by row, and which rows are refused for them."""
-    number, is_number, is_integer = numbers(batch)
+    number, is_number, is_integer, is_none = numbers(batch)
     padded = batch.scales if len(batch.scales) else np.array([-1], dtype=np.int64)
     scale = padded[np.where(in_range, batch.point, 0)]
     bad_quality = (batch.quality < 0) | (batch.quality > 3)
     carries = batch.quality <= 1  # Invalid and unanswered observations have no value.
     exact = (scale >= 0) & carries
-    is_none = np.fromiter((v is None for v in batch.value), dtype=bool, count=len(batch))
     fits = is_integer & (np.abs(np.where(is_number, number, 0.0)) < float(MANTISSA_MAX))
     usable = exact & fits
     places = np.flatnonzero(usable).tolist()

@@ -1,15 +1,6 @@
 -- name: mark_dirty
--- Only registers that were bound to the point at that time have anything to recompute. While an interval is still far
--- from its end, one mark is enough for it: nobody works on it before it is over.
-INSERT INTO dirty_range (register_id, starts_at, ends_at)
-SELECT r.id, t.first, t.last
-  FROM unnest(%(point_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[]) AS t(point_id, first, last)
-  JOIN register r ON r.point_id = t.point_id AND r.open_period && tstzrange(t.first, t.last, '[]')
-  JOIN meter m ON m.id = r.meter_id
- CROSS JOIN LATERAL date_bin(make_interval(mins => m.interval_minutes), t.first, timestamptz 'epoch') slot(starts_at)
- WHERE slot.starts_at + make_interval(mins => m.interval_minutes) <= %(settled_before)s
-    OR NOT EXISTS (SELECT 1 FROM dirty_range d
-                    WHERE d.register_id = r.id AND d.starts_at BETWEEN slot.starts_at AND t.first);
+-- Readings arrived for these points; app.accept_batch does the same for small batches.
+SELECT app.mark_dirty(%(point_id)s, %(first)s, %(last)s, %(settled_before)s);
 
 -- name: take_due
 -- Marks of intervals that are over, by register. Two workers never hold one register; the lock ends with the commit.

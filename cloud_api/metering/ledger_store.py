@@ -52,19 +52,19 @@ class Stretch:
     read_to: datetime
 
 
-async def mark_dirty(
-    conn: AsyncConnection, point_ids: Ints, first_ms: Ints, last_ms: Ints, *, settled_before: datetime
-) -> None:
+def dirty_arguments(point_ids: Ints, first_ms: Ints, last_ms: Ints, settled_before: datetime) -> dict[str, Any]:
+    """Return what app.mark_dirty takes."""
+    return {
+        "point_id": Int8s(point_ids),
+        "first": Instants(first_ms),
+        "last": Instants(last_ms),
+        "settled_before": settled_before,
+    }
+
+
+async def mark_dirty(conn: AsyncConnection, arguments: Mapping[str, Any]) -> None:
     """Remember which stretch of which registers must be recomputed."""
-    await conn.execute(
-        queries.mark_dirty,
-        {
-            "point_id": Int8s(point_ids),
-            "first": Instants(first_ms),
-            "last": Instants(last_ms),
-            "settled_before": settled_before,
-        },
-    )
+    await conn.execute(queries.mark_dirty, arguments)
 
 
 async def take_due(conn: AsyncConnection, limit: int) -> list[Due]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -24,7 +25,12 @@ _SETTLING = timedelta(minutes=1)
 async def mark_dirty(conn: AsyncConnection, point_ids: Ints, first_ms: Ints, last_ms: Ints, now: datetime) -> None:
     """Note that readings arrived for these points between these instants; part of the transaction that stores them."""
     if len(point_ids):
-        await ledger_store.mark_dirty(conn, point_ids, first_ms, last_ms, settled_before=now + _SETTLING)
+        await ledger_store.mark_dirty(conn, dirty_arguments(point_ids, first_ms, last_ms, now))
+
+
+def dirty_arguments(point_ids: Ints, first_ms: Ints, last_ms: Ints, now: datetime) -> dict[str, Any]:
+    """Return the same as the parameters of app.mark_dirty, for a statement that does it among other things."""
+    return ledger_store.dirty_arguments(point_ids, first_ms, last_ms, now + _SETTLING)
 
 
 async def recompute_all(pool: AsyncConnectionPool, clock: Clock) -> int:

@@ -4,6 +4,8 @@ The row is written by the transaction that stores the observations and deleted b
 them, so that a batch is judged exactly once however often either process dies.
 """
 
+from typing import Any
+
 import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
@@ -24,7 +26,12 @@ _ROW = np.dtype([("point_id", "<i8"), ("at_ms", "<i8"), ("value", "<f8"), ("qual
 
 async def add(conn: AsyncConnection, rows: Observations) -> None:
     """Leave the rows for the follower and wake it at commit; nothing is left while no point has a limit."""
-    await conn.execute(queries.add_arrival, {"content": _packed(rows), "waiting_max": WAITING_MAX})
+    await conn.execute(queries.add_arrival, arguments(rows))
+
+
+def arguments(rows: Observations) -> dict[str, Any]:
+    """Return the same as the parameters of app.add_arrival, for a statement that does it among other things."""
+    return {"content": _packed(rows), "waiting_max": WAITING_MAX}
 
 
 async def take(conn: AsyncConnection) -> tuple[Observations, int]:

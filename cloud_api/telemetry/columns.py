@@ -41,13 +41,13 @@ class Observations:
             scale=self.scale[which],
         )
 
-    def newest(self) -> "Observations":
-        """Return the newest row of each point, ordered by point; of equal instants the later row."""
+    def newest(self) -> Ints:
+        """Return where the newest row of each point stands, ordered by point; of equal instants the later row."""
         order = np.lexsort((self.at_ms, self.point_id))
         points = self.point_id[order]
         last = np.ones(len(points), dtype=bool)
         last[:-1] = points[1:] != points[:-1]
-        return self.pick(order[last])
+        return order[last]
 
     def spans(self) -> tuple[Ints, Ints, Ints]:
         """Return each exact point's id with its first and last instant (ms): what the ledger must look at again."""

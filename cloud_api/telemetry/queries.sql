@@ -6,17 +6,8 @@ COPY observation (point_id, observed_at, value, mantissa, quality, scale) FROM S
 -- Returns how many months were new; in a transaction of its own, before the rows that need them.
 SELECT app.ensure_observation_partitions(%(first)s, %(last)s);
 
--- name: insert_observations
--- For batches too small to be worth the round trips of a COPY. NaN and -1 stand for no value and not exact.
-INSERT INTO observation (point_id, observed_at, value, mantissa, quality, scale)
-SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
-       CASE WHEN t.scale >= 0 THEN t.scale END
-  FROM unnest(%(point_id)s::bigint[], %(observed_at)s::timestamptz[], %(value)s::float8[], %(mantissa)s::bigint[],
-              %(quality)s::smallint[], %(scale)s::smallint[])
-       AS t(point_id, observed_at, value, mantissa, quality, scale);
-
 -- name: upsert_latest
--- Newer wins; of two values of one instant the one received last. NaN and -1 as above.
+-- Newer wins; of two values of one instant the one received last. NaN and -1 stand for no value and not exact.
 INSERT INTO latest_value AS l (point_id, observed_at, value, exact, quality, received_at)
 SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'),
        CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END, t.quality, %(received_at)s
@@ -75,14 +66,8 @@ SELECT p.organisation_id, l.point_id, l.value, l.quality, l.observed_at
  WHERE l.point_id = ANY (%(point_id)s::bigint[]);
 
 -- name: add_arrival
--- A copy of the batch for the evaluator of limits, while there are limits; its queue is bounded.
-WITH added AS (
-    INSERT INTO observation_arrival (content) SELECT %(content)s
-     WHERE EXISTS (SELECT FROM point_limit)
-       AND coalesce((SELECT max(id) FROM observation_arrival) - (SELECT min(id) FROM observation_arrival), 0)
-           < %(waiting_max)s
-    RETURNING id)
-SELECT pg_notify('arrival', '') FROM added;
+-- A copy of the batch for the evaluator of limits; app.accept_batch does the same for small batches.
+SELECT app.add_arrival(%(content)s, %(waiting_max)s);
 
 -- name: take_arrivals
 -- Oldest first; what another transaction has not committed yet comes with the next turn.

@@ -30,14 +30,9 @@ async def ensure_partitions(conn: AsyncConnection, first: datetime, last: dateti
     return row[0] if row else 0
 
 
-async def insert_observations(conn: AsyncConnection, rows: Observations) -> None:
-    """Append the rows as `copy_observations` does, in one statement that may travel with others."""
-    await conn.execute(queries.insert_observations, _arrays(rows))
-
-
 async def upsert_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> None:
     """Take the newest row of each point where it is newer than what is known."""
-    await conn.execute(queries.upsert_latest, _arrays(newest) | {"received_at": received_at})
+    await conn.execute(queries.upsert_latest, arguments(newest) | {"received_at": received_at})
 
 
 async def add_events(
@@ -101,7 +96,8 @@ async def live_values(
     return found
 
 
-def _arrays(rows: Observations) -> dict[str, Any]:
+def arguments(rows: Observations) -> dict[str, Any]:
+    """Return the columns as parameters."""
     return {
         "point_id": Int8s(rows.point_id),
         "observed_at": Instants(rows.at_ms),

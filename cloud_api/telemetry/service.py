@@ -1,11 +1,14 @@
 """Use cases of observations: store, latest value, chart series, follow events."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import numpy as np
 import orjson
 from psycopg import AsyncConnection
 
+from cloud_api.db.arrays import Bools
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.kit.period import Period
 from cloud_api.telemetry import arrivals, repository
@@ -13,6 +16,7 @@ from cloud_api.telemetry.columns import Observations
 from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
 
 SERIES_STEPS_MAX = 2_000  # A chart draws no more points than that.
+_COPY_FROM = 2_000  # Rows; below that the round trips of a COPY cost more than they save.
 _POINTS_PER_NOTICE = 700  # PostgreSQL limits a notification to 8000 bytes; an id takes up to 11.
 # Older values do not move a live page; the backlog of a site that was cut off would only flood it.
 _LIVE_AGE_MAX = timedelta(minutes=10)
@@ -24,21 +28,34 @@ async def ensure_partitions(conn: AsyncConnection, first_ms: int, last_ms: int) 
     return await repository.ensure_partitions(conn, _instant(first_ms), _instant(last_ms))
 
 
-async def store(conn: AsyncConnection, rows: Observations, received_at: datetime, *, by_copy: bool) -> None:
-    """Append observations, move the latest values and tell the live pages at commit.
-
-    `by_copy` is faster from some thousand rows on; without it everything can travel in one pipeline.
-    """
-    if by_copy:
-        await repository.copy_observations(conn, rows)
-    else:
-        await repository.insert_observations(conn, rows)
-    newest = rows.newest()
-    await repository.upsert_latest(conn, newest, received_at)
+async def store(conn: AsyncConnection, rows: Observations, received_at: datetime) -> None:
+    """Append observations, move the latest values and tell the live pages at commit."""
+    latest = rows.pick(rows.newest())
+    await repository.copy_observations(conn, rows)
+    await repository.upsert_latest(conn, latest, received_at)
     await arrivals.add(conn, rows)
+    await repository.notify_live(conn, _notices(latest, received_at))
+
+
+def store_arguments(rows: Observations, received_at: datetime, known: Container[int]) -> dict[str, Any] | None:
+    """Return the same as the parameters of app.store_observations and what to notify, for a statement that does all.
+
+    `known` holds the points that have a latest value for certain: moving one costs less than making sure that there is
+    one. None when a point is not among them, or when there are so many rows that a COPY is faster.
+    """
+    newest = rows.newest()
+    latest = rows.pick(newest)
+    if len(rows) >= _COPY_FROM or not all(point in known for point in latest.point_id.tolist()):
+        return None
+    moves = np.zeros(len(rows), dtype=bool)
+    moves[newest] = True
+    notices = _notices(latest, received_at)
+    return repository.arguments(rows) | {"moves": Bools(moves), "notices": notices} | arrivals.arguments(rows)
+
+
+def _notices(latest: Observations, received_at: datetime) -> list[str]:
     live_since_ms = (received_at - _LIVE_AGE_MAX).timestamp() * 1000
-    recent = newest.point_id[newest.at_ms >= live_since_ms].tolist()
-    await repository.notify_live(conn, values_notices(recent))
+    return values_notices(latest.point_id[latest.at_ms >= live_since_ms].tolist())
 
 
 async def store_events(

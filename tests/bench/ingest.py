@@ -1,8 +1,12 @@
 """Durable observations per second through the HTTP ingest, as a share of plain binary COPY of the same rows.
 
-Both write to the same partitioned, indexed table of the same server (fsync on), one after the other in one run. The COPY
-is one statement with everything prepared; the ingest runs in its own process (`cloud-api serve`), is fed compressed
-messages over real sockets by several gateways, deduplicates, keeps latest values and answers after the commit.
+Both sides write the same rows to the same partitioned, indexed table of the same server (fsync and synchronous_commit
+on), in batches of the same size, each committed by itself, over as many connections as there are gateways, one side
+after the other in one run. The COPY sends prepared bytes and does nothing else. The ingest runs in its own process
+(`cloud-api serve`), is fed compressed messages over real sockets, deduplicates, keeps latest values and answers after
+the commit. The bulk figure is all rows in one COPY of one transaction: what the table takes without any batches.
+
+    python -m tests.bench.ingest [--rows 400000] [--rounds 3] [--database timescale] [--sizes 500,10000]
 """
 
 import argparse
@@ -15,11 +19,15 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import orjson
+import psutil
 import psycopg
 import zstandard
 
@@ -34,12 +42,14 @@ from tests.support.timescale import TimescaleServer, why_not
 GATEWAYS = 4
 DEVICES = 10
 POINTS_PER_DEVICE = 50
+COPY = "COPY app.observation (point_id, observed_at, value, mantissa, quality, scale) FROM STDIN (FORMAT BINARY)"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=400_000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", default="10000,500")
     parser.add_argument("--database", choices=("embedded", "timescale"), default="embedded")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -54,24 +64,15 @@ def main() -> None:
         try:
             bootstrap(server.addresses("postgres").superuser, "bench", server.passwords())
             migrate(server.addresses("bench").owner)
-            run(server.addresses("bench"), arguments)
+            run(server.addresses("bench"), psutil.Process(server.pid), arguments)
         finally:
             server.stop()
 
 
-def run(addresses, arguments) -> None:
+def run(addresses, database: psutil.Process, arguments) -> None:
     credentials = asyncio.run(_gateways(addresses.app))
-    port = _free_port()
-    environment = os.environ | {
-        "CLOUD_DATABASE_URL": addresses.app, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
-    }  # fmt: skip
-    api = subprocess.Popen(
-        [sys.executable, "-m", "cloud_api.cli_main"]
-        if False
-        else [str(Path(sys.executable).with_name("cloud-api")), "serve"],
-        env=environment,
-    )
-    try:
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    with serving(addresses.app) as (api, port):
         asyncio.run(_announce(port, credentials))
         with psycopg.connect(addresses.owner) as conn:
             points = [
@@ -81,19 +82,69 @@ def run(addresses, arguments) -> None:
                 )
             ]
         rows = _rows(points, arguments.rows)
-        shares: dict[int, list[float]] = {10_000: [], 500: []}
-        copies: list[float] = []
+        parts = _by_gateway(rows, points)
+        bulk: list[float] = []
+        copies, ingests = Runs(arguments.sizes), Runs(arguments.sizes)
         for _ in range(arguments.rounds):
-            copy_s = _time_copy(addresses.owner, rows)
-            copies.append(copy_s)
-            for size, found in shares.items():
-                _empty(addresses.owner)
-                found.append(_time_ingest(port, credentials, rows, points, size) / copy_s)
-        count = len(rows)
-        print(f"{arguments.database}: plain binary COPY {count / statistics.median(copies):,.0f} observations/s")
-        for size, found in shares.items():
-            share = 1 / statistics.median(found)
-            print(f"{arguments.database}: HTTP ingest, batches of {size:>6,}: {share:.0%} of COPY")
+            bulk.append(_time_copy(addresses, [rows], len(rows)))
+            for size in sizes:
+                with copies.measured(size, database):
+                    copies.seconds[size].append(_time_copy(addresses, parts, size))
+                with ingests.measured(size, database, api):
+                    ingests.seconds[size].append(_time_ingest(addresses, port, credentials, parts, points, size))
+        name, count = arguments.database, len(rows)
+        print(f"{name}: COPY, one transaction: {count / statistics.median(bulk):,.0f} observations/s")
+        for size in sizes:
+            copy_s, ingest_s = (statistics.median(runs.seconds[size]) for runs in (copies, ingests))
+            [copy_cpu], [cloud_cpu, api_cpu] = (
+                [statistics.median(cpu) / count * 1e6 for cpu in zip(*runs.cpu[size], strict=True)]
+                for runs in (copies, ingests)
+            )
+            print(
+                f"{name}: batches of {size:>6,} over {GATEWAYS} connections: COPY {count / copy_s:,.0f}/s, "
+                f"ingest {count / ingest_s:,.0f}/s = {copy_s / ingest_s:.0%} of COPY "
+                f"({statistics.median(bulk) / ingest_s:.0%} of one transaction)\n"
+                f"    CPU per observation: COPY {copy_cpu:.1f} µs of the database; "
+                f"ingest {cloud_cpu:.1f} µs of the database and {api_cpu:.1f} µs of the API"
+            )
+
+
+class Runs:
+    """Seconds and seconds of CPU (one number per process) of the rounds, by size of the batches."""
+
+    def __init__(self, sizes: str) -> None:
+        self.seconds: dict[int, list[float]] = {int(size): [] for size in sizes.split(",")}
+        self.cpu: dict[int, list[list[float]]] = {int(size): [] for size in sizes.split(",")}
+
+    @contextmanager
+    def measured(self, size: int, *processes: psutil.Process) -> Iterator[None]:
+        before = [_cpu(process) for process in processes]
+        yield
+        time.sleep(0.5)  # Sessions that ended are counted once their parent has taken note.
+        self.cpu[size].append([_cpu(process) - old for process, old in zip(processes, before, strict=True)])
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process, its children, and those that have ended."""
+    total = sum(process.cpu_times()[:4])
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(child.cpu_times()[:4])
+    return total
+
+
+@contextmanager
+def serving(app_url: str) -> Iterator[tuple[psutil.Process, int]]:
+    """Run `cloud-api serve` on a free port."""
+    port = _free_port()
+    environment = os.environ | {
+        "CLOUD_DATABASE_URL": app_url, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
+    }  # fmt: skip
+    api = psutil.Popen(
+        [str(Path(sys.executable).with_name("cloud-api")), "serve"], env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield api, port
     finally:
         api.terminate()
         api.wait()
@@ -113,57 +164,73 @@ def _rows(points: list[int], count: int) -> Observations:
     )
 
 
-def _time_copy(owner_url: str, rows: Observations) -> float:
-    _empty(owner_url)
-    data = copy_rows(rows)
-    with psycopg.connect(owner_url) as conn:
-        first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (rows.at_ms[0], rows.at_ms[-1]))
-        conn.execute("SELECT app.ensure_observation_partitions(%s, %s)", (first, last))
-        conn.commit()
+def _by_gateway(rows: Observations, points: list[int]) -> list[Observations]:
+    per_gateway = len(points) // GATEWAYS
+    owner = np.searchsorted(np.array(points), rows.point_id) // per_gateway
+    return [rows.pick(owner == gateway) for gateway in range(GATEWAYS)]
+
+
+def _batches(rows: Observations, size: int) -> Iterator[Observations]:
+    return (rows.pick(slice(first, first + size)) for first in range(0, len(rows), size))
+
+
+def _time_copy(addresses, parts: list[Observations], size: int) -> float:
+    data = [[copy_rows(batch) for batch in _batches(part, size)] for part in parts]
+    _empty(addresses, parts[0])
+    with ExitStack() as stack:
+        connections = [stack.enter_context(psycopg.connect(addresses.app)) for _ in parts]
         begin = time.perf_counter()
-        statement = (
-            "COPY app.observation (point_id, observed_at, value, mantissa, quality, scale) FROM STDIN (FORMAT BINARY)"
-        )
-        with conn.cursor().copy(statement) as copy:
-            copy.write(data)
-        conn.commit()
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(_copy_all, connections, data))
         return time.perf_counter() - begin
 
 
-def _empty(owner_url: str) -> None:
-    with psycopg.connect(owner_url, autocommit=True) as conn:
+def _copy_all(conn: psycopg.Connection, batches: list[bytes]) -> None:
+    for batch in batches:
+        with conn.cursor().copy(COPY) as copy:
+            copy.write(batch)
+        conn.commit()
+
+
+def _empty(addresses, rows: Observations) -> None:
+    """Both sides begin with an empty table, the partitions they need, and a fresh checkpoint."""
+    with psycopg.connect(addresses.owner, autocommit=True) as conn:
         conn.execute("TRUNCATE app.observation")
+        first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (rows.at_ms[0], rows.at_ms[-1]))
+        conn.execute("SELECT app.ensure_observation_partitions(%s, %s)", (first, last))
+    with psycopg.connect(addresses.superuser, autocommit=True) as conn:
+        conn.execute("CHECKPOINT")
 
 
-def _time_ingest(port, credentials, rows, points, size) -> float:
-    per_gateway = len(points) // GATEWAYS
-    jobs = []
-    packer = zstandard.ZstdCompressor(level=1)
-    gateway_of = {point: i // per_gateway for i, point in enumerate(points)}
-    owners = np.array([gateway_of[p] for p in rows.point_id.tolist()])
+def _time_ingest(addresses, port, credentials, parts, points, size) -> float:
     names = [f"dev-{d}/p{p}" for d in range(DEVICES) for p in range(POINTS_PER_DEVICE)]
-    for gateway, credential in enumerate(credentials):
-        part = rows.pick(owners == gateway)
-        index = {point: i for i, point in enumerate(points[gateway * per_gateway : (gateway + 1) * per_gateway])}
-        column = [index[p] for p in part.point_id.tolist()]
-        stream = str(uuid.uuid4())
-        requests = []
-        for first in range(0, len(part), size):
-            chosen = slice(first, first + size)
-            message = {
-                "v": 1, "stream": stream, "sent_at_ms": 1, "clock_offset_ms": 0, "points": names,
-                "scales": [None] * len(names),
-                "seq": list(range(first + 1, first + 1 + len(part.at_ms[chosen]))), "point": column[chosen],
-                "at_ms": part.at_ms[chosen].tolist(), "value": part.value[chosen].tolist(),
-                "quality": part.quality[chosen].tolist(), "events": [],
-            }  # fmt: skip
-            requests.append(_request("POST", "/ingest/v1/batches", credential, packer.compress(orjson.dumps(message))))
-        jobs.append(requests)
+    jobs = []
+    for gateway, part in enumerate(parts):
+        mine = np.array(points[gateway * len(names) : (gateway + 1) * len(names)])
+        jobs.append(_messages(part, np.searchsorted(mine, part.point_id), names, size, credentials[gateway]))
+    _empty(addresses, parts[0])
     begin = time.perf_counter()
     accepted = asyncio.run(_send_all(port, jobs))
     seconds = time.perf_counter() - begin
-    assert accepted == len(rows), f"{accepted} accepted of {len(rows)}"
+    count = sum(len(part) for part in parts)
+    assert accepted == count, f"{accepted} accepted of {count}"
     return seconds
+
+
+def _messages(rows: Observations, column, names: list[str], size: int, credential: str) -> list[bytes]:
+    stream, packer = str(uuid.uuid4()), zstandard.ZstdCompressor(level=1)
+    requests = []
+    for first in range(0, len(rows), size):
+        chosen = slice(first, first + size)
+        batch = rows.pick(chosen)
+        message = {
+            "v": 1, "stream": stream, "sent_at_ms": 1, "clock_offset_ms": 0, "points": names,
+            "scales": [None] * len(names),
+            "seq": list(range(first + 1, first + 1 + len(batch))), "point": column[chosen].tolist(),
+            "at_ms": batch.at_ms.tolist(), "value": batch.value.tolist(), "quality": batch.quality.tolist(), "events": [],
+        }  # fmt: skip
+        requests.append(_request("POST", "/ingest/v1/batches", credential, packer.compress(orjson.dumps(message))))
+    return requests
 
 
 def _request(method: str, path: str, credential: str, body: bytes, encoding: str = "zstd") -> bytes:
@@ -214,7 +281,7 @@ async def _announce(port: int, credentials: list[str], points: int = POINTS_PER_
     catalogue = {"v": 1, "revision": "1", "devices": [
         {"name": f"dev-{d}", "points": [{"name": f"p{p}"} for p in range(points)]} for d in range(DEVICES)
     ]}  # fmt: skip
-    for _ in range(200):
+    for _ in range(1200):
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()

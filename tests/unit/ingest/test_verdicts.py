@@ -57,7 +57,7 @@ def verdicts(message, settled=()):
     return judge(batch, settled=settled, points=POINTS, devices={"m": 9}, now_ms=NOW_MS, limits=LIMITS)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(messages(), st.lists(st.tuples(st.integers(1, 40), st.integers(1, 5)), max_size=3))
 def test_every_new_number_gets_exactly_one_verdict_whatever_the_message_holds(message, spans):
     settled = to_ranges(np.array([n for first, length in spans for n in range(first, first + length)], dtype=np.int64))
