@@ -54,7 +54,7 @@ class Plant:
             scale=np.full(count, -1),
         )
         async with transaction(self.pool, SYSTEM) as conn:
-            await telemetry.store(conn, batch, at(0), by_copy=False)
+            await telemetry.store(conn, batch, at(0))
 
     async def turn(self, seconds):
         """Let the evaluator work; without `limits` it starts anew, as after a kill."""
