@@ -82,7 +82,7 @@ async def limits(conn: AsyncConnection, point_id: PointId | None = None) -> list
 
 def _check(kind: str, value: float, clear: float, on_delay_s: int, off_delay_s: int) -> None:
     if kind not in set(Kind):
-        raise Invalid(f"there is no limit of kind {kind!r}: use {', '.join(Kind)}")
+        raise Invalid("there is no limit of kind {kind!r}: use {kinds}", kind=kind, kinds=tuple(Kind))
     if not (isfinite(value) and isfinite(clear)):
         raise Invalid("a limit is a number")
     if kind == Kind.ABOVE and clear > value:
@@ -92,6 +92,6 @@ def _check(kind: str, value: float, clear: float, on_delay_s: int, off_delay_s: 
     if kind == Kind.STEP and value <= 0:
         raise Invalid("a step must be larger than zero")
     if kind in {Kind.EQUALS, Kind.STEP} and clear != value:
-        raise Invalid(f"a limit of kind {kind} has no value of its own to clear at")
+        raise Invalid("a limit of kind {kind} has no value of its own to clear at", kind=kind)
     if not all(0 <= s <= DELAY_MAX.total_seconds() for s in (on_delay_s, off_delay_s)):
         raise Invalid("a delay lies between 0 s and one day")

@@ -65,7 +65,7 @@ async def template(_call: FinanceCall, name: str) -> TariffText:
     """Return the text of a template, to be changed and uploaded."""
     path = TEMPLATES / f"{name}.yaml"
     if path.parent != TEMPLATES or not path.is_file():
-        raise NotFound(f"there is no template {name}")
+        raise NotFound("there is no template {name}", name=name)
     return TariffText(text=path.read_text(encoding="utf-8"))
 
 
@@ -95,7 +95,7 @@ async def show(call: FinanceCall, code: str, year: Year | None = None) -> dict[s
     """Return a tariff's newest revision with the proof of a year (default: this one)."""
     found = await service.find_tariff(call.conn, call.viewer.organisation_id, code)
     if found is None:
-        raise NotFound(f"there is no tariff {code}")
+        raise NotFound("there is no tariff {code}", code=code)
     tariff = load_dumped(found["content"])
     calendar = await find_calendar(call.conn, tariff.holiday_calendar)
     wanted = year or call.clock.now().year
