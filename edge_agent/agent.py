@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,34 +13,26 @@ from device_profiles.model import ModbusProfile, MqttProfile
 from edge_agent import health
 from edge_agent.clock import Clock, ConfirmedClock, JumpDetector, SystemClock
 from edge_agent.commissioned import Commissioned
-from edge_agent.configuration import CONFIRM_AFTER_S, Configuration
+from edge_agent.configuration import CONFIRM_AFTER_S, LINK_CONFIRM_S, Configuration
 from edge_agent.drivers.modbus.client import Line
-from edge_agent.drivers.modbus.errors import ModbusError
 from edge_agent.drivers.modbus.learned import LearnedRanges
 from edge_agent.drivers.mqtt.privacy import PrivacyKeyError, load_key
 from edge_agent.drivers.mqtt.subscriber import BrokerSubscriber
+from edge_agent.links import StartError, Uplink, make_uplink
 from edge_agent.model import Event
+from edge_agent.orders import OrderDesk, orders_socket
 from edge_agent.outbox import Limits, Outbox
 from edge_agent.polled import PolledDevice
-from edge_agent.poller import BusPoller, QueueFull
-from edge_agent.settings import AgentSettings, Bus, MqttBroker, Sparkplug
-from edge_agent.uplink.https import Destination, HttpsUplink
-from edge_agent.uplink.mqtt import SparkplugDestination, SparkplugUplink
+from edge_agent.poller import BusPoller
+from edge_agent.settings import AgentSettings, Bus, MqttBroker, Site, outbox_path
 from edge_agent.uplink.wire import Catalogue
-from edge_agent.writes import Guard, Order, WriteFailed, Writer, WriteRefused, order_of, result_of
+from edge_agent.writes import Guard, Writer
 
 log = structlog.get_logger()
 
-VERSION = "0.1.0"
 JUMP_CHECK_S = 2.0
 FILE_CHECK_S = 1.0
-COMMANDS_PER_ANSWER_MAX = 50
-ORDERS_KEPT = 1_000
 RESTART_PAUSE_S = 5.0  # After a task died of a mistake of ours.
-
-
-class StartError(Exception):
-    """The agent cannot start; the message says what a person must mend."""
 
 
 class Agent:
@@ -53,24 +44,19 @@ class Agent:
         self.clock = ConfirmedClock(self._machine)
         self.configuration = Configuration(site_path, settings.data_dir / "configuration")
         self.commissioned = self.configuration.start()
-        self.site_problems: list[str] = []
+        self.site_problems: list[str] = []  # Why the newest site file does not hold.
+        self.site_notes: list[str] = []  # What of it holds from the next start on.
         self.started_at_ms = self.clock.now_ms()
         self.pollers: dict[str, BusPoller] = {}
         self.subscribers: dict[str, BrokerSubscriber] = {}
         site = self.commissioned.site
-        path = site.outbox.path or settings.data_dir / "outbox.sqlite3"
+        path = outbox_path(site, settings)
         for folder in (settings.data_dir, path.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        self.outbox = Outbox(
-            path,
-            limits=Limits(
-                bytes_max=site.outbox.bytes_max_mb * 1024**2, age_max_ms=int(site.outbox.age_max_days * 86_400_000)
-            ),
-            now_ms=self.clock.now_ms,
-        )
+        self.outbox = Outbox(path, limits=_limits(site), now_ms=self.clock.now_ms)
         self.outbox.use_scales(self.catalogue().scales())
         try:
-            self.uplink = self._make_uplink()
+            self.uplink = self._make_uplink(site)
         except StartError:
             self.outbox.close()
             raise
@@ -79,21 +65,24 @@ class Agent:
             self._privacy_key = load_key(privacy_key, settings.data_dir)
         except PrivacyKeyError as error:
             raise StartError(str(error)) from error
-        self._brokers: dict[str, MqttBroker] = {}
+        self._brokers: dict[str, tuple[object, ...]] = {}  # What each was made from.
         self._learned = LearnedRanges(settings.data_dir / "learned")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: list[asyncio.Task[None]] = []
-        self._writer = Writer(Guard.load(settings.data_dir / "writes.json"), self.clock)
-        self._orders_seen: dict[str, None] = {}
-        self._confirm_at: float | None = self._machine.monotonic() + CONFIRM_AFTER_S
+        writer = Writer(Guard.load(settings.data_dir / "writes.json"), self.clock)
+        self.orders = OrderDesk(writer, self.outbox, self.clock, self._poller_of)
+        self._outbox_path = path
+        self._tried_at: float = self._machine.monotonic()
+        self._must_link = self.configuration.changes_cloud()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read, keep and send until `stop` is set; what was read is on the disk when this returns."""
         self._start("outbox", self.outbox.run)
-        self._apply(self.commissioned)
+        self._apply(self.commissioned, self._new_subscribers(self.commissioned))
         self._start("clock", self._watch_clock)
         self._start("site file", self._watch_site_file)
         self._start("deadlines", self._watch_deadlines)
+        self._start("orders", lambda: self.orders.serve(orders_socket(self._outbox_path)))
         if self.uplink is not None:
             self._start("uplink", self.uplink.run)
         if self.settings.status_port:
@@ -117,17 +106,55 @@ class Agent:
             self.site_problems = [str(problem) for problem in error.problems]
             log.warning("site_file_refused", problems=self.site_problems)
             return
-        self._take(commissioned)
+        if problem := self._try(commissioned):
+            self.site_problems = [problem]
+            log.warning("site_file_refused", problems=self.site_problems)
+
+    def _try(self, commissioned: Commissioned) -> str | None:
+        """Take another site file over. When that fails go on with the one before, and return why."""
+        before = self.commissioned
+        try:
+            self._take(commissioned)
+        except (StartError, OSError) as error:
+            reason = (
+                f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+            )
+        except Exception as error:  # Whatever it is: the site must go on being read.
+            log.exception("site_file_failed")
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return None
+        self._take(before)
+        return reason
 
     def _take(self, commissioned: Commissioned) -> None:
-        self.site_problems = []
+        before, site = self.commissioned.site, commissioned.site
+        link_changes = (before.cloud, before.gateway) != (site.cloud, site.gateway)
+        # What can fail comes first: nothing has changed yet.
+        uplink = self._make_uplink(site) if link_changes else self.uplink
+        subscribers = self._new_subscribers(commissioned)
         self.commissioned = commissioned
-        self._apply(commissioned)
+        self._apply(commissioned, subscribers)
+        if link_changes:
+            self._use_uplink(uplink)
+        self.outbox.use_limits(_limits(site))
+        self.site_problems, self.site_notes = [], []
+        if outbox_path(site, self.settings) != self._outbox_path:
+            self.site_notes.append(f"outbox.path: the agent goes on with {self._outbox_path} until it is started anew")
+            log.warning("site_file_needs_restart", notes=self.site_notes)
         self._catalogue_changed()
         log.info("site_file_loaded", buses=len(self.pollers))
 
-    def _apply(self, commissioned: Commissioned) -> None:
-        """Make the pollers those of the site file: keep, change, start or stop each bus."""
+    def _use_uplink(self, uplink: Uplink | None) -> None:
+        """Send over another link. What the old one had under way is sent again; the cloud recognises it."""
+        old = self._end("uplink") if "uplink" in self._tasks else None
+        self.uplink = uplink
+        if uplink is not None:
+            self._start("uplink", uplink.run, after=old)
+        log.info("link_changed")
+
+    def _apply(self, commissioned: Commissioned, subscribers: Mapping[str, BrokerSubscriber]) -> None:
+        """Make the pollers those of the site file: keep, change, start or stop each bus, and each broker."""
         wanted = {bus.name: bus for bus in commissioned.site.buses}
         for name in self.pollers.keys() - wanted.keys():
             self._end(f"bus {name}")
@@ -142,20 +169,24 @@ class Agent:
                 new.profile.revision != old.profile.revision for new, old in zip(devices, poller.devices, strict=False)
             ):
                 poller.reconfigure(bus, devices)
+        self._apply_brokers(commissioned, subscribers)
 
-        self._apply_brokers(commissioned)
-
-    def _apply_brokers(self, commissioned: Commissioned) -> None:
+    def _apply_brokers(self, commissioned: Commissioned, subscribers: Mapping[str, BrokerSubscriber]) -> None:
         """Renew the brokers whose part of the file changed; their session keeps what arrives meanwhile."""
-        site = commissioned.site
-        wanted = {broker.name: broker for broker in site.mqtt}
-        for name in [name for name, broker in self._brokers.items() if wanted.get(name) != broker]:
-            self._end(f"broker {name}")
+        wanted = {broker.name: _fingerprint_of(broker, commissioned) for broker in commissioned.site.mqtt}
+        ended: dict[str, asyncio.Task[None]] = {}
+        for name in [name for name, known in self._brokers.items() if wanted.get(name) != known]:
+            ended[name] = self._end(f"broker {name}")
             del self._brokers[name], self.subscribers[name]
-        for name, broker in wanted.items():
-            if name in self._brokers:
-                continue
-            self.subscribers[name] = BrokerSubscriber(
+        for name, subscriber in subscribers.items():
+            self.subscribers[name], self._brokers[name] = subscriber, wanted[name]
+            self._start(f"broker {name}", subscriber.run, after=ended.get(name))
+
+    def _new_subscribers(self, commissioned: Commissioned) -> dict[str, BrokerSubscriber]:
+        """Make what reads the brokers that are new or changed; raises OSError when a file they need is not there."""
+        site = commissioned.site
+        return {
+            broker.name: BrokerSubscriber(
                 broker,
                 [
                     (device, profile)
@@ -169,8 +200,9 @@ class Agent:
                 now_ms=self.clock.now_ms,
                 uptime_s=self.clock.monotonic,
             )
-            self._brokers[name] = broker
-            self._start(f"broker {name}", self.subscribers[name].run)
+            for broker in site.mqtt
+            if self._brokers.get(broker.name) != _fingerprint_of(broker, commissioned)
+        }
 
     def _devices(self, bus: Bus, commissioned: Commissioned) -> list[PolledDevice]:
         devices: list[PolledDevice] = []
@@ -196,136 +228,57 @@ class Agent:
         if self.uplink is not None:
             self.uplink.catalogue_changed()
 
-    def _make_uplink(self) -> HttpsUplink | SparkplugUplink | None:
-        cloud = self.commissioned.site.cloud
-        if cloud is None:
-            return None
-        if cloud.uplink == "mqtt":
-            assert cloud.sparkplug is not None
-            return SparkplugUplink(
-                self._sparkplug_destination(cloud.sparkplug),
-                self.outbox,
-                catalogue=self.catalogue,
-                now_ms=self.clock.now_ms,
-            )
-        assert cloud.url is not None
-        credential = self._credential(cloud.credential_file)
-        return HttpsUplink(
-            Destination(url=cloud.url, credential=credential, ca_file=cloud.ca_file),
+    def _make_uplink(self, site: Site) -> Uplink | None:
+        return make_uplink(
+            site,
+            self.settings,
             self.outbox,
+            clock=self.clock,
             catalogue=self.catalogue,
             health=lambda: health.heartbeat(self),
             on_answer=self._on_answer,
-            agent_version=VERSION,
-            now_ms=self.clock.now_ms,
-            set_clock=self.clock.confirm,
         )
-
-    def _sparkplug_destination(self, broker: Sparkplug) -> SparkplugDestination:
-        try:
-            password = broker.password_file.read_text(encoding="utf-8").strip() if broker.password_file else None
-        except OSError as error:
-            raise StartError(f"{broker.password_file}: {error.strerror}: it must hold the broker's password") from error
-        return SparkplugDestination(
-            host=broker.host,
-            port=broker.port,
-            group=broker.group,
-            node=broker.node or self.commissioned.site.gateway,
-            primary_host=broker.primary_host,
-            username=broker.username,
-            password=password,
-            tls=broker.tls,
-            ca_file=broker.ca_file,
-        )
-
-    def _credential(self, file: Path | None) -> str:
-        if file is not None:
-            try:
-                return file.read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise StartError(f"{file}: {error.strerror}: cloud.credential_file must hold the credential") from error
-        if self.settings.credential is None:
-            raise StartError(
-                "no credential for the cloud: set EDGE_CREDENTIAL, or cloud.credential_file in the site file"
-            )
-        return self.settings.credential.get_secret_value()
 
     async def _on_answer(self, answer: Mapping[str, Any]) -> None:
         """Take what the cloud's answer to a heartbeat asks for: a configuration, and commands."""
         offered = answer.get("configuration")
         if isinstance(offered, Mapping):
             self._take_configuration(int(offered["version"]), str(offered["site"]))
-        commands = answer.get("commands")
-        for command in list(commands)[:COMMANDS_PER_ANSWER_MAX] if isinstance(commands, list) else []:
-            self._carry_out_once(command)
+        self.orders.take(answer.get("commands"))
 
     def _take_configuration(self, version: int, text: str) -> None:
-        before = self.commissioned
         commissioned = self.configuration.offer(version, text)
         if commissioned is None:
             return
-        try:
-            self._take(commissioned)
-        except Exception as error:  # noqa: BLE001  # Whatever it is: the site must go on being read.
-            self.configuration.roll_back(f"{type(error).__name__}: {error}")
-            self._take(before)
+        if problem := self._try(commissioned):
+            self.configuration.roll_back(problem)
             return
-        self._confirm_at = self._machine.monotonic() + CONFIRM_AFTER_S
+        self._tried_at = self._machine.monotonic()
+        self._must_link = self.configuration.changes_cloud()
 
-    def _carry_out_once(self, command: Any) -> None:
-        """Start a command in the background; the cloud repeats it until it has seen the result."""
-        try:
-            order = order_of(command)
-        except WriteRefused as error:
-            log.warning("command_refused", code=error.code, reason=str(error))
-            return
-        if order.id in self._orders_seen:
-            return
-        self._orders_seen[order.id] = None
-        while len(self._orders_seen) > ORDERS_KEPT:
-            self._orders_seen.pop(next(iter(self._orders_seen)))
-        name = f"command {order.id}"
-        # Not supervised: a command that died of a mistake of ours must not be given a second time.
-        self._tasks[name] = asyncio.create_task(self._carry_out(order), name=name)
-        self._tasks[name].add_done_callback(lambda _: self._tasks.pop(name, None))
-
-    async def _carry_out(self, order: Order, *, is_release: bool = False) -> None:
-        now_ms = self.clock.now_ms()
-        try:
-            shown = await self._write(order, is_release=is_release)
-            data = result_of(order, "done", shown=shown)
-        except WriteRefused as error:
-            data = result_of(order, "refused", reason=f"{error.code}: {error}")
-        except (WriteFailed, ModbusError, QueueFull) as error:
-            data = result_of(order, "failed", reason=str(error))
-        log.info("command_result", **data)
-        event = Event(
-            kind="command.result", device=order.device, at_ms=self.clock.now_ms(), received_at_ms=now_ms, data=data
-        )
-        self.outbox.append((), (event,))
-
-    async def _write(self, order: Order, *, is_release: bool) -> Fraction:
-        poller, device = self._poller_of(order.device)
-        return await poller.submit(
-            lambda line: self._writer.write(line, device.config, device.profile, order, is_release=is_release)
-        )
-
-    def _poller_of(self, name: str) -> tuple[BusPoller, PolledDevice]:
+    def _poller_of(self, name: str) -> tuple[BusPoller, PolledDevice] | None:
         for poller in self.pollers.values():
             for device in poller.devices:
                 if device.config.name == name:
                     return poller, device
-        raise WriteRefused("unknown_device", f"no Modbus device {name} on this gateway")
+        return None
 
     async def _watch_deadlines(self) -> None:
-        """Release overrides whose time has come, and confirm a configuration that has held."""
+        """Release overrides whose time has come, and decide about a configuration on trial."""
         while True:
             await asyncio.sleep(1.0)
-            if self._confirm_at is not None and self._machine.monotonic() >= self._confirm_at:
-                self._confirm_at = None
-                self.configuration.confirm()
-            for order in self._writer.due_releases():
-                await self._carry_out(order, is_release=True)
+            if self.configuration.is_on_trial:
+                self._judge_trial(self._machine.monotonic() - self._tried_at)
+            await self.orders.release_due()
+
+    def _judge_trial(self, tried_s: float) -> None:
+        """Confirm what has held; go back when the way to the cloud was changed and leads nowhere."""
+        if self._must_link and self.uplink is not None and self.uplink.status.last_success_at_ms is None:
+            if tried_s >= LINK_CONFIRM_S:
+                self.configuration.roll_back(f"the cloud was not reached with it in {LINK_CONFIRM_S:g} s")
+                self._try(self.configuration.read())
+        elif tried_s >= CONFIRM_AFTER_S:
+            self.configuration.confirm()
 
     async def _watch_clock(self) -> None:
         machine, ours = JumpDetector(self._machine), JumpDetector(self.clock)
@@ -355,15 +308,24 @@ class Agent:
                 seen = now
                 self.reload()
 
-    def _start(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
-        self._tasks[name] = asyncio.create_task(_supervise(name, work), name=name)
+    def _start(self, name: str, work: Callable[[], Awaitable[Any]], *, after: asyncio.Task[None] | None = None) -> None:
+        """Start a task, `after` the one that it replaces has ended."""
 
-    def _end(self, name: str) -> None:
+        async def in_turn() -> None:
+            if after is not None:
+                await asyncio.wait({after})
+            await _supervise(name, work)
+
+        self._tasks[name] = asyncio.create_task(in_turn(), name=name)
+
+    def _end(self, name: str) -> asyncio.Task[None]:
         """End one task in the background."""
         self._ending = [task for task in self._ending if not task.done()]
         self._ending.append(asyncio.create_task(_end([self._tasks.pop(name)])))
+        return self._ending[-1]
 
     async def _stop(self) -> None:
+        await self.orders.stop()
         # The outbox goes last: its final commit holds what the others read.
         outbox = self._tasks.pop("outbox")
         await _end(self._tasks.values())
@@ -394,9 +356,19 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
+def _limits(site: Site) -> Limits:
+    return Limits(bytes_max=site.outbox.bytes_max_mb * 1024**2, age_max_ms=int(site.outbox.age_max_days * 86_400_000))
+
+
 def _fingerprint(path: Path) -> tuple[int, int, int] | None:
     try:
         stat = path.stat()
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _fingerprint_of(broker: MqttBroker, commissioned: Commissioned) -> tuple[object, ...]:
+    """Tell what a subscriber is made from; another one is needed when any of it changes."""
+    revisions = tuple(commissioned.profiles[device.name].revision for device in broker.devices)
+    return broker, revisions, commissioned.site.gateway, commissioned.site.zone

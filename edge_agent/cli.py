@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edge_agent.commands.language import Language
+from edge_agent.commands.language import DEFAULT, Language
 
 # Where a command lives: a function, or a Typer app with commands of its own. A module is imported when its command is
 # used: `decode` is called from scripts, and shall not wait for drivers and sockets.
@@ -15,6 +15,7 @@ COMMANDS = {
     "decode": "edge_agent.commands.decode:decode",
     "read": "edge_agent.commands.read:read",
     "scan": "edge_agent.commands.scan:scan",
+    "write": "edge_agent.commands.write:write",
     "outbox": "edge_agent.commands.outbox:app",
     "profiles": "edge_agent.commands.profiles:app",
     "simulate": "edge_agent.commands.simulate:app",
@@ -60,7 +61,7 @@ def root() -> None:
 
 
 @app.command()
-def check(site: SitePath, lang: Language = "en") -> None:
+def check(site: SitePath, lang: Language = DEFAULT) -> None:
     """Check a site file offline: every mistake with line and remedy, and whether each bus can carry it."""
     from edge_agent.commands.check import check_site
 
@@ -71,11 +72,12 @@ def check(site: SitePath, lang: Language = "en") -> None:
 def run(
     site: Annotated[Path, typer.Option(envvar="EDGE_SITE", help="The site file (YAML).")],
     data_dir: Annotated[Path | None, typer.Option(help="Instead of EDGE_DATA_DIR.")] = None,
+    lang: Language = DEFAULT,
 ) -> None:
     """Read the devices of a site file until stopped (Ctrl-C, SIGTERM); SIGHUP reloads the file."""
     from edge_agent.commands.run import run_agent
 
-    raise typer.Exit(run_agent(site, data_dir))
+    raise typer.Exit(run_agent(site, data_dir, lang))
 
 
 def main() -> None:

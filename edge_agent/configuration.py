@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -13,6 +14,7 @@ log = structlog.get_logger()
 
 STARTS_MAX = 2  # A version that was started so often without being confirmed is not started again.
 CONFIRM_AFTER_S = 30.0
+LINK_CONFIRM_S = 300.0  # A version that changes the way to the cloud must have reached it within this time.
 SITE_BYTES_MAX = 1024**2
 
 
@@ -42,7 +44,22 @@ class Configuration:
         """The file to read now."""
         return self._path(self._state.version)
 
-    def report(self) -> dict[str, object]:
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether the version that holds was not confirmed yet."""
+        return not self._state.confirmed
+
+    def changes_cloud(self) -> bool:
+        """Whether the version on trial leads to the cloud on another way than the one before."""
+        if not self.is_on_trial:
+            return False
+        try:
+            before = load_commissioned(self._path(self._state.previous), folder=self._local.resolve().parent)
+            return before.site.cloud != self.read().site.cloud
+        except ProfileError:
+            return True
+
+    def report(self) -> dict[str, Any]:
         """Return what the heartbeat says: the version that holds, and what became of the last one offered."""
         kept = asdict(self._state)
         return {key: kept[key] for key in ("version", "state", "problems", "refused")}

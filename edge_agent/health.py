@@ -22,7 +22,7 @@ CONNECTIONS_MAX = 20
 def heartbeat(agent: "Agent") -> dict[str, Any]:
     """Return the agent's part of the heartbeat (ARCHITECTURE.md, section 9)."""
     return {
-        "configuration": agent.configuration.report(),
+        "configuration": _configuration(agent),
         "agent": {"started_at_ms": agent.started_at_ms, "site_problems": agent.site_problems[:20]},
         "devices": [
             *(device_state(device) for poller in agent.pollers.values() for device in poller.devices),
@@ -30,6 +30,11 @@ def heartbeat(agent: "Agent") -> dict[str, Any]:
         ],
         "buses": [bus_report(poller, agent.clock.monotonic()) for poller in agent.pollers.values()],
     }
+
+
+def _configuration(agent: "Agent") -> dict[str, Any]:
+    report = agent.configuration.report()
+    return {**report, "problems": [*report["problems"], *agent.site_notes]}
 
 
 def device_state(device: Any) -> dict[str, Any]:
@@ -90,8 +95,8 @@ def report(agent: "Agent") -> dict[str, Any]:
         "now_ms": agent.clock.now_ms(),
         "started_at_ms": agent.started_at_ms,
         "site_file": str(agent.configuration.path),
-        "configuration": agent.configuration.report(),
-        "site_problems": agent.site_problems,
+        "configuration": _configuration(agent),
+        "site_problems": [*agent.site_problems, *agent.site_notes],
         "lateness_p99_ms": _p99_ms(late for poller in agent.pollers.values() for late in poller.lateness_s),
         "buses": [bus_report(poller, now) for poller in agent.pollers.values()],
         "brokers": [subscriber.report() for subscriber in agent.subscribers.values()],

@@ -251,6 +251,11 @@ class Site(_Section):
                 yield bus, device
 
 
+def outbox_path(site: Site, settings: AgentSettings) -> Path:
+    """Return where the outbox of a site is kept."""
+    return site.outbox.path or settings.data_dir / "outbox.sqlite3"
+
+
 def load_site(path: Path) -> Site:
     """Read a site file; raises ProfileError with every mistake in it, each with line and remedy."""
     return parse_site(read_yaml(path))

@@ -7,6 +7,8 @@ import typer
 
 from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile
+from edge_agent.commands.language import language
+from edge_agent.commands.problems import show_problems
 from edge_agent.commissioned import Commissioned, load_commissioned
 from edge_agent.commissioning.budget import Budget, bus_budget
 
@@ -36,12 +38,12 @@ WORDS = {
 
 def check_site(path: Path, lang: str) -> int:
     """Print every mistake, or the budget of each bus; returns 0, 1 for mistakes, 3 for a bus that cannot keep up."""
-    words = WORDS["zh" if lang.startswith("zh") else "en"]
+    tongue = language(lang)
+    words = WORDS[tongue]
     try:
         commissioned = load_commissioned(path)
     except ProfileError as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
+        show_problems(error, tongue)
         return 1
     site = commissioned.site
     devices = sum(len(bus.devices) for bus in site.buses) + sum(len(broker.devices) for broker in site.mqtt)

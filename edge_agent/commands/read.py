@@ -12,7 +12,8 @@ import typer
 from device_profiles.catalog import load_modbus
 from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile
-from edge_agent.commands.language import Language
+from edge_agent.commands.language import DEFAULT, Language, Tongue, language
+from edge_agent.commands.problems import show_problems
 from edge_agent.commands.target import (
     Baud,
     Parity,
@@ -26,10 +27,12 @@ from edge_agent.commands.target import (
     device_of,
     endpoint_of,
 )
+from edge_agent.commissioned import load_commissioned
 from edge_agent.commissioning.probe import Probe, open_line, probe_device
 from edge_agent.commissioning.record import keep_record, record_of
 from edge_agent.drivers.modbus.errors import ModbusError
 from edge_agent.settings import AgentSettings, Bus, ModbusDevice
+from edge_agent.wording import say
 
 WORDS = {
     "en": {
@@ -60,35 +63,39 @@ def read(
     parity: Parity = "none",
     stop_bits: StopBits = 1,
     timeout: Timeout = 1.0,
-    lang: Language = "en",
+    lang: Language = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Keep a commissioning record in EDGE_DATA_DIR.")] = False,
     note: Annotated[str, typer.Option(help="Goes into the record: display reading, place, remarks.")] = "",
 ) -> None:
     """Read every point of one device and say whether the values make sense together."""
-    words = WORDS["zh" if lang.startswith("zh") else "en"]
+    tongue = language(lang)
+    words = WORDS[tongue]
     try:
         if site is not None and name is not None:
-            bus, device, loaded = device_of(site, name)
+            bus, device, loaded = device_of(load_commissioned(site), name, tongue)
         elif profile is None:
-            raise typer.BadParameter("give a device of a site file (NAME --site FILE), or --profile")
+            raise typer.BadParameter(say("give a device of a site file (NAME --site FILE), or --profile", tongue))
         else:
             entry = {"name": name or f"unit-{unit}", "profile": profile, "unit": unit}
             options = {"baud": baud, "parity": parity, "stop_bits": stop_bits, "timeout": timeout}
-            bus = bus_of(tcp, rtu_over_tcp, serial, device=entry, **options)
+            bus = bus_of(tcp, rtu_over_tcp, serial, device=entry, tongue=tongue, **options)
             device, loaded = bus.devices[0], load_modbus(profile, extra=extra)
     except ProfileError as error:
-        typer.echo(str(error), err=True)
+        show_problems(error, tongue)
         raise typer.Exit(1) from error
     try:
         probe = asyncio.run(_probe(bus, device, loaded))
     except ModbusError as error:
-        typer.echo(f"{words['no_answer']} {endpoint_of(bus, device.unit)}: {error}\n{words['help']}", err=True)
+        typer.echo(
+            f"{words['no_answer']} {endpoint_of(bus, device.unit)}: {say(str(error), tongue)}\n{words['help']}",
+            err=True,
+        )
         raise typer.Exit(2) from error
     data = record_of(
         probe, address=endpoint_of(bus, device.unit), by=getpass.getuser(), at=datetime.now(UTC), note=note
     )
-    typer.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _table(probe, lang))
+    typer.echo(json.dumps(data, ensure_ascii=False, indent=1) if as_json else _table(probe, tongue))
     if record:
         path = keep_record(AgentSettings().data_dir / "commissioning", data)
         typer.echo(f"{words['kept']} {path}", err=as_json)
@@ -100,11 +107,10 @@ async def _probe(bus: Bus, device: ModbusDevice, profile: ModbusProfile) -> Prob
         return await probe_device(line, device, profile)
 
 
-def _table(probe: Probe, lang: str) -> str:
-    language = "zh" if lang.startswith("zh") else "en"
-    words = WORDS[language]
+def _table(probe: Probe, tongue: Tongue) -> str:
+    words = WORDS[tongue]
     profile = probe.profile
-    label = profile.label_zh if language == "zh" else profile.label_en
+    label = profile.label_zh if tongue == "zh" else profile.label_en
     asked = f"{probe.requests} {words['requests']}, {probe.seconds:.2f} s"
     score = f"{words['score']} {probe.fit.score:.2f}"
     lines = [f"{profile.name} — {label} ({profile.confidence})   {asked}   {score}"]
@@ -115,12 +121,12 @@ def _table(probe: Probe, lang: str) -> str:
         text = "—" if shown is None else shown if isinstance(shown, str) else f"{shown:.10g}"
         if isinstance(reading.value, int) and reading.value in point.states:
             text += f" ({point.states[reading.value]})"
-        named = point.label_zh if language == "zh" else point.label_en
+        named = point.label_zh if tongue == "zh" else point.label_en
         lines.append(
             f"  {point.function.value:8} {point.wire_address:5}  {raw:22} {point.name:36} {text:>16} {point.unit:6} "
             f"{reading.quality.name.lower():9} {named}"
         )
-    lines += [f"  {'✓' if verdict.passed else '✗'} {verdict.text(language)}" for verdict in probe.fit.verdicts]
+    lines += [f"  {'✓' if verdict.passed else '✗'} {verdict.text(tongue)}" for verdict in probe.fit.verdicts]
     if probe.refused:
         lines.append(f"{words['not_served']}: {', '.join(point.name for point in probe.refused)}")
     if probe.alternatives:

@@ -12,27 +12,32 @@ from pydantic import ValidationError
 
 from device_profiles.lined_yaml import ProfileError
 from edge_agent.agent import Agent, StartError
+from edge_agent.commands.language import language
+from edge_agent.commands.problems import show_problems
 from edge_agent.outbox.store import OutboxError
 from edge_agent.settings import AgentSettings
+from edge_agent.wording import say
 
 
-def run_agent(site: Path, data_dir: Path | None) -> int:
+def run_agent(site: Path, data_dir: Path | None, lang: str) -> int:
     """Run until a signal; returns the exit code. Whatever a person must mend stops the start with one message."""
+    tongue = language(lang)
     try:
         settings = AgentSettings() if data_dir is None else AgentSettings(data_dir=data_dir)
         _log_to_standard_error(settings.log_level)
         return asyncio.run(_run(site, settings))
     except ProfileError as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
+        show_problems(error, tongue)
     except ValidationError as error:
         for found in error.errors():
             name = "EDGE_" + "_".join(str(part) for part in found["loc"]).upper()
-            typer.echo(f"{name}: {found['msg']} (found {found['input']!r})", err=True)
+            text = say(f"{found['msg']} (found {found['input']!r})", tongue)
+            typer.echo(f"{name}: {text}", err=True)
     except (StartError, OutboxError) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(say(str(error), tongue), err=True)
     except OSError as error:
-        typer.echo(f"{error.filename or site}: {error.strerror}: check the path and its permissions", err=True)
+        named = f"{error.filename or site}: {error.strerror}: check the path and its permissions"
+        typer.echo(say(named if error.strerror else str(error), tongue), err=True)
     return 1
 
 

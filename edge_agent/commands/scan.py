@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.commands.language import Language
+from edge_agent.commands.language import DEFAULT, Language, language
 from edge_agent.commands.target import Baud, Parity, RtuOverTcp, Serial, StopBits, Tcp, Timeout, bus_of
 from edge_agent.commissioning.probe import open_line
 from edge_agent.commissioning.scan import Found, modbus_profiles
 from edge_agent.commissioning.scan import scan as scan_bus
 from edge_agent.drivers.modbus.errors import LinkDown
 from edge_agent.settings import Bus
+from edge_agent.wording import say
 
 WORDS = {
     "en": {"nobody": "Nobody answered.", "unit": "unit", "unknown": "answers, but no profile fits", "asking": "asking"},
@@ -29,19 +30,20 @@ def scan(
     parity: Parity = "none",
     stop_bits: StopBits = 1,
     timeout: Timeout = 0.3,
-    lang: Language = "en",
+    lang: Language = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per unit found.")] = False,
 ) -> None:
     """Ask every unit id of a bus, and rank the profiles that would explain its answers."""
-    words = WORDS["zh" if lang.startswith("zh") else "en"]
-    wanted = parse_units(units)
+    tongue = language(lang)
+    words = WORDS[tongue]
+    wanted = parse_units(units, tongue)
     device = {"name": "scan", "profile": "scan", "unit": wanted[0]}
     options = {"baud": baud, "parity": parity, "stop_bits": stop_bits, "timeout": timeout}
-    bus = bus_of(tcp, rtu_over_tcp, serial, device=device, **options)
+    bus = bus_of(tcp, rtu_over_tcp, serial, device=device, tongue=tongue, **options)
     try:
         found = asyncio.run(_scan(bus, wanted, words, as_json=as_json))
     except LinkDown as error:
-        typer.echo(str(error), err=True)
+        typer.echo(say(str(error), tongue), err=True)
         raise typer.Exit(2) from error
     if not found and not as_json:
         typer.echo(words["nobody"])
@@ -61,7 +63,7 @@ async def _scan(bus: Bus, units: list[int], words: dict[str, str], *, as_json: b
     return count
 
 
-def parse_units(text: str) -> list[int]:
+def parse_units(text: str, tongue: str = "en") -> list[int]:
     """`"1-3,7"` → [1, 2, 3, 7]; exits with a message for anything else."""
     units: list[int] = []
     for part in text.split(","):
@@ -69,9 +71,10 @@ def parse_units(text: str) -> list[int]:
         try:
             units += range(int(first), int(last or first) + 1)
         except ValueError as error:
-            raise typer.BadParameter(f"--units {text}: write numbers and ranges such as 1-32,100") from error
+            told = say(f"--units {text}: write numbers and ranges such as 1-32,100", tongue)
+            raise typer.BadParameter(told) from error
     if not units or min(units) < 0 or max(units) > 255:
-        raise typer.BadParameter(f"--units {text}: unit ids are 0 to 255")
+        raise typer.BadParameter(say(f"--units {text}: unit ids are 0 to 255", tongue))
     return units
 
 

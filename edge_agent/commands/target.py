@@ -1,13 +1,16 @@
 """Which device a technician means: options of `read`, `scan` and `write`, or a device of a site file."""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from edge_agent.commissioned import Commissioned
 from edge_agent.settings import Bus, ModbusDevice, RtuBus
+from edge_agent.wording import say
 
 Tcp = Annotated[str | None, typer.Option("--tcp", metavar="HOST[:PORT]", help="Modbus TCP.")]
 RtuOverTcp = Annotated[str | None, typer.Option("--rtu-over-tcp", metavar="HOST:PORT", help="Serial server.")]
@@ -31,11 +34,13 @@ def bus_of(
     stop_bits: int,
     timeout: float,
     device: dict[str, Any],
+    tongue: str = "en",
 ) -> Bus:
     """Build the bus that the options describe; exits with a message when they describe none."""
     given = [(kind, text) for kind, text in (("tcp", tcp), ("rtu_over_tcp", rtu_over_tcp), ("rtu", serial)) if text]
     if len(given) != 1:
-        raise typer.BadParameter("say where: one of --tcp HOST[:PORT], --rtu-over-tcp HOST:PORT, --serial DEVICE")
+        text = "say where: one of --tcp HOST[:PORT], --rtu-over-tcp HOST:PORT, --serial DEVICE"
+        raise typer.BadParameter(say(text, tongue))
     kind, text = given[0]
     data: dict[str, Any] = {"name": "bus", "transport": kind, "response_timeout_s": timeout, "devices": [device]}
     if kind == "rtu":
@@ -43,7 +48,7 @@ def bus_of(
     else:
         match = re.fullmatch(r"\[?([^\]]+?)\]?(?::(\d+))?", text)
         if match is None:
-            raise typer.BadParameter(f"{text}: write HOST or HOST:PORT")
+            raise typer.BadParameter(say(f"{text}: write HOST or HOST:PORT", tongue))
         data["host"] = match[1]
         if match[2]:
             data["port"] = int(match[2])
@@ -53,23 +58,19 @@ def bus_of(
         return _BUS.validate_python(data)
     except ValidationError as error:
         found = error.errors()[0]
-        raise typer.BadParameter(f"{found['loc'][-1]}: {found['msg']} (found {found['input']})") from error
+        text = say(f"{found['msg']} (found {found['input']})", tongue)
+        raise typer.BadParameter(f"{found['loc'][-1]}: {text}") from error
 
 
-def device_of(site: Path, name: str) -> tuple[Bus, ModbusDevice, Any]:
+def device_of(commissioned: Commissioned, name: str, tongue: str) -> tuple[Bus, ModbusDevice, Any]:
     """Return bus, device and profile of a device of a site file; exits with a message when it is not there."""
-    from difflib import get_close_matches
-
-    from edge_agent.commissioned import load_commissioned
-
-    commissioned = load_commissioned(site)
     for bus, device in commissioned.site.modbus_devices():
         if device.name == name:
             return bus, device, commissioned.profiles[name]
     names = [device.name for _, device in commissioned.site.modbus_devices()]
     near = get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"Modbus devices there: {', '.join(names[:20])}"
-    raise typer.BadParameter(f"{site} has no Modbus device “{name}”; {hint}")
+    raise typer.BadParameter(say(f"{commissioned.site.gateway} has no Modbus device “{name}”; {hint}", tongue))
 
 
 def endpoint_of(bus: Bus, unit: int) -> str:

@@ -28,6 +28,10 @@ class Buffer:
         self._events: list[Event] = []
         self._cursors: dict[str, str] = {}
 
+    def use_limits(self, limits: Limits) -> None:
+        """Hold other limits from the next append on."""
+        self._limits = limits
+
     def __len__(self) -> int:
         return len(self._frames) + len(self._events) + len(self._cursors)
 

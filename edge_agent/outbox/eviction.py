@@ -52,6 +52,11 @@ class Guard:
         self._told_at_s = float("-inf")
         self._age_checked_at_s = float("-inf")
 
+    def use_limits(self, limits: Limits) -> None:
+        """Hold other limits from the next check on."""
+        self._limits = limits
+        self._age_checked_at_s = float("-inf")
+
     def check(self, picker: Picker) -> list[Event]:
         """Evict what is beyond the bounds; return the events that say so."""
         used = self._store.used_bytes()

@@ -84,6 +84,16 @@ class Outbox:
             self._scales = dict(scales)
             self._layout_cache.clear()
 
+    def use_limits(self, limits: Limits) -> None:
+        """Keep more, or less, from now on; what is too much leaves at the next `maintain`."""
+        with self._db_lock:
+            if limits == self.limits:
+                return
+            self.limits = limits
+            self._buffer.use_limits(limits)
+            self._guard.use_limits(limits)
+            self._store.use_bytes_max(limits.bytes_max)
+
     def append(
         self, frames: Sequence[Frame], events: Sequence[Event] = (), *, cursors: Mapping[str, str] | None = None
     ) -> None:

@@ -42,6 +42,11 @@ class Store:
             self._db.close()
             raise
 
+    def use_bytes_max(self, bytes_max: int) -> None:
+        """Let the file grow to another size; a file that is larger already keeps its size until it is emptied."""
+        self._bytes_max = bytes_max
+        _limit(self._db, bytes_max)
+
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
@@ -51,9 +56,7 @@ class Store:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA wal_autocheckpoint = 1000")
             db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-            # A second wall behind the eviction by `Outbox`.
-            page_size = db.execute("PRAGMA page_size").fetchone()[0]
-            db.execute(f"PRAGMA max_page_count = {int(self._bytes_max * 1.1) // page_size + 64}")
+            _limit(db, self._bytes_max)
         except BaseException:
             db.close()
             raise
@@ -199,3 +202,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _limit(db: sqlite3.Connection, bytes_max: int) -> None:
+    """Build a second wall behind the eviction by `Outbox`; SQLite never sets it below the present size."""
+    page_size = db.execute("PRAGMA page_size").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {int(bytes_max * 1.1) // page_size + 64}")
