@@ -67,7 +67,8 @@ SELECT b.part, b.edge, r.id AS register_id, x.taken_at, x.value, r.multiplier
    AND (r.open_period @> b.at OR upper(r.open_period) = b.at)
   LEFT JOIN LATERAL (
       (SELECT v.taken_at, v.value FROM (
-          SELECT o.observed_at AS taken_at, o.mantissa * power(10::numeric, -o.scale) AS value FROM observation o
+          SELECT o.observed_at AS taken_at, o.mantissa * power(10::numeric, -o.scale) AS value
+            FROM exact_observation o
            WHERE o.point_id = r.point_id AND o.observed_at <= b.at AND o.observed_at > b.at - interval '40 days'
              AND o.mantissa IS NOT NULL ORDER BY o.observed_at DESC LIMIT 1) v)
       UNION ALL

@@ -79,6 +79,56 @@ BEGIN
     END IF;
 END $$;
 
+CREATE FUNCTION app.columnstore_bytes(OUT parent text, OUT before_bytes bigint, OUT after_bytes bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $_$
+BEGIN
+    IF app.timescale_licence() = 'timescale' THEN
+        FOREACH parent IN ARRAY ARRAY['observation', 'observation_kept', 'observation_series'] LOOP
+            EXECUTE 'SELECT before_compression_total_bytes, after_compression_total_bytes'
+                    ' FROM public.hypertable_compression_stats(format(''app.%I'', $1)::regclass)'
+               INTO before_bytes, after_bytes USING parent;
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+END $_$;
+
+CREATE FUNCTION app.drop_oldest_piece(table_name text, cutoff timestamp with time zone, OUT name text, OUT starts_at timestamp with time zone, OUT ends_at timestamp with time zone, OUT row_count bigint, OUT byte_count bigint, OUT moved_count bigint) RETURNS SETOF record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    SET lock_timeout TO '5s'
+    AS $_$
+BEGIN
+    SELECT p.name, p.starts_at, p.ends_at, p.row_count, p.byte_count INTO name, starts_at, ends_at, row_count, byte_count
+      FROM app.storage_pieces() p
+     WHERE p.parent = table_name AND p.ends_at <= cutoff
+     ORDER BY p.starts_at LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    moved_count := 0;
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', name);
+    IF table_name = 'observation' THEN
+        PERFORM app.ensure_year_partitions('observation_kept', starts_at, ends_at - INTERVAL '1 microsecond');
+        INSERT INTO app.observation_kept (point_id, observed_at, mantissa, scale, quality)
+        SELECT o.point_id, o.observed_at, o.mantissa, o.scale, o.quality
+          FROM app.observation o
+         WHERE o.observed_at >= drop_oldest_piece.starts_at AND o.observed_at < drop_oldest_piece.ends_at
+           AND o.mantissa IS NOT NULL;
+        GET DIAGNOSTICS moved_count = ROW_COUNT;
+    END IF;
+    IF app.timescale_licence() IS NULL THEN
+        EXECUTE format('DROP TABLE %s', name);
+    ELSE
+        EXECUTE format('SELECT public.drop_chunks(%L::regclass, older_than => $1, newer_than => $2)', 'app.' || table_name)
+          USING ends_at, starts_at;
+    END IF;
+    UPDATE app.storage_kind k SET gone_before = greatest(k.gone_before, drop_oldest_piece.ends_at)
+     WHERE k.kind = CASE table_name WHEN 'observation' THEN 'raw' WHEN 'observation_kept' THEN 'registers' ELSE 'series' END;
+    RETURN NEXT;
+END $_$;
+
 CREATE FUNCTION app.ensure_observation_partitions(first timestamp with time zone, last timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -103,6 +153,36 @@ BEGIN
             END IF;
         END IF;
         month := (month AT TIME ZONE 'UTC' + INTERVAL '1 month') AT TIME ZONE 'UTC';
+    END LOOP;
+    RETURN created;
+END $$;
+
+CREATE FUNCTION app.ensure_year_partitions(parent text, first timestamp with time zone, last timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+DECLARE
+    year integer;
+    name text;
+    created integer := 0;
+BEGIN
+    IF parent NOT IN ('observation_kept', 'observation_series') THEN
+        RAISE EXCEPTION 'no table % is kept by year', parent;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM pg_class WHERE oid = format('app.%I', parent)::regclass AND relkind = 'p') THEN
+        RETURN 0;
+    END IF;
+    FOR year IN extract(year FROM first AT TIME ZONE 'UTC') .. extract(year FROM last AT TIME ZONE 'UTC') LOOP
+        name := parent || '_' || year;
+        IF to_regclass('app.' || name) IS NULL THEN
+            PERFORM pg_advisory_xact_lock(7206144018);
+            IF to_regclass('app.' || name) IS NULL THEN
+                EXECUTE format('CREATE TABLE app.%I (LIKE app.%I)', name, parent);
+                EXECUTE format('ALTER TABLE app.%I ATTACH PARTITION app.%I FOR VALUES FROM (%L) TO (%L)', parent, name,
+                               make_timestamptz(year, 1, 1, 0, 0, 0, 'UTC'), make_timestamptz(year + 1, 1, 1, 0, 0, 0, 'UTC'));
+                created := created + 1;
+            END IF;
+        END IF;
     END LOOP;
     RETURN created;
 END $$;
@@ -207,6 +287,10 @@ CREATE FUNCTION app.lease_space_as_known(instant timestamp with time zone) RETUR
     SELECT r.* FROM fact_history h, jsonb_populate_record(NULL::lease_space, h.content) r
      WHERE h.fact = 'lease_space' AND h.known @> instant
 $$;
+
+CREATE FUNCTION app.ledger_closed_before() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$ SELECT gone_before + INTERVAL '1 day' FROM app.storage_kind WHERE kind = 'registers' $$;
 
 CREATE FUNCTION app.mark_dirty(p_point_id bigint[], p_first timestamp with time zone[], p_last timestamp with time zone[], p_settled_before timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -386,6 +470,68 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION app.set_up_columnstore(after interval) RETURNS SETOF text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $_$
+DECLARE
+    parent text;
+    enabled boolean;
+BEGIN
+    IF app.timescale_licence() IS DISTINCT FROM 'timescale' THEN
+        RETURN;
+    END IF;
+    FOREACH parent IN ARRAY ARRAY['observation', 'observation_kept', 'observation_series'] LOOP
+        EXECUTE 'SELECT compression_enabled FROM timescaledb_information.hypertables'
+                ' WHERE hypertable_schema = ''app'' AND hypertable_name = $1' INTO enabled USING parent;
+        IF NOT enabled THEN
+            EXECUTE format('ALTER TABLE app.%I SET (timescaledb.compress, timescaledb.compress_segmentby = %L,'
+                           ' timescaledb.compress_orderby = ''observed_at'')', parent,
+                           CASE parent WHEN 'observation_series' THEN 'point_id, step_s' ELSE 'point_id' END);
+            EXECUTE format('SELECT public.add_compression_policy(%L::regclass, $1, if_not_exists => true)', 'app.' || parent)
+              USING after;
+            RETURN NEXT parent;
+        END IF;
+    END LOOP;
+END $_$;
+
+CREATE FUNCTION app.storage_pieces() RETURNS TABLE(parent text, name text, starts_at timestamp with time zone, ends_at timestamp with time zone, row_count bigint, byte_count bigint, is_compressed boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $_$
+DECLARE
+    counted bigint;
+BEGIN
+    FOR parent IN SELECT unnest(ARRAY['observation', 'observation_kept', 'observation_series']) LOOP
+        FOR name, starts_at, ends_at, byte_count, is_compressed, row_count IN
+            EXECUTE CASE WHEN app.timescale_licence() IS NOT NULL THEN $q$
+                SELECT format('%I.%I', c.chunk_schema, c.chunk_name), c.range_start, c.range_end, s.total_bytes,
+                       c.is_compressed, public.approximate_row_count(format('%I.%I', c.chunk_schema, c.chunk_name)::regclass)
+                  FROM timescaledb_information.chunks c
+                  JOIN public.chunks_detailed_size(format('app.%I', $1)::regclass) s
+                    ON s.chunk_schema = c.chunk_schema AND s.chunk_name = c.chunk_name
+                 WHERE c.hypertable_schema = 'app' AND c.hypertable_name = $1
+                 ORDER BY c.range_start $q$
+            ELSE $q$
+                SELECT format('app.%I', c.relname), b.bound[1]::timestamptz, b.bound[2]::timestamptz,
+                       pg_total_relation_size(c.oid), false, c.reltuples::bigint
+                  FROM pg_inherits i
+                  JOIN pg_class c ON c.oid = i.inhrelid
+                 CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), $r$FROM \('(.*)'\) TO \('(.*)'\)$r$) b(bound)
+                 WHERE i.inhparent = format('app.%I', $1)::regclass
+                 ORDER BY b.bound[1]::timestamptz $q$
+            END USING parent
+        LOOP
+            IF row_count <= 0 THEN
+                EXECUTE format('SELECT count(*) FROM app.%I WHERE observed_at >= $1 AND observed_at < $2', parent)
+                   INTO counted USING starts_at, ends_at;
+                row_count := counted;
+            END IF;
+            RETURN NEXT;
+        END LOOP;
+    END LOOP;
+END $_$;
+
 CREATE FUNCTION app.store_observations(p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_moves boolean[], p_received_at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -431,6 +577,10 @@ CREATE FUNCTION app.sum_days(register_ids bigint[], days date[]) RETURNS void
      WHERE (d.quantity, d.interval_count, d.estimated_count, d.missing_count) IS DISTINCT FROM
            (EXCLUDED.quantity, EXCLUDED.interval_count, EXCLUDED.estimated_count, EXCLUDED.missing_count);
 $$;
+
+CREATE FUNCTION app.timescale_licence() RETURNS text
+    LANGUAGE sql STABLE
+    AS $$ SELECT current_setting('timescaledb.license', true) FROM pg_extension WHERE extname = 'timescaledb' $$;
 
 CREATE FUNCTION app.viewer_kind() RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -906,6 +1056,40 @@ ALTER TABLE app.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE app.observation (
+    point_id bigint CONSTRAINT observation_columns_point_id_not_null NOT NULL,
+    observed_at timestamp with time zone CONSTRAINT observation_columns_observed_at_not_null NOT NULL,
+    value double precision,
+    mantissa bigint,
+    quality smallint CONSTRAINT observation_columns_quality_not_null NOT NULL,
+    scale smallint
+)
+PARTITION BY RANGE (observed_at);
+
+CREATE TABLE app.observation_kept (
+    point_id bigint CONSTRAINT kept_columns_point_id_not_null NOT NULL,
+    observed_at timestamp with time zone CONSTRAINT kept_columns_observed_at_not_null NOT NULL,
+    mantissa bigint CONSTRAINT kept_columns_mantissa_not_null NOT NULL,
+    scale smallint CONSTRAINT kept_columns_scale_not_null NOT NULL,
+    quality smallint CONSTRAINT kept_columns_quality_not_null NOT NULL
+)
+PARTITION BY RANGE (observed_at);
+
+CREATE VIEW app.exact_observation AS
+ SELECT observation.point_id,
+    observation.observed_at,
+    observation.mantissa,
+    observation.scale,
+    observation.quality
+   FROM app.observation
+UNION ALL
+ SELECT observation_kept.point_id,
+    observation_kept.observed_at,
+    observation_kept.mantissa,
+    observation_kept.scale,
+    observation_kept.quality
+   FROM app.observation_kept;
 
 ALTER TABLE app.expected_point ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.expected_point_id_seq
@@ -1518,16 +1702,6 @@ ALTER TABLE app.notification_shift ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
-CREATE TABLE app.observation (
-    point_id bigint CONSTRAINT observation_columns_point_id_not_null NOT NULL,
-    observed_at timestamp with time zone CONSTRAINT observation_columns_observed_at_not_null NOT NULL,
-    value double precision,
-    mantissa bigint,
-    quality smallint CONSTRAINT observation_columns_quality_not_null NOT NULL,
-    scale smallint
-)
-PARTITION BY RANGE (observed_at);
-
 CREATE TABLE app.observation_arrival (
     id bigint NOT NULL,
     content bytea NOT NULL
@@ -1543,6 +1717,19 @@ ALTER TABLE app.observation_arrival ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE app.observation_series (
+    point_id bigint CONSTRAINT series_columns_point_id_not_null NOT NULL,
+    step_s smallint CONSTRAINT series_columns_step_s_not_null NOT NULL,
+    observed_at timestamp with time zone CONSTRAINT series_columns_observed_at_not_null NOT NULL,
+    count integer CONSTRAINT series_columns_count_not_null NOT NULL,
+    total double precision,
+    low double precision,
+    high double precision,
+    invalid_count integer CONSTRAINT series_columns_invalid_count_not_null NOT NULL,
+    unanswered_count integer CONSTRAINT series_columns_unanswered_count_not_null NOT NULL
+)
+PARTITION BY RANGE (observed_at);
 
 CREATE TABLE app.organisation (
     id bigint NOT NULL,
@@ -1823,7 +2010,7 @@ CREATE VIEW app.register_reading WITH (security_invoker='true') AS
     'telemetry'::text AS source,
     'actual'::text AS quality
    FROM (app.register r
-     JOIN app.observation o ON ((o.point_id = r.point_id)))
+     JOIN app.exact_observation o ON ((o.point_id = r.point_id)))
   WHERE ((o.mantissa IS NOT NULL) AND (o.quality <= 1) AND (r.open_period @> o.observed_at))
 UNION ALL
  SELECT reading.register_id,
@@ -1847,6 +2034,22 @@ CREATE TABLE app.register_reset (
 
 ALTER TABLE app.register_reset ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.register_reset_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.series_mark (
+    id bigint NOT NULL,
+    point_ids bigint[] NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE app.series_mark ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.series_mark_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1914,6 +2117,39 @@ CREATE TABLE app.space_point (
     space_id bigint NOT NULL,
     role text NOT NULL,
     point_id bigint NOT NULL
+);
+
+CREATE TABLE app.storage_journal (
+    id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    action text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    starts_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    row_count bigint,
+    byte_count bigint,
+    note text DEFAULT ''::text NOT NULL,
+    CONSTRAINT storage_journal_action_check CHECK ((action = ANY (ARRAY['create'::text, 'columnstore'::text, 'move'::text, 'drop'::text, 'keep'::text, 'fail'::text])))
+);
+
+ALTER TABLE app.storage_journal ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.storage_journal_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.storage_kind (
+    kind text NOT NULL,
+    keep_days integer NOT NULL,
+    gone_before timestamp with time zone,
+    changed_by text DEFAULT ''::text NOT NULL,
+    changed_at timestamp with time zone,
+    CONSTRAINT storage_kind_keep_days_check CHECK (((keep_days >= 35) AND (keep_days <= 36500))),
+    CONSTRAINT storage_kind_kind_check CHECK ((kind = ANY (ARRAY['raw'::text, 'registers'::text, 'events'::text, 'series'::text])))
 );
 
 CREATE TABLE app.tariff (
@@ -2583,6 +2819,9 @@ ALTER TABLE ONLY app.notification
 ALTER TABLE ONLY app.observation_arrival
     ADD CONSTRAINT observation_arrival_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.observation_series
+    ADD CONSTRAINT observation_series_pkey PRIMARY KEY (point_id, step_s, observed_at);
+
 ALTER TABLE ONLY app.lease_space
     ADD CONSTRAINT one_lease_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, term WITH &&);
 
@@ -2646,6 +2885,9 @@ ALTER TABLE ONLY app.register
 ALTER TABLE ONLY app.register_reset
     ADD CONSTRAINT register_reset_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.series_mark
+    ADD CONSTRAINT series_mark_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.site
     ADD CONSTRAINT site_organisation_id_code_key UNIQUE (organisation_id, code);
 
@@ -2663,6 +2905,12 @@ ALTER TABLE ONLY app.space
 
 ALTER TABLE ONLY app.space_point
     ADD CONSTRAINT space_point_pkey PRIMARY KEY (space_id, role, point_id);
+
+ALTER TABLE ONLY app.storage_journal
+    ADD CONSTRAINT storage_journal_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.storage_kind
+    ADD CONSTRAINT storage_kind_pkey PRIMARY KEY (kind);
 
 ALTER TABLE ONLY app.tariff
     ADD CONSTRAINT tariff_organisation_id_code_revision_key UNIQUE (organisation_id, code, revision);
@@ -2728,6 +2976,8 @@ CREATE INDEX event_device ON app.event USING btree (device_id, occurred_at);
 
 CREATE INDEX event_kind ON app.event USING btree (kind, occurred_at);
 
+CREATE INDEX event_occurred ON app.event USING brin (occurred_at);
+
 CREATE INDEX expected_point_address ON app.expected_point USING btree (device_name, point_name);
 
 CREATE INDEX fact_history_fact ON app.fact_history USING btree (fact, upper(known));
@@ -2749,6 +2999,8 @@ CREATE INDEX meter_photo_exchange ON app.meter_photo USING btree (exchange_id);
 CREATE INDEX notification_due ON app.notification USING btree (due_at) WHERE (state = ANY (ARRAY['waiting'::text, 'sending'::text]));
 
 CREATE INDEX notification_topic ON app.notification USING btree (topic);
+
+CREATE INDEX observation_kept_point ON ONLY app.observation_kept USING btree (point_id, observed_at);
 
 CREATE INDEX observation_point ON ONLY app.observation USING btree (point_id, observed_at);
 
@@ -3602,14 +3854,29 @@ GRANT USAGE ON SCHEMA reporting TO wattlease_grafana;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.expected_point TO wattlease_app;
 
+REVOKE ALL ON FUNCTION app.columnstore_bytes(OUT parent text, OUT before_bytes bigint, OUT after_bytes bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION app.columnstore_bytes(OUT parent text, OUT before_bytes bigint, OUT after_bytes bigint) TO wattlease_app;
+
+REVOKE ALL ON FUNCTION app.drop_oldest_piece(table_name text, cutoff timestamp with time zone, OUT name text, OUT starts_at timestamp with time zone, OUT ends_at timestamp with time zone, OUT row_count bigint, OUT byte_count bigint, OUT moved_count bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION app.drop_oldest_piece(table_name text, cutoff timestamp with time zone, OUT name text, OUT starts_at timestamp with time zone, OUT ends_at timestamp with time zone, OUT row_count bigint, OUT byte_count bigint, OUT moved_count bigint) TO wattlease_app;
+
 REVOKE ALL ON FUNCTION app.ensure_observation_partitions(first timestamp with time zone, last timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION app.ensure_observation_partitions(first timestamp with time zone, last timestamp with time zone) TO wattlease_app;
+
+REVOKE ALL ON FUNCTION app.ensure_year_partitions(parent text, first timestamp with time zone, last timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION app.ensure_year_partitions(parent text, first timestamp with time zone, last timestamp with time zone) TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.head_count TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.lease_space TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_space TO wattlease_app;
+
+REVOKE ALL ON FUNCTION app.set_up_columnstore(after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION app.set_up_columnstore(after interval) TO wattlease_app;
+
+REVOKE ALL ON FUNCTION app.storage_pieces() FROM PUBLIC;
+GRANT ALL ON FUNCTION app.storage_pieces() TO wattlease_app;
 
 GRANT SELECT,INSERT ON TABLE app.account_entry TO wattlease_app;
 
@@ -3690,6 +3957,12 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.equipment_serves TO wattlease_app
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.event TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.event_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation_kept TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.exact_observation TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.expected_point_id_seq TO wattlease_app;
 
@@ -3805,11 +4078,11 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification_shift TO wattlease_a
 
 GRANT USAGE ON SEQUENCE app.notification_shift_id_seq TO wattlease_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation TO wattlease_app;
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation_arrival TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.observation_arrival_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation_series TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.organisation TO wattlease_app;
 
@@ -3865,6 +4138,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register_reset TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.register_reset_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.series_mark TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.series_mark_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.site TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.site_id_seq TO wattlease_app;
@@ -3876,6 +4153,12 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.space_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space_point TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.storage_journal TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.storage_journal_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.storage_kind TO wattlease_app;
 
 GRANT SELECT,INSERT ON TABLE app.tariff TO wattlease_app;
 

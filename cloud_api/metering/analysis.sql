@@ -95,7 +95,7 @@ SELECT %(meter_id)s, t.* FROM unnest(%(input_meter_id)s::bigint[], %(factor)s::n
 -- Stretches of a register without readings: silence. `device_offline` tells that the gateway said so.
 WITH reading_pair AS (
     SELECT o.observed_at AS silent_from, lead(o.observed_at) OVER (ORDER BY o.observed_at) AS silent_to
-      FROM observation o
+      FROM exact_observation o
       JOIN register r ON r.point_id = o.point_id
      WHERE r.id = %(register_id)s AND o.mantissa IS NOT NULL AND r.open_period @> o.observed_at
        AND o.observed_at >= %(start)s AND o.observed_at < %(end)s

@@ -44,31 +44,34 @@ SELECT register_id, lower(valid) AS valid_from, upper(valid) AS valid_to, multip
 
 -- name: stretches
 -- Widens each stretch to what its readings can touch (24 readings on each side, to the edges of intervals), and by the
--- readings that are needed to compute that (36 more). Fewer readings than that: to the end of what is known.
-SELECT t.n::integer, w.first, w.last, f.first AS read_from, f.last AS read_to
+-- readings that are needed to compute that (36 more). Fewer readings than that: to the end of what is known. What lies
+-- in the closed part of the ledger, whose readings are gone, is not computed again.
+SELECT t.n::integer, greatest(w.first, closed.before), w.last, f.first AS read_from, f.last AS read_to
   FROM unnest(%(register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
        WITH ORDINALITY AS t(register_id, first, last, n)
   JOIN register r ON r.id = t.register_id
   JOIN meter m ON m.id = r.meter_id
+ CROSS JOIN (SELECT ledger_closed_before() AS before) closed
  CROSS JOIN LATERAL (
        SELECT date_bin(make_interval(mins => m.interval_minutes), coalesce(
-                  (SELECT o.observed_at FROM observation o
+                  (SELECT o.observed_at FROM exact_observation o
                     WHERE o.point_id = r.point_id AND o.observed_at < t.first AND o.mantissa IS NOT NULL
                     ORDER BY o.observed_at DESC OFFSET 23 LIMIT 1), '0001-01-02'), timestamptz 'epoch') AS first,
               date_bin(make_interval(mins => m.interval_minutes), coalesce(
-                  (SELECT o.observed_at FROM observation o
+                  (SELECT o.observed_at FROM exact_observation o
                     WHERE o.point_id = r.point_id AND o.observed_at > t.last AND o.mantissa IS NOT NULL
                     ORDER BY o.observed_at OFFSET 23 LIMIT 1), '9999-12-30'), timestamptz 'epoch')
               + make_interval(mins => m.interval_minutes) AS last
        ) w
  CROSS JOIN LATERAL (
-       SELECT coalesce((SELECT o.observed_at FROM observation o
+       SELECT coalesce((SELECT o.observed_at FROM exact_observation o
                          WHERE o.point_id = r.point_id AND o.observed_at < w.first AND o.mantissa IS NOT NULL
                          ORDER BY o.observed_at DESC OFFSET 35 LIMIT 1), '0001-01-02') AS first,
-              coalesce((SELECT o.observed_at FROM observation o
+              coalesce((SELECT o.observed_at FROM exact_observation o
                          WHERE o.point_id = r.point_id AND o.observed_at > w.last AND o.mantissa IS NOT NULL
                          ORDER BY o.observed_at OFFSET 35 LIMIT 1), '9999-12-30') AS last
        ) f
+ WHERE w.last > closed.before IS NOT false
  ORDER BY t.n;
 
 -- name: copy_telemetry
@@ -78,7 +81,7 @@ SELECT t.n, o.observed_at, o.mantissa, o.scale
   FROM unnest(%(register_id)s::bigint[], %(read_from)s::timestamptz[], %(read_to)s::timestamptz[])
        WITH ORDINALITY AS t(register_id, read_from, read_to, n)
   JOIN register r ON r.id = t.register_id
-  JOIN observation o ON o.point_id = r.point_id AND o.observed_at BETWEEN t.read_from AND t.read_to
+  JOIN exact_observation o ON o.point_id = r.point_id AND o.observed_at BETWEEN t.read_from AND t.read_to
  WHERE o.mantissa IS NOT NULL AND o.quality <= 1 AND r.open_period @> o.observed_at
    AND NOT EXISTS (SELECT 1 FROM reading_exclusion x
                     WHERE x.register_id = t.register_id AND x.taken_at = o.observed_at AND x.undone_at IS NULL)

@@ -23,7 +23,8 @@ SELECT DISTINCT ON (r.id) r.id AS register_id, m.code AS meter, o.taken_at, o.va
   JOIN register r ON r.meter_id = m.id AND r.open_period @> %(at)s::timestamptz
                  AND r.quantity NOT LIKE 'reactive%%'
   LEFT JOIN LATERAL (
-      (SELECT o.observed_at AS taken_at, o.mantissa * power(10::numeric, -o.scale) AS value FROM observation o
+      (SELECT o.observed_at AS taken_at, o.mantissa * power(10::numeric, -o.scale) AS value
+         FROM exact_observation o
         WHERE o.point_id = r.point_id AND o.mantissa IS NOT NULL
           AND o.observed_at BETWEEN %(at)s::timestamptz - interval '1 hour' AND %(at)s::timestamptz
         ORDER BY o.observed_at DESC LIMIT 1)
