@@ -59,9 +59,11 @@ async def keep(conn: AsyncConnection, kind: str, days: int, *, actor: str, clock
     """Say how long a kind is kept. Raises KeepRefused with what would be possible."""
     possible = [str(k) for k in KIND_OF.values()]
     if kind not in possible:
-        raise KeepRefused(f"{kind!r} is not kept by days; choose one of {', '.join(possible)}")
+        raise KeepRefused("{kind} is not kept by days; choose one of {kinds}", kind=kind, kinds=", ".join(possible))
     if not KEEP_DAYS_MIN <= days <= KEEP_DAYS_MAX:
-        raise KeepRefused(f"{days} days are out of range; choose {KEEP_DAYS_MIN} to {KEEP_DAYS_MAX}")
+        raise KeepRefused(
+            "{days} days are out of range; choose {least} to {most}", days=days, least=KEEP_DAYS_MIN, most=KEEP_DAYS_MAX
+        )
     now = clock.now()
     before = (await repository.keepings(conn))[Kind(kind)].keep_days
     await repository.keep(conn, Kind(kind), days, actor, now)
