@@ -26,7 +26,12 @@ class Method(StrEnum):
     DIFFERENCE = "difference"
     INTERPOLATED = "interpolated"
     LINEAR = "linear"
-    PROFILE = "profile"
+    CHECK_METER = "check_meter"
+    PROFILE = "profile"  # After the mean of like days.
+    SIMILAR_TEMPERATURE = "similar_temperature"
+    PREVIOUS_YEAR = "previous_year"
+    CLASS_PROFILE = "class_profile"
+    ZERO = "zero"  # With evidence that nothing was used.
     EDIT = "edit"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from cloud_api.metering.model import MeterInterval
@@ -25,6 +25,8 @@ class Limits:
     estimated_hours: int | None = 4
     high_ratio: Decimal | None = Decimal(2)  # Of the mean of the like days before.
     low_ratio: Decimal | None = Decimal("0.4")
+    jump_ratio: Decimal | None = None  # Against the valid interval before.
+    power_factor_min: Decimal | None = Decimal("0.5")  # Of a day, where the meter counts kvarh too.
     power_kw_max: Decimal | None = None
 
 
@@ -48,14 +50,25 @@ class Finding:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def validate(day: Sequence[MeterInterval], like_days: Sequence[Decimal], limits: Limits) -> list[Finding]:
+def validate(
+    day: Sequence[MeterInterval],
+    like_days: Sequence[Decimal],
+    limits: Limits,
+    *,
+    expected: int | None = None,
+    reactive: Decimal | None = None,
+) -> list[Finding]:
     """Check one local day of a meter, given the totals of up to three like days before it.
 
-    The day may stretch into the days before, so that runs are seen whole. Intervals are in order of time.
+    The day may stretch into the days before, so that runs are seen whole. Intervals are in order of time. `expected` is
+    how many the day has when it is complete (23 to 25 hours of them), `reactive` what the meter counted in kvarh.
     """
     if not day:
         return []
     return [
+        *_incomplete(day, expected),
+        *_jumps(day, limits),
+        *_power_factor(day, reactive, limits),
         *_runs(day, limits),
         *_stuck(day, limits),
         *_negative(day),
@@ -63,6 +76,31 @@ def validate(day: Sequence[MeterInterval], like_days: Sequence[Decimal], limits:
         *_demand(day, limits),
         *_level(day, like_days, limits),
     ]
+
+
+def _incomplete(day: Sequence[MeterInterval], expected: int | None) -> Iterator[Finding]:
+    present = len({i.starts_at for i in day})
+    if expected is not None and present < expected:
+        yield _finding("incomplete", day, intervals=present, expected=expected)
+
+
+def _jumps(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+    if limits.jump_ratio is None:
+        return
+    known = [i for i in day if i.quality == "actual"]
+    for before, after in pairwise(known):
+        is_judged = before.quantity > 0 and after.quantity >= limits.spike_floor
+        if is_judged and after.quantity / before.quantity > limits.jump_ratio:
+            yield _finding("jump", [after], quantity=str(after.quantity), before=str(before.quantity))
+
+
+def _power_factor(day: Sequence[MeterInterval], reactive: Decimal | None, limits: Limits) -> Iterator[Finding]:
+    active = sum((i.quantity for i in day), Decimal(0))
+    if limits.power_factor_min is None or reactive is None or active < limits.spike_floor:
+        return
+    factor = active / (active * active + reactive * reactive).sqrt()
+    if factor < limits.power_factor_min:
+        yield _finding("power_factor", day, power_factor=f"{factor:.2f}", limit=str(limits.power_factor_min))
 
 
 def _runs(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:

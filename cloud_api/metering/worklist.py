@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,16 +16,15 @@ from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import MeterId, RegisterId
-from cloud_api.kit.period import Period, local_days, slots
-from cloud_api.metering import corrections, repository
+from cloud_api.kit.period import Period, local_day, local_days, slots
+from cloud_api.metering import corrections, estimates, limits, repository
 from cloud_api.metering.corrections import Author, CorrectionRefused
-from cloud_api.metering.estimation import estimate, like_days
-from cloud_api.metering.model import Interval, MeterInterval
-from cloud_api.metering.vee import BY_USE, Finding, Limits, validate
+from cloud_api.metering.estimation import NothingKnown, estimate, like_days
+from cloud_api.metering.model import MeterInterval
+from cloud_api.metering.vee import Finding, Limits, validate
 
 queries = load_queries(__file__, "worklist.sql")
 
-_HISTORY = timedelta(days=35)  # Holds three like days of every type.
 ESTIMATED_INTERVALS_MAX = 3_000  # A month of quarter hours.
 
 
@@ -54,8 +53,13 @@ async def check(conn: AsyncConnection, clock: Clock, *, days: int) -> int:
     """Check the last `days` complete local days of every meter in scope; return how many findings there are."""
     now = clock.now()
     count = 0
+    classes: dict[int, dict[str, Limits]] = {}
     for row in await _all(conn, queries.meters_to_check, {}):
-        count += await _check_meter(conn, row, now, days)
+        organisation_id = row["organisation_id"]
+        if organisation_id not in classes:
+            classes[organisation_id] = await limits.of_classes(conn, organisation_id)
+        of_class = classes[organisation_id].get(row["use"], Limits())
+        count += await _check_meter(conn, row, limits.of_meter(of_class, row["attributes"]), now, days)
     return count
 
 
@@ -103,25 +107,32 @@ async def edit(conn: AsyncConnection, author: Author, finding_id: int, *, total:
     await _settle(conn, author, finding_id, "edited")
 
 
-async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int) -> str:
+async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int, *, is_zero_evident: bool = False) -> str:
     """Fill the finding's stretch by the estimation cascade and return the method.
 
-    The sum stays what the readings say. Where they say nothing (a counter that fell for no known reason), like days do.
+    The sum stays what the readings say. Where they say nothing (a counter that fell for no known reason), the evidence
+    of the cascade does; `is_zero_evident`: the author's reason says why nothing was used.
     """
     finding = await _finding(conn, finding_id)
     zone, register_id = ZoneInfo(finding["time_zone"]), RegisterId(finding["register_id"])
     starts = _starts(finding)
-    history = Period(finding["starts_at"] - _HISTORY, finding["ends_at"])
-    known = await repository.intervals(conn, [register_id], history)
+    known = await repository.intervals(
+        conn, [register_id], Period(finding["starts_at"] - estimates.HISTORY, finding["ends_at"])
+    )
     inside = [i for i in known if finding["starts_at"] <= i.starts_at < finding["ends_at"]]
     is_known = len(inside) == len(starts) and all(i.quality != "missing" for i in inside)
     total = sum((i.quantity for i in inside), Decimal(0)) if is_known else None
+    if is_zero_evident and total:
+        raise CorrectionRefused("the readings say that {total} was used: it cannot be zero", total=total.normalize())
+    evidence = await estimates.gather(conn, finding, known, is_zero_evident=is_zero_evident)
     try:
         method, quantities = estimate(
-            starts, total, _profile(known, zone), zone, step=timedelta(minutes=finding["interval_minutes"])
+            starts, total, evidence, zone, step=timedelta(minutes=finding["interval_minutes"])
         )
-    except ValueError as error:
-        raise CorrectionRefused("{problem}: enter a quantity instead", problem=error) from error
+    except NothingKnown as error:
+        raise CorrectionRefused(
+            "neither the difference over the gap nor a like day is known: enter a quantity instead"
+        ) from error
     for start, quantity in zip(starts, quantities, strict=True):
         await corrections.edit_interval(
             conn, author, register_id, starts_at=start, quantity=quantity, method=str(method), finding_id=finding_id
@@ -130,20 +141,7 @@ async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int) ->
     return str(method)
 
 
-def limits_of(use: str, attributes: Mapping[str, Any]) -> Limits:
-    """Return the limits of a meter's class, with the connected load that the meter itself states."""
-    limits = BY_USE.get(use, Limits())
-    try:
-        power = Decimal(str(attributes["power_kw_max"])) if "power_kw_max" in attributes else limits.power_kw_max
-    except InvalidOperation:
-        power = None
-    return Limits(
-        **{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "power_kw_max"},
-        power_kw_max=power,
-    )
-
-
-async def _check_meter(conn: AsyncConnection, row: Mapping[str, Any], now: datetime, days: int) -> int:
+async def _check_meter(conn: AsyncConnection, row: Mapping[str, Any], bounds: Limits, now: datetime, days: int) -> int:
     zone, meter_id = ZoneInfo(row["time_zone"]), MeterId(row["id"])
     today = now.astimezone(zone).date()
     first = today - timedelta(days=days)
@@ -156,17 +154,38 @@ async def _check_meter(conn: AsyncConnection, row: Mapping[str, Any], now: datet
         for total in await _all(
             conn,
             queries.day_totals,
-            {"register_id": [row["register_id"]], "first": first - _HISTORY, "after": today},
+            {"register_id": [row["register_id"]], "first": first - estimates.HISTORY, "after": today},
         )
     }
-    limits = limits_of(row["use"], row["attributes"])
+    reactive = await _reactive(conn, meter_id, first, today)
     found = [
         finding
         for day, intervals in sorted(by_day.items())
-        for finding in validate(intervals, [totals[d] for d in like_days(day, list(totals))], limits)
+        for finding in validate(
+            intervals,
+            [totals[d] for d in like_days(day, list(totals))],
+            bounds,
+            expected=_expected(row, day, zone),
+            reactive=reactive.get(day),
+        )
     ]
     await _keep(conn, row, found, period, now)
     return len(found)
+
+
+def _expected(row: Mapping[str, Any], day: date, zone: ZoneInfo) -> int | None:
+    """Return how many intervals a day has; None on the day on which the register's life begins."""
+    whole = local_day(day, zone)
+    if row["opened_at"] is not None and row["opened_at"] > whole.start:
+        return None
+    if row["first_at"] is None or row["first_at"] > whole.start:
+        return None
+    return int(whole.duration / timedelta(minutes=row["interval_minutes"]))
+
+
+async def _reactive(conn: AsyncConnection, meter_id: MeterId, first: date, after: date) -> dict[date, Decimal]:
+    arguments = {"meter_id": meter_id, "first": first, "after": after}
+    return {row["day"]: row["quantity"] for row in await _all(conn, queries.reactive_by_day, arguments)}
 
 
 async def _keep(
@@ -214,16 +233,6 @@ def _starts(finding: Mapping[str, Any]) -> list[datetime]:
             most=ESTIMATED_INTERVALS_MAX,
         )
     return starts
-
-
-def _profile(known: Sequence[Interval], zone: ZoneInfo) -> dict[tuple[date, Any], Decimal]:
-    """Return what is known for certain, by local day and time."""
-    profile: dict[tuple[date, Any], Decimal] = {}
-    for interval in known:
-        if interval.quality == "actual":
-            local = interval.starts_at.astimezone(zone)
-            profile[local.date(), local.time()] = interval.quantity
-    return profile
 
 
 async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 -- name: meters_to_check
 -- Meters with intervals in the period, with what the checks need to know of them.
-SELECT DISTINCT m.id, m.use, m.organisation_id, m.attributes, s.time_zone, r.id AS register_id
+SELECT DISTINCT m.id, m.use, m.organisation_id, m.attributes, m.interval_minutes, s.time_zone, r.id AS register_id,
+       lower(r.open_period) AS opened_at, (SELECT min(i.starts_at) FROM interval i WHERE i.register_id = r.id) AS first_at
   FROM meter m
   JOIN site s ON s.id = m.site_id
   JOIN register r ON r.meter_id = m.id AND r.quantity = 'active_energy_import' AND upper_inf(r.open_period);
@@ -11,6 +12,15 @@ SELECT d.register_id, d.day, d.quantity
   FROM interval_day d
  WHERE d.register_id = ANY (%(register_id)s::bigint[]) AND d.day >= %(first)s AND d.day < %(after)s
    AND d.missing_count = 0;
+
+-- name: reactive_by_day
+-- What a meter counted in kvarh on complete local days, forward and backward.
+SELECT d.day, sum(abs(d.quantity)) AS quantity
+  FROM interval_day d
+  JOIN register r ON r.id = d.register_id
+ WHERE r.meter_id = %(meter_id)s AND r.quantity IN ('reactive_energy_import', 'reactive_energy_export')
+   AND d.day >= %(first)s AND d.day < %(after)s AND d.missing_count = 0
+ GROUP BY d.day;
 
 -- name: keep_findings
 -- A finding that someone settled stays settled as long as it says the same.
@@ -50,7 +60,7 @@ SELECT state, count(*) AS count FROM vee_finding GROUP BY state;
 -- name: finding
 -- One finding, held until the decision is stored.
 SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.state, m.id AS meter_id, m.interval_minutes,
-       s.time_zone
+       m.use, r.quantity, s.id AS site_id, s.time_zone
   FROM vee_finding f
   JOIN register r ON r.id = f.register_id
   JOIN meter m ON m.id = r.meter_id

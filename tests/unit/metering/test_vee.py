@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_api.metering.balance import BalanceState, Part, balance
-from cloud_api.metering.estimation import estimate
+from cloud_api.metering.estimation import Evidence, NothingKnown, estimate
 from cloud_api.metering.model import MeterInterval, Method
 from cloud_api.metering.vee import Limits, validate
 from cloud_api.metering.virtual import FormulaRefused, combine, flatten
@@ -68,15 +68,15 @@ def test_a_short_gap_is_filled_evenly_and_a_long_one_like_the_days_before():
         for d in (3, 4, 5)
         for n in range(12)
     }
-    assert estimate(starts[:8], Decimal(8), known, ZONE, step=STEP) == (Method.LINEAR, [Decimal(1)] * 8)
-    method, parts = estimate(starts, Decimal(60), known, ZONE, step=STEP)
+    assert estimate(starts[:8], Decimal(8), Evidence(known=known), ZONE, step=STEP) == (Method.LINEAR, [Decimal(1)] * 8)
+    method, parts = estimate(starts, Decimal(60), Evidence(known=known), ZONE, step=STEP)
     assert method is Method.PROFILE
     assert parts == [Decimal(2)] * 6 + [Decimal(8)] * 6
 
 
 def test_without_a_difference_and_without_like_days_nothing_is_invented():
-    with pytest.raises(ValueError, match="like day"):
-        estimate([DAY], None, {}, ZONE, step=STEP)
+    with pytest.raises(NothingKnown):
+        estimate([DAY], None, Evidence(known={}), ZONE, step=STEP)
 
 
 @given(
@@ -89,7 +89,7 @@ def test_an_estimate_always_meets_the_known_difference(total, shape):
         (start.astimezone(ZONE).date() - timedelta(days=7), start.astimezone(ZONE).time()): value
         for start, value in zip(starts, shape, strict=True)
     }
-    _, parts = estimate(starts, total, known, ZONE, step=STEP)
+    _, parts = estimate(starts, total, Evidence(known=known), ZONE, step=STEP)
     assert sum(parts) == total
     assert len(parts) == len(starts)
 
@@ -121,3 +121,11 @@ def test_a_virtual_meter_over_several_levels_is_the_sum_of_what_is_measured():
 def test_a_formula_that_goes_round_is_refused_with_the_way():
     with pytest.raises(FormulaRefused, match="1 → 2 → 3 → 1"):
         flatten(1, {1: [(2, Decimal(1))], 2: [(3, Decimal(1))], 3: [(1, Decimal(1))]})
+
+
+def test_a_day_with_a_hole_a_jump_and_a_poor_power_factor_are_found():
+    limits = Limits(jump_ratio=Decimal(5), spike_ratio=None)
+    assert [f.check for f in validate(day([1, 2, 1]), [], limits, expected=4)] == ["incomplete"]
+    assert [f.check for f in validate(day([1, 2, 12, 1]), [], limits, expected=4)] == ["jump"]
+    assert [f.check for f in validate(day([1, 2, 1, 2]), [], limits, reactive=Decimal(30))] == ["power_factor"]
+    assert validate(day([1, 2, 1, 2]), [], limits, expected=4, reactive=Decimal(3)) == []
