@@ -30,6 +30,11 @@ def charges_of(book: Book, apportioned: Apportioned, party: int, cycle: Cycle) -
             more, _ = rating.charges(inputs.tariff, cycle, usage, Facts(used_before=used), kinds=_SHARED_KINDS)
             lines += [replace(line, source=source) for line in more]
             used = _plus(used, usage)
+    hours = inputs.after_hours.get(party)
+    if hours is not None and inputs.after_hours_tariff is not None:
+        more, missing = rating.charges(inputs.after_hours_tariff, cycle, hours)
+        lines += [replace(line, source="after_hours") for line in more]
+        issues += missing
     return lines, issues
 
 

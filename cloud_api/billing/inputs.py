@@ -1,7 +1,7 @@
 """Load what decides the bills of one period, from the database, in a handful of set-based queries."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -12,9 +12,10 @@ from psycopg import AsyncConnection
 
 from cloud_api.billing import calendar as holidays
 from cloud_api.billing import rating, timetable
+from cloud_api.billing.after_hours import Booking, usage_by_tenant
 from cloud_api.billing.assignment import parts_of
 from cloud_api.billing.calendar import CalendarDay, HolidayCalendar
-from cloud_api.billing.charge import Issue
+from cloud_api.billing.charge import Issue, Usage
 from cloud_api.billing.policy import Policy, load_policy
 from cloud_api.billing.repository import Row, one, plain_rows, queries, rows, store
 from cloud_api.billing.run_model import (
@@ -172,6 +173,7 @@ async def load_inputs(
     parts, issues = parts_of(meters, shares, tenancies, period=period, zone=tariff.zone, owner=site.owner_id)
     runs = runs_by_day(tariff, calendar, period)
     issues += _too_long(meters, runs)
+    hours, hours_tariff = await load_after_hours(conn, site, ids) if utility == "electricity" else ({}, None)
     utility_bill = await one(conn, queries.utility_bill, ids)
     before = await one(conn, queries.resale_before, ids | {"year_start": date(first.year, 1, 1)})
     inputs = RunInputs(
@@ -196,11 +198,41 @@ async def load_inputs(
         used_before=await _used_before(conn, tariff, ids),
         earlier=await _earlier(conn, ids, first),
         utility_bill=None if utility_bill is None else utility_bill["content"],
+        after_hours=hours,
+        after_hours_tariff=hours_tariff,
         final_bills=frozenset(row["tenant_id"] for row in await rows(conn, queries.final_bills, ids)),
         recovered_before=before["recovered"] if before else Decimal(0),
         paid_before=before["paid"] if before else Decimal(0),
     )
     return inputs, issues
+
+
+async def load_after_hours(
+    conn: AsyncConnection, site: SiteFacts, ids: dict[str, Any]
+) -> tuple[Mapping[int, Usage], Tariff | None]:
+    """Return the hours of air conditioning after hours by tenant, and the tariff for `hvac` as known at the pin.
+
+    Bookings that begin in the period count whole in it. Raises TariffMissing when there are bookings and no tariff.
+    """
+    bookings = [Booking(**row) for row in await rows(conn, queries.after_hours_bookings, ids)]
+    if not bookings:
+        return {}, None
+    stored = await one(conn, queries.site_tariff_as_known, ids | {"of": "hvac"})
+    if stored is None:
+        raise TariffMissing(
+            "site {site_code} has no tariff for {utility}: cloud-api tariff import FILE --site {site_code}",
+            site_code=site.code,
+            utility="hvac",
+        )
+    tariff = load_dumped(stored["content"])
+    calendar = await find_calendar(conn, tariff.holiday_calendar)
+    period = Period(ids["start"], max(ids["end"], *(b.ends_at for b in bookings)))
+    whole = local_days(
+        period.start.astimezone(tariff.zone).date(),
+        (period.end - timedelta(microseconds=1)).astimezone(tariff.zone).date() + timedelta(days=1),
+        tariff.zone,
+    )
+    return usage_by_tenant(bookings, timetable.cut(tariff, calendar, whole)), tariff
 
 
 async def _pinned_tariff(conn: AsyncConnection, stored: Row, site: SiteFacts, pins: Pins) -> Row:

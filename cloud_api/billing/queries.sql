@@ -522,3 +522,23 @@ SELECT d.id, d.bill_id, d.line, d.question, d.asked_at, b.number, t.name_zh, t.n
 -- One answer.
 UPDATE bill_dispute SET answer = %(answer)s, answered_at = %(at)s, answered_by = %(actor)s
  WHERE id = %(id)s AND answered_at IS NULL RETURNING bill_id;
+
+-- name: after_hours_bookings
+-- Approved air conditioning after hours that begins in the period; the zone is the air equipment that serves the space.
+SELECT r.tenant_id, coalesce((SELECT min(e.code) FROM equipment_serves v JOIN equipment e ON e.id = v.equipment_id
+                               WHERE v.space_id = r.space_id
+                                 AND e.brick_class ~ '(AHU|Air_Hand|Rooftop|VRF_System)'),
+                             'space ' || r.space_id) AS zone,
+       lower(r.period) AS starts_at, upper(r.period) AS ends_at
+  FROM hvac_request r
+  JOIN space s ON s.id = r.space_id JOIN floor f ON f.id = s.floor_id
+  JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
+ WHERE r.state = 'approved' AND lower(r.period) >= %(start)s::timestamptz AND lower(r.period) < %(end)s::timestamptz
+ ORDER BY r.tenant_id, lower(r.period), r.id;
+
+-- name: site_tariff_as_known
+-- The tariff that a site's tenants pay for something, in the newest revision known at an instant.
+SELECT t.code, t.revision, t.content FROM site_tariff x
+  JOIN tariff t ON t.organisation_id = x.organisation_id AND t.code = x.tariff_code
+ WHERE x.site_id = %(site_id)s AND x.utility = %(of)s AND x.payer = 'tenants'
+ ORDER BY t.recorded_at <= %(known_at)s::timestamptz DESC, t.revision DESC LIMIT 1;

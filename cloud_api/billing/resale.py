@@ -121,7 +121,7 @@ def _spread_named(
 
 def _recovered(draft: "BillDraft") -> Decimal:
     """Return what a bill charges per kWh, VAT included."""
-    lines = [line for line in draft.rated.lines if line.kind == "energy"]
+    lines = [line for line in draft.rated.lines if line.kind == "energy" and line.source != "after_hours"]
     return sum((line.amount if line.tax_included else line.amount + line.tax for line in lines), Decimal("0.00"))
 
 

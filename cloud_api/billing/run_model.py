@@ -8,7 +8,7 @@ from typing import Any
 
 from cloud_api.billing.apportionment import Apportioned, Holding
 from cloud_api.billing.calendar import HolidayCalendar
-from cloud_api.billing.charge import Issue, Rated
+from cloud_api.billing.charge import Issue, Rated, Usage
 from cloud_api.billing.policy import Policy
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.timetable import Run
@@ -154,6 +154,9 @@ class RunInputs:
     earlier: Mapping[tuple[int, str], Mapping[str, Any]]
     """(tenant, "last_month" or "last_year") → total and kWh of that bill."""
     utility_bill: Mapping[str, Any] | None = None
+    after_hours: Mapping[int, Usage] = field(default_factory=dict[int, Usage])
+    """Hours of air conditioning after hours by tenant, priced by `after_hours_tariff` on the electricity bill."""
+    after_hours_tariff: Tariff | None = None
     final_bills: frozenset[int] = frozenset()
     """Tenants who moved out and got their final bill: they count in the reconciliation and get no second bill."""
     recovered_before: Decimal = Decimal(0)

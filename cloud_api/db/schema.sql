@@ -1235,6 +1235,32 @@ CREATE TABLE app.hvac_hours (
     CONSTRAINT hvac_hours_weekday_check CHECK (((weekday >= 1) AND (weekday <= 7)))
 );
 
+CREATE TABLE app.hvac_request (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    lease_id bigint NOT NULL,
+    space_id bigint NOT NULL,
+    period tstzrange NOT NULL,
+    state text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    asked_by text NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    reason text DEFAULT ''::text NOT NULL,
+    CONSTRAINT hvac_request_period_check CHECK (((NOT isempty(period)) AND (NOT upper_inf(period)) AND (NOT lower_inf(period)))),
+    CONSTRAINT hvac_request_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'approved'::text, 'rejected'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE app.hvac_request ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.hvac_request_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.ingest_rejection (
     stream_id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -1559,6 +1585,33 @@ CREATE TABLE app.meter_term (
     factor numeric DEFAULT 1 NOT NULL,
     CONSTRAINT meter_term_check CHECK ((meter_id <> input_meter_id)),
     CONSTRAINT meter_term_factor_check CHECK ((factor <> (0)::numeric))
+);
+
+CREATE TABLE app.notice (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    kind text NOT NULL,
+    title_zh text NOT NULL,
+    title_en text NOT NULL,
+    body_zh text DEFAULT ''::text NOT NULL,
+    body_en text DEFAULT ''::text NOT NULL,
+    shown daterange NOT NULL,
+    written_at timestamp with time zone NOT NULL,
+    written_by text NOT NULL,
+    withdrawn_at timestamp with time zone,
+    CONSTRAINT notice_kind_check CHECK ((kind = ANY (ARRAY['story'::text, 'activity'::text, 'news'::text, 'policy'::text, 'service'::text]))),
+    CONSTRAINT notice_shown_check CHECK ((NOT isempty(shown))),
+    CONSTRAINT notice_title_en_check CHECK ((title_en <> ''::text)),
+    CONSTRAINT notice_title_zh_check CHECK ((title_zh <> ''::text))
+);
+
+ALTER TABLE app.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.notice_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE app.notification (
@@ -2711,6 +2764,9 @@ ALTER TABLE ONLY app.holiday_year
 ALTER TABLE ONLY app.hvac_hours
     ADD CONSTRAINT hvac_hours_pkey PRIMARY KEY (lease_id, weekday, starts, valid);
 
+ALTER TABLE ONLY app.hvac_request
+    ADD CONSTRAINT hvac_request_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.ingest_rejection
     ADD CONSTRAINT ingest_rejection_pkey PRIMARY KEY (stream_id, seq);
 
@@ -2789,6 +2845,9 @@ ALTER TABLE ONLY app.meter_space
 ALTER TABLE ONLY app.meter_term
     ADD CONSTRAINT meter_term_pkey PRIMARY KEY (meter_id, input_meter_id);
 
+ALTER TABLE ONLY app.notice
+    ADD CONSTRAINT notice_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.notification_channel
     ADD CONSTRAINT notification_channel_organisation_id_name_key UNIQUE (organisation_id, name);
 
@@ -2833,6 +2892,9 @@ ALTER TABLE ONLY app.register
 
 ALTER TABLE ONLY app.notification_shift
     ADD CONSTRAINT one_person_on_call EXCLUDE USING gist (int8range(rota_id, rota_id, '[]'::text) WITH &&, period WITH &&);
+
+ALTER TABLE ONLY app.hvac_request
+    ADD CONSTRAINT one_request_per_space_and_time EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, period WITH &&) WHERE ((state = ANY (ARRAY['requested'::text, 'approved'::text])));
 
 ALTER TABLE ONLY app.organisation
     ADD CONSTRAINT organisation_code_key UNIQUE (code);
@@ -2981,6 +3043,8 @@ CREATE INDEX event_occurred ON app.event USING brin (occurred_at);
 CREATE INDEX expected_point_address ON app.expected_point USING btree (device_name, point_name);
 
 CREATE INDEX fact_history_fact ON app.fact_history USING btree (fact, upper(known));
+
+CREATE INDEX hvac_request_period ON app.hvac_request USING gist (period);
 
 CREATE INDEX interval_edit_finding ON app.interval_edit USING btree (finding_id) WHERE (finding_id IS NOT NULL);
 
@@ -3303,6 +3367,18 @@ ALTER TABLE ONLY app.hvac_hours
 ALTER TABLE ONLY app.hvac_hours
     ADD CONSTRAINT hvac_hours_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
+ALTER TABLE ONLY app.hvac_request
+    ADD CONSTRAINT hvac_request_lease_id_fkey FOREIGN KEY (lease_id) REFERENCES app.lease(id);
+
+ALTER TABLE ONLY app.hvac_request
+    ADD CONSTRAINT hvac_request_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.hvac_request
+    ADD CONSTRAINT hvac_request_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id);
+
+ALTER TABLE ONLY app.hvac_request
+    ADD CONSTRAINT hvac_request_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
 ALTER TABLE ONLY app.ingest_rejection
     ADD CONSTRAINT ingest_rejection_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES app.ingest_stream(id);
 
@@ -3413,6 +3489,9 @@ ALTER TABLE ONLY app.meter_term
 
 ALTER TABLE ONLY app.meter_term
     ADD CONSTRAINT meter_term_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.notice
+    ADD CONSTRAINT notice_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.notification
     ADD CONSTRAINT notification_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES app.notification_channel(id) ON DELETE CASCADE;
@@ -3685,6 +3764,8 @@ CREATE POLICY by_organisation ON app.meter_exchange USING (((( SELECT app.viewer
 
 CREATE POLICY by_organisation ON app.meter_photo USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.notice USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.notification USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.notification_channel USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -3735,6 +3816,8 @@ CREATE POLICY by_tenant ON app.head_count USING (((( SELECT app.viewer_kind() AS
 
 CREATE POLICY by_tenant ON app.hvac_hours USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
+CREATE POLICY by_tenant ON app.hvac_request USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
 CREATE POLICY by_tenant ON app.lease USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 CREATE POLICY by_tenant ON app.lease_space USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
@@ -3775,6 +3858,8 @@ ALTER TABLE app.head_count ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.hvac_hours ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.hvac_request ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.lease ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.lease_space ENABLE ROW LEVEL SECURITY;
@@ -3794,6 +3879,8 @@ ALTER TABLE app.meter_exchange ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.meter_photo ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY not_for_tenants ON app.fact_history USING ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['system'::text, 'staff'::text])));
+
+ALTER TABLE app.notice ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.notification ENABLE ROW LEVEL SECURITY;
 
@@ -3992,6 +4079,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.holiday_year TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.hvac_hours TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.hvac_request TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.hvac_request_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.ingest_rejection TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.ingest_stream TO wattlease_app;
@@ -4053,6 +4144,10 @@ GRANT USAGE ON SEQUENCE app.meter_photo_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_ratio TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_term TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notice TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.notice_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notification TO wattlease_app;
 

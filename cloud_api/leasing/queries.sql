@@ -116,3 +116,65 @@ VALUES (%(organisation_id)s, %(actor)s, %(at)s, %(source)s, %(name)s, %(content)
 -- name: take_upload
 -- An upload is imported once.
 DELETE FROM lease_upload WHERE id = %(id)s AND actor = %(actor)s RETURNING name, content, source;
+
+-- name: after_hours_policy
+-- A site's parameters for air conditioning after hours.
+SELECT attributes -> 'after_hours' AS content FROM site WHERE id = %(site_id)s;
+
+-- name: set_after_hours_policy
+-- New parameters; the audit trail keeps who changed them.
+UPDATE site SET attributes = attributes || jsonb_build_object('after_hours', %(content)s::jsonb) WHERE id = %(site_id)s;
+
+-- name: held_by_tenant
+-- The running lease by which a tenant holds a space on a day.
+SELECT x.lease_id, x.space_id FROM lease_space x
+  JOIN lease l ON l.id = x.lease_id AND l.status = 'active'
+  JOIN space s ON s.id = x.space_id AND s.code = %(space)s
+  JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
+ WHERE x.tenant_id = %(tenant_id)s AND x.term @> %(day)s::date LIMIT 1;
+
+-- name: hours_on_days
+-- The lease's own air-conditioning hours on some days.
+SELECT d.day, h.starts, h.ends FROM unnest(%(days)s::date[]) AS d(day)
+  JOIN hvac_hours h ON h.lease_id = %(lease_id)s AND h.valid @> d.day AND h.weekday = extract(isodow FROM d.day)
+ ORDER BY d.day, h.starts;
+
+-- name: add_hvac_request
+-- A request for the lease's space; one space cannot be asked for twice at one time.
+INSERT INTO hvac_request (organisation_id, tenant_id, lease_id, space_id, period, state, asked_at, asked_by, decided_at,
+                          decided_by)
+SELECT organisation_id, tenant_id, id, %(space_id)s, tstzrange(%(first)s::timestamptz, %(last)s::timestamptz), %(state)s, %(at)s, %(actor)s,
+       %(decided_at)s, %(decided_by)s
+  FROM lease WHERE id = %(lease_id)s
+RETURNING id;
+
+-- name: decide_hvac_request
+-- One step of a request, before it begins: what has begun is charged.
+UPDATE hvac_request SET state = %(state)s, decided_at = %(at)s, decided_by = %(actor)s, reason = %(reason)s
+ WHERE id = %(id)s AND state = ANY(%(from_states)s) AND lower(period) > %(at)s::timestamptz
+   AND (%(tenant_id)s::bigint IS NULL OR tenant_id = %(tenant_id)s)
+RETURNING id;
+
+-- name: hvac_requests
+-- Requests, those that wait first.
+SELECT r.id, r.state, lower(r.period) AS starts_at, upper(r.period) AS ends_at, r.asked_at, r.asked_by, r.decided_by,
+       r.reason, s.code AS space, s.name_zh AS space_zh, s.name_en AS space_en, t.code AS tenant, t.name_zh, t.name_en
+  FROM hvac_request r JOIN space s ON s.id = r.space_id JOIN tenant t ON t.id = r.tenant_id
+ WHERE r.organisation_id = %(organisation_id)s AND (%(tenant_id)s::bigint IS NULL OR r.tenant_id = %(tenant_id)s)
+ ORDER BY r.state = 'requested' DESC, lower(r.period) DESC LIMIT %(limit)s;
+
+-- name: booked_after_hours
+-- What runs after hours in a stretch of time.
+SELECT r.id, lower(r.period) AS starts_at, upper(r.period) AS ends_at, s.code AS space, s.name_zh AS space_zh,
+       s.name_en AS space_en, t.name_zh, t.name_en
+  FROM hvac_request r JOIN space s ON s.id = r.space_id JOIN tenant t ON t.id = r.tenant_id
+ WHERE r.organisation_id = %(organisation_id)s AND r.state = 'approved'
+   AND (%(tenant_id)s::bigint IS NULL OR r.tenant_id = %(tenant_id)s)
+   AND r.period && tstzrange(%(now)s::timestamptz, %(until)s::timestamptz)
+ ORDER BY lower(r.period), s.code LIMIT 50;
+
+-- name: spaces_of_tenant
+-- What a tenant holds on a day.
+SELECT s.code, s.name_zh, s.name_en FROM lease_space x JOIN space s ON s.id = x.space_id
+  JOIN lease l ON l.id = x.lease_id AND l.status = 'active'
+ WHERE x.tenant_id = %(tenant_id)s AND x.term @> %(day)s::date ORDER BY s.code;

@@ -30,7 +30,12 @@ _UTILITIES = {
     "cooling": ("冷费", "Cooling"),
     "hvac": ("加时空调", "After-hours HVAC"),
 }
-_SOURCES = {"own": ("", ""), "common": ("公共分摊 · ", "Common areas · "), "loss": ("损耗分摊 · ", "Losses · ")}
+_SOURCES = {
+    "own": ("", ""),
+    "common": ("公共分摊 · ", "Common areas · "),
+    "loss": ("损耗分摊 · ", "Losses · "),
+    "after_hours": ("", ""),
+}
 _local = threading.local()
 
 

@@ -33,7 +33,7 @@ UTILITIES = {
     "cooling": N_("Cooling"),
     "hvac": N_("After-hours HVAC"),
 }
-SOURCES = {"own": "", "common": N_("Share of common areas"), "loss": N_("Share of losses")}
+SOURCES = {"own": "", "common": N_("Share of common areas"), "loss": N_("Share of losses"), "after_hours": ""}
 ISSUES = {
     "readings_missing": N_("Readings are missing."),
     "estimated": N_("Too much is estimated."),

@@ -227,6 +227,9 @@ FinancePage = Annotated[
 LeasingPage = Annotated[
     Page[StaffViewer], Depends(staff_page(frozenset({Role.LEASING, Role.FINANCE, Role.MANAGER})), scope="function")
 ]
+AfterHoursPage = Annotated[
+    Page[StaffViewer], Depends(staff_page(frozenset({Role.FACILITIES, Role.LEASING, Role.MANAGER})), scope="function")
+]
 AdminPage = Annotated[Page[StaffViewer], Depends(staff_page(frozenset({Role.ADMIN})), scope="function")]
 PortalPage = Annotated[Page[TenantViewer], Depends(tenant_page, scope="function")]
 LiveStaff = Annotated[StaffViewer, Depends(staff_viewer)]
