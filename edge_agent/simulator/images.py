@@ -7,9 +7,9 @@ from fractions import Fraction
 from math import floor, isfinite
 
 from device_profiles.model import Function, ModbusPoint, ModbusProfile
-from edge_agent.drivers.modbus.codec import CodecError, decode_point, encode_point
+from edge_agent.drivers.modbus.codec import CodecError, decode_point, encode_point, factor_of
 from edge_agent.model import Quality
-from edge_agent.simulator.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, Refused
+from edge_agent.simulator.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, WRITE_COIL, Refused
 from edge_agent.simulator.signals import Instant, Signal, Value, signal_of
 from edge_agent.simulator.world import World
 
@@ -62,6 +62,30 @@ class DeviceImage:
         if self.world.served.is_open:
             self._note(table, address, count, words)
         return [words.get(place, 0) for place in range(address, address + count)]
+
+    def write(self, function: int, address: int, words: Sequence[int]) -> None:
+        """Show what was written from now on, as a device does that keeps its settings; raises Refused.
+
+        Only points with a `write` section can be set, whole, and within the range that the section gives.
+        """
+        table = Function.COIL if function == WRITE_COIL else Function.HOLDING
+        stop = address + len(words)
+        written = [
+            point
+            for point in self.profile.points
+            if point.write and point.write.function is table and address <= point.write.address
+            and point.write.address + point.count <= stop
+        ]  # fmt: skip
+        if not written or {p for point in written for p in _written(point)} != set(range(address, stop)):
+            raise Refused(ILLEGAL_ADDRESS)
+        for point in written:
+            start = point.write.address - address if point.write else 0
+            value, _ = decode_point(point, words[start : start + point.count])
+            number = factor_of(point, value)
+            if point.write is None or number is None or not point.write.low <= number <= point.write.high:
+                raise Refused(ILLEGAL_VALUE)
+            for name in {point.name, point.write.read_back}:
+                self.world.override(self.name, name, number if point.exact else value)
 
     def value(self, now: Instant, wired: _Wired) -> Value:
         """Return what one point shows, in its unit."""
@@ -134,6 +158,11 @@ def _clamped(point: ModbusPoint, value: Value) -> Value:
     low, high = (0, 0xFFFF) if point.count == 1 else (-(2 ** (16 * point.count - 1)), 2 ** (16 * point.count - 1) - 1)
     raw = min(high, max(low, floor((Fraction(value) - point.offset) / point.multiplier)))
     return raw * point.multiplier + point.offset
+
+
+def _written(point: ModbusPoint) -> range:
+    start = point.write.address if point.write else point.address
+    return range(start, start + point.count)
 
 
 def _text_of(profile: ModbusProfile, point: ModbusPoint) -> str:

@@ -15,6 +15,8 @@ from edge_agent.simulator.crc import crc16
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_SILENT = 1, 2, 3, 11
 READ_COILS, READ_DISCRETE, READ_HOLDING, READ_INPUT = 1, 2, 3, 4
+WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS = 5, 6, 16
+COIL_STATES = {0x0000: 0, 0xFF00: 1}
 REQUEST_BYTES_MAX = 260
 BUFFER_BYTES_MAX = 4096
 CONNECTIONS_MAX = 64
@@ -40,6 +42,10 @@ class Unit(Protocol):
         """Return the words (function 3, 4) or bits (function 1, 2); raises Refused."""
         ...
 
+    def write(self, function: int, address: int, words: Sequence[int]) -> None:
+        """Take a coil (function 5: one 0 or 1) or registers (6, 16); raises Refused."""
+        ...
+
 
 Units = Mapping[int, Unit]
 
@@ -51,6 +57,8 @@ def answer(units: Units, unit_id: int, request: bytes, *, is_gateway: bool) -> b
         return bytes((request[0] | 0x80, TARGET_SILENT)) if is_gateway and len(units) > 1 else None
     function = request[0]
     try:
+        if function in {WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS}:
+            return _write(unit, request)
         values = _read(unit, request)
         count = len(values)
     except Refused as refused:
@@ -74,6 +82,24 @@ def _read(unit: Unit, request: bytes) -> Sequence[int]:
     if address + count > 0x10000:
         raise Refused(ILLEGAL_ADDRESS)
     return unit.read(function, address, count)
+
+
+def _write(unit: Unit, request: bytes) -> bytes:
+    """Check a write, carry it out, and return what confirms it: the beginning of the request."""
+    function = request[0]
+    if len(request) < 5:
+        raise Refused(ILLEGAL_VALUE)
+    address, word = struct.unpack_from(">HH", request, 1)
+    if function == WRITE_REGISTERS:
+        words = request[6:]
+        if not 1 <= word <= 123 or len(request) < 6 or request[5] != 2 * word or len(words) != 2 * word:
+            raise Refused(ILLEGAL_VALUE)
+        unit.write(function, address, struct.unpack(f">{word}H", words))
+    elif len(request) != 5 or (function == WRITE_COIL and word not in COIL_STATES):
+        raise Refused(ILLEGAL_VALUE)
+    else:
+        unit.write(function, address, [COIL_STATES[word] if function == WRITE_COIL else word])
+    return request[:5]
 
 
 class _TcpUnit(asyncio.Protocol):
