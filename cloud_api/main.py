@@ -15,6 +15,7 @@ from cloud_api.api.install import install as install_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.request import SystemTx
 from cloud_api.ingest.http import router as ingest
+from cloud_api.ingest.write import router as lines
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.i18n import as_language, use_language
@@ -44,6 +45,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.state.clock = clock or Clock()
     app.include_router(health)
     app.include_router(ingest)
+    app.include_router(lines)
     install_api(app)
     _answer_errors(app)
     install_pages(app)

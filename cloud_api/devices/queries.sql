@@ -107,6 +107,33 @@ UPDATE gateway
        agent = %(agent)s, last_seen_at = %(now)s
  WHERE id = %(gateway_id)s;
 
+-- name: add_missing
+-- Devices and points that announce themselves by their data. The caller holds the gateway's row.
+WITH added_device AS (
+    INSERT INTO device (organisation_id, gateway_id, name, label)
+    SELECT %(organisation_id)s, %(gateway_id)s, t.* FROM unnest(%(name)s::text[], %(label)s::text[]) t
+    ON CONFLICT (gateway_id, name) DO NOTHING
+    RETURNING id, name
+), there AS (
+    SELECT id, name FROM added_device
+    UNION ALL
+    SELECT id, name FROM device WHERE gateway_id = %(gateway_id)s
+), added_point AS (
+    INSERT INTO point (organisation_id, device_id, name, unit)
+    SELECT %(organisation_id)s, d.id, t.point, t.unit
+      FROM unnest(%(device)s::text[], %(point)s::text[], %(unit)s::text[]) AS t(device, point, unit)
+      JOIN there d ON d.name = t.device
+    ON CONFLICT (device_id, name) DO NOTHING
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM added_point) AS added,
+       (SELECT count(*) FROM added_point)
+       + (SELECT count(*) FROM point p JOIN device d ON d.id = p.device_id WHERE d.gateway_id = %(gateway_id)s) AS total;
+
+-- name: touch_version
+-- As finish_catalogue does, where there is no catalogue.
+UPDATE gateway SET catalogue_version = catalogue_version + 1, last_seen_at = %(now)s WHERE id = %(gateway_id)s;
+
 -- name: touch_catalogue
 -- The same catalogue again: only the agent may have been restarted.
 UPDATE gateway SET agent = %(agent)s, last_seen_at = %(now)s WHERE id = %(gateway_id)s;

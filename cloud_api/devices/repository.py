@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
-from cloud_api.devices.model import Catalogue, CatalogueDevice, CataloguePoint, Heartbeat
+from cloud_api.devices.model import Catalogue, CatalogueDevice, CataloguePoint, Gateway, Heartbeat
 from cloud_api.kit.ids import DeviceId, GatewayId, OrganisationId, PointId
 
 queries = load_queries(__file__)
@@ -137,6 +137,30 @@ async def put_points(
     )
     ids = [row["id"] for row in rows]
     await conn.execute(queries.retire_points, {"gateway_id": gateway_id, "id": ids, "now": now})
+
+
+async def add_missing(conn: AsyncConnection, gateway: Gateway, devices: Sequence[CatalogueDevice]) -> tuple[int, int]:
+    """Add devices and points that are not there; return how many points were added and how many there are now."""
+    points = [(device.name, point) for device in devices for point in device.points]
+    [counted] = await _all(
+        conn,
+        queries.add_missing,
+        {
+            "organisation_id": gateway.organisation_id,
+            "gateway_id": gateway.id,
+            "name": [device.name for device in devices],
+            "label": [device.label for device in devices],
+            "device": [name for name, _ in points],
+            "point": [point.name for _, point in points],
+            "unit": [point.unit for _, point in points],
+        },
+    )
+    return counted["added"], counted["total"]
+
+
+async def touch_version(conn: AsyncConnection, gateway_id: GatewayId, now: datetime) -> None:
+    """Tell other processes that what they remember of this gateway's points is old."""
+    await conn.execute(queries.touch_version, {"gateway_id": gateway_id, "now": now})
 
 
 async def finish_catalogue(

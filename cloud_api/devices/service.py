@@ -15,6 +15,7 @@ from cloud_api.devices import repository
 from cloud_api.devices.model import (
     POINTS_MAX,
     Catalogue,
+    CatalogueDevice,
     CatalogueRefused,
     CredentialRefused,
     Gateway,
@@ -100,6 +101,21 @@ async def put_catalogue(conn: AsyncConnection, gateway: Gateway, catalogue: Cata
     )
     await repository.finish_catalogue(conn, gateway.id, catalogue, now, changed=True)
     return True
+
+
+async def add_points(conn: AsyncConnection, gateway: Gateway, devices: Sequence[CatalogueDevice], now: datetime) -> int:
+    """Add devices and points of a gateway that has no catalogue of its own; return the catalogue's version.
+
+    What is known keeps its description. Raises CatalogueRefused when the gateway would have more points than allowed.
+    """
+    known = await repository.lock_gateway(conn, gateway.id)
+    added, total = await repository.add_missing(conn, gateway, devices)
+    if total > POINTS_MAX:
+        raise CatalogueRefused("a gateway has at most {most} points", most=POINTS_MAX)
+    if added:
+        await repository.touch_version(conn, gateway.id, now)
+        return known["catalogue_version"] + 1
+    return known["catalogue_version"]
 
 
 async def record_heartbeat(

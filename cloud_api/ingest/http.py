@@ -72,7 +72,7 @@ class Door:
     async def gateway(self, request: Request) -> Gateway:
         """Return who sent the request; raises CredentialRefused or GatewayDisabled."""
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not credential:
+        if scheme.lower() not in {"bearer", "token"} or not credential:
             raise CredentialRefused("send Authorization: Bearer wl_gw_…, as `cloud-api gateway add` printed it")
         now_s = time.monotonic()
         known = self._known.get(credential)
@@ -183,7 +183,7 @@ def _validated(model: type[_Message], body: bytes) -> _Message:
             for e in error.errors(include_url=False, include_input=False)[:50]
         ]
         detail = "; ".join(f"{p['place']}: {p['reason']}" for p in places[:3])
-        raise MessageRefused(detail, errors=places) from error
+        raise MessageRefused("{reason}", reason=detail, errors=places) from error
 
 
 router.include_router(lean)

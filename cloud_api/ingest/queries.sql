@@ -24,6 +24,16 @@ SELECT app.accept_batch(%(stream_id)s, %(known)s::int8multirange, %(catalogue_ve
                         %(exact_point_id)s, %(exact_first)s, %(exact_last)s, %(settled_before)s, %(notices)s::text[],
                         %(content)s, %(waiting_max)s::integer);
 
+-- name: lock_unnumbered
+-- What comes without sequence numbers counts in a stream of its own, whose row is held until the commit.
+INSERT INTO ingest_stream AS s (gateway_id, stream, last_batch_at) VALUES (%(gateway_id)s, %(stream)s, %(now)s)
+ON CONFLICT (gateway_id, stream) DO UPDATE SET last_batch_at = EXCLUDED.last_batch_at
+RETURNING s.id;
+
+-- name: count_unnumbered
+-- Only the count: there are no numbers to settle.
+UPDATE ingest_stream SET accepted_count = accepted_count + %(accepted_count)s WHERE id = %(stream_id)s;
+
 -- name: add_rejections
 -- Kept for inspection; a number is rejected once.
 INSERT INTO ingest_rejection (stream_id, seq, code, reason, content, rejected_at)

@@ -19,6 +19,7 @@ from cloud_api.kit.ids import GatewayId
 queries = load_queries(__file__)
 
 
+UNNUMBERED = UUID(int=0)  # The stream of what comes without sequence numbers.
 CHANGED = "WL001"  # What app.claim_batch raises.
 
 
@@ -76,6 +77,19 @@ async def accept_batch(
     """Settle the numbers and store their observations in one statement; may fail as `claim_batch` does."""
     marks = {f"exact_{name}" if name != "settled_before" else name: value for name, value in dirty.items()}
     await conn.execute(queries.accept_batch, claim.arguments() | dict(observations) | marks)
+
+
+async def lock_unnumbered(conn: AsyncConnection, gateway_id: GatewayId, now: datetime) -> int:
+    """Return the gateway's stream of data without numbers, held until the commit."""
+    arguments = {"gateway_id": gateway_id, "stream": UNNUMBERED, "now": now}
+    row = await (await conn.execute(queries.lock_unnumbered, arguments)).fetchone()
+    assert row is not None, "the row was inserted or updated"
+    return row[0]
+
+
+async def count_unnumbered(conn: AsyncConnection, stream_id: int, accepted_count: int) -> None:
+    """Add to the count of what was accepted."""
+    await conn.execute(queries.count_unnumbered, {"stream_id": stream_id, "accepted_count": accepted_count})
 
 
 async def add_rejections(

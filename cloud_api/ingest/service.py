@@ -13,9 +13,10 @@ from psycopg_pool import AsyncConnectionPool
 from cloud_api.db.pool import autocommitting, transaction
 from cloud_api.devices import commands
 from cloud_api.devices import service as devices
-from cloud_api.devices.model import Gateway
+from cloud_api.devices.model import CatalogueDevice, CataloguePoint, Gateway
 from cloud_api.ingest import repository
 from cloud_api.ingest.limits import LIMITS, Limits, counters
+from cloud_api.ingest.lines import Lines
 from cloud_api.ingest.message import Batch
 from cloud_api.ingest.verdicts import Range, Rejection, Retry, Verdicts, judge, merged, to_ranges
 from cloud_api.kit.clock import Clock
@@ -24,6 +25,7 @@ from cloud_api.kit.ids import DeviceId, GatewayId, PointId
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.metering import service as metering
 from cloud_api.telemetry import service as telemetry
+from cloud_api.telemetry.columns import Ints, Observations
 from cloud_api.telemetry.model import Event
 
 _MONTH_MS = 31 * 86_400_000
@@ -81,7 +83,7 @@ class Ingest:
     async def accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         """Store what is new of a batch and return the receipt after the commit."""
         for _ in range(_ATTEMPTS):
-            await self._make_room(batch)
+            await self._make_room(batch.at_ms)
             try:
                 return await self._accept(gateway, batch)
             except errors.CheckViolation:
@@ -95,6 +97,65 @@ class Ingest:
                 self._streams.pop((gateway.id, batch.stream), None)
                 counters["stream_changed"] += 1
         raise StreamBusy(retry_after_s=1)
+
+    async def accept_lines(self, gateway: Gateway, lines: Lines) -> int:
+        """Store what is new of lines and return how much that was; devices and points unknown so far are added."""
+        names = {f"{v.device}/{v.point}" for v in lines.values}
+        points = self._addresses.get(gateway.id, (0, {}, {}))[1]
+        if not names <= points.keys():
+            points = await self._add_points(gateway, lines)
+        rows = Observations(
+            point_id=np.array([points[f"{v.device}/{v.point}"] for v in lines.values], dtype=np.int64),
+            at_ms=np.array([v.at_ms for v in lines.values], dtype=np.int64),
+            value=np.array([v.value for v in lines.values], dtype=np.float64),
+            mantissa=np.array([v.mantissa for v in lines.values], dtype=np.int64),
+            quality=np.zeros(len(lines.values), dtype=np.int64),
+            scale=np.array([v.scale for v in lines.values], dtype=np.int64),
+        )
+        return await self.accept_unnumbered(gateway, rows)
+
+    async def accept_unnumbered(self, gateway: Gateway, rows: Observations, events: Sequence[Event] = ()) -> int:
+        """Store observations that come without sequence numbers; a point has one of them per instant, the first.
+
+        `events` are stored with them and must be new. Returns how many observations were.
+        """
+        for _ in range(_ATTEMPTS):
+            await self._make_room(rows.at_ms)
+            try:
+                return await self._accept_unnumbered(gateway, rows, events)
+            except errors.CheckViolation:
+                self._months.clear()
+            except errors.DeadlockDetected:
+                counters["deadlock"] += 1
+        raise StreamBusy(retry_after_s=1)
+
+    async def _accept_unnumbered(self, gateway: Gateway, rows: Observations, events: Sequence[Event]) -> int:
+        now = self.clock.now()
+        async with transaction(self.pool, SYSTEM) as conn:
+            # Held until the commit: the same data arriving twice at once are seen by the second.
+            stream_id = await repository.lock_unnumbered(conn, gateway.id, now)
+            new = rows.pick(await telemetry.unknown_places(conn, rows)) if len(rows) else rows
+            if len(new):
+                await telemetry.store(conn, new, now)
+                await metering.mark_dirty(conn, *new.spans(), now)
+            if events:
+                await self._store_events(conn, gateway, list(events))
+            await repository.count_unnumbered(conn, stream_id, len(new) + len(events))
+        counters["accepted"] += len(new)
+        counters["known_already"] += len(rows) - len(new)
+        return len(new)
+
+    async def _add_points(self, gateway: Gateway, lines: Lines) -> dict[str, PointId]:
+        found = [
+            CatalogueDevice(
+                name=name, label=label, points=[CataloguePoint(name=p, unit=unit) for p, unit in units.items()]
+            )
+            for name, (label, units) in lines.devices.items()
+        ]
+        async with transaction(self.pool, SYSTEM) as conn:
+            version = await devices.add_points(conn, gateway, found, self.clock.now())
+            await self._learn_names(conn, gateway.id, version)
+        return self._addresses[gateway.id][1]
 
     async def _accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         now = self.clock.now()
@@ -200,12 +261,10 @@ class Ingest:
                 self._streams.clear()
             self._addresses[gateway_id] = (version, points, device_ids)
 
-    async def _make_room(self, batch: Batch) -> None:
+    async def _make_room(self, at_ms: Ints) -> None:
         """Create missing partitions in a transaction of its own, so that other batches see them at once."""
-        if not len(batch):
-            return
         latest_ms = int((self.clock.now() + self.limits.future_tolerance).timestamp() * 1000)
-        instants = batch.at_ms[(batch.at_ms >= self.limits.oldest_ms) & (batch.at_ms <= latest_ms)]
+        instants = at_ms[(at_ms >= self.limits.oldest_ms) & (at_ms <= latest_ms)]
         if not len(instants):
             return
         first, last = _month(int(instants.min())), _month(int(instants.max()))

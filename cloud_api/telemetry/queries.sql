@@ -6,6 +6,15 @@ COPY observation (point_id, observed_at, value, mantissa, quality, scale) FROM S
 -- Returns how many months were new; in a transaction of its own, before the rows that need them.
 SELECT app.ensure_observation_partitions(%(first)s, %(last)s);
 
+-- name: known_places
+-- Which of these rows have an observation of the same point and instant already.
+SELECT t.place - 1
+  FROM unnest(%(point_id)s::bigint[], %(observed_at)s::timestamptz[]) WITH ORDINALITY AS t(point_id, observed_at, place)
+ WHERE t.observed_at BETWEEN %(first)s AND %(last)s
+   AND EXISTS (SELECT FROM observation o
+                WHERE o.point_id = t.point_id AND o.observed_at = t.observed_at
+                  AND o.observed_at BETWEEN %(first)s AND %(last)s);
+
 -- name: upsert_latest
 -- Newer wins; of two values of one instant the one received last. NaN and -1 stand for no value and not exact.
 INSERT INTO latest_value AS l (point_id, observed_at, value, exact, quality, received_at)

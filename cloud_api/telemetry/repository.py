@@ -1,7 +1,7 @@
 """Rows of observations, latest values and events; decides nothing and never commits."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -28,6 +28,13 @@ async def ensure_partitions(conn: AsyncConnection, first: datetime, last: dateti
     cursor = await conn.execute(queries.ensure_partitions, {"first": first, "last": last})
     row = await cursor.fetchone()
     return row[0] if row else 0
+
+
+async def known_places(conn: AsyncConnection, rows: Observations) -> list[int]:
+    """Return the places of rows whose point has an observation of that instant already."""
+    first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (rows.at_ms.min(), rows.at_ms.max()))
+    arguments = {"point_id": Int8s(rows.point_id), "observed_at": Instants(rows.at_ms), "first": first, "last": last}
+    return [place for [place] in await (await conn.execute(queries.known_places, arguments)).fetchall()]
 
 
 async def upsert_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> None:

@@ -12,7 +12,7 @@ from cloud_api.db.arrays import Bools
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.kit.period import Period
 from cloud_api.telemetry import arrivals, repository
-from cloud_api.telemetry.columns import Observations
+from cloud_api.telemetry.columns import Ints, Observations
 from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
 
 SERIES_STEPS_MAX = 2_000  # A chart draws no more points than that.
@@ -35,6 +35,12 @@ async def store(conn: AsyncConnection, rows: Observations, received_at: datetime
     await repository.upsert_latest(conn, latest, received_at)
     await arrivals.add(conn, rows)
     await repository.notify_live(conn, _notices(latest, received_at))
+
+
+async def unknown_places(conn: AsyncConnection, rows: Observations) -> Ints:
+    """Return the places of the first row of each point and instant that is not stored yet, in order."""
+    _, first = np.unique(np.stack([rows.point_id, rows.at_ms]), axis=1, return_index=True)
+    return np.setdiff1d(first, np.array(await repository.known_places(conn, rows), dtype=np.int64))
 
 
 def store_arguments(rows: Observations, received_at: datetime, known: Container[int]) -> dict[str, Any] | None:
