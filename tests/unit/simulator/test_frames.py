@@ -14,6 +14,10 @@ class Counting:
             raise Refused(2)
         return [(address + i) & 1 if function < 3 else address + i for i in range(count)]
 
+    def write(self, function: int, address: int, words: Sequence[int]) -> None:
+        if address >= 100:
+            raise Refused(2)
+
 
 UNITS = {1: Counting(), 2: Counting()}
 
@@ -63,7 +67,14 @@ def test_an_unknown_unit_is_silent_on_a_line_and_refused_by_a_gateway() -> None:
         ("03 00 00 00 00", "83 03"),  # Nothing asked for.
         ("03 00 00 00 7E", "83 03"),  # 126 registers.
         ("03 FF FF 00 02", "83 02"),  # Beyond the last address.
-        ("06 00 00 00 01", "86 01"),  # Writing is not offered.
+        ("06 00 00 00 01", "06 00 00 00 01"),
+        ("05 00 01 FF 00", "05 00 01 FF 00"),
+        ("05 00 01 12 34", "85 03"),  # Neither on nor off.
+        ("10 00 01 00 02 04 00 0A 00 0B", "10 00 01 00 02"),
+        ("10 00 01 00 02 03 00 0A 00", "90 03"),  # The byte count does not fit.
+        ("10 00 64 00 01 02 00 0A", "90 02"),  # Address outside the map.
+        ("06 00", "86 03"),  # Cut off.
+        ("17 00 00 00 01", "97 01"),
         ("01 00 00 00 09", "01 02 AA 00"),  # Coils, lowest bit first.
     ],
 )
