@@ -66,6 +66,7 @@ bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=4
 	@$(BIN)/python -m tests.bench.billing
 	@$(BIN)/python -m tests.bench.decode
 	@$(BIN)/python -m tests.bench.faults
+	@$(BIN)/python -m tests.bench.alarms
 	@$(BIN)/python -m tests.bench.uplink
 	@$(BIN)/python -m tests.bench.edge cpu
 	@$(BIN)/python -m tests.bench.edge many

@@ -46,6 +46,7 @@ class Judged:
     last_value: float
     frontier_ms: int
     since_ms: int | None
+    has_alarm: bool
     changed: list[AlarmId] = field(default_factory=list)
 
 
@@ -90,6 +91,7 @@ async def judge_again(
         last_value=memory.last_value,
         frontier_ms=frontier_ms,
         since_ms=changes[-1][0] if changes else None,
+        has_alarm=alarm is not None or bool(changed),
         changed=changed,
     )
 

@@ -138,6 +138,9 @@ class LimitSet:
         self.frontier_ms = np.full(len(self.limits), np.iinfo(np.int64).min, dtype=np.int64)
         # Since when nothing has been wrong: an older value that is not a fault either cannot change anything.
         self.quiet_since_ms = self._valid_ms.copy()
+        # Whether there is an alarm that OK or NO_EVAL could concern; without one, only a fault matters.
+        self.has_alarm = np.zeros(len(self.limits), dtype=bool)
+        self.number_of = {limit.id: number for number, limit in enumerate(self.limits)}
         self.gateway_ms: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -165,7 +168,9 @@ class LimitSet:
         number, at, value, quality, said = (x[~late] for x in (number, at, value, quality, said))
         np.maximum.at(self.frontier_ms, number, at)
         self._note_gateways(number, at)
-        moved = ((said != HOLD) & (said != self.verdict[number])) | (self._kind[number] == _STEP)
+        moved = ((said != HOLD) & (said != self.verdict[number]) & (self.has_alarm[number] | (said == FAULT))) | (
+            self._kind[number] == _STEP
+        )
         for n in np.unique(number[moved]).tolist():
             first, end = np.searchsorted(number, [n, n + 1])
             part = slice(int(first), int(end))
@@ -200,8 +205,11 @@ class LimitSet:
         memory = Memory(verdict=int(self.verdict[number]), last_value=float(self.last_value[number]))
         rows = zip(at.tolist(), value.tolist(), quality.tolist(), strict=True)
         for instant, verdict in fold(self.limits[number], memory, rows):
+            if verdict != FAULT and not self.has_alarm[number]:
+                continue
             taken.changes.append((number, instant, verdict))
             if verdict == FAULT:
+                self.has_alarm[number] = True
                 self.quiet_since_ms[number] = NEVER_QUIET
             elif verdict == OK and self.quiet_since_ms[number] == NEVER_QUIET:
                 self.quiet_since_ms[number] = instant

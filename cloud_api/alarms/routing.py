@@ -19,16 +19,20 @@ from cloud_api.kit.errors import Invalid
 from cloud_api.notify import outbox
 from cloud_api.notify.outbox import GROUP_WAIT, Entry
 
+# The routes found so far in one turn, by what they depend on.
+Routes = dict[tuple[int, int, int, str], list[dict[str, Any]]]
+
 
 async def dispatch(conn: AsyncConnection, now: datetime) -> int:
     """Route the journal lines not seen yet; returns how many. Runs in one transaction with their removal."""
     rows = await repository.rows(conn, repository.queries.undispatched, {})
+    routes: Routes = {}
     for row in rows:
         alarm = repository.alarm_from_row(row)
         topic = f"alarm:{alarm.id}:{row['journal_occurrence']}"
         match Kind(row["kind"]):
             case Kind.ANNUNCIATED | Kind.REALARMED:
-                await _announce(conn, alarm, topic, row, now)
+                await _announce(conn, alarm, topic, row, now, routes)
             case Kind.CLEARED:
                 await _recover(conn, alarm, topic, row, now)
             case _:
@@ -82,21 +86,16 @@ async def remove_route(conn: AsyncConnection, route_id: int) -> bool:
     return bool(await repository.rows(conn, repository.queries.remove_route, {"id": route_id}))
 
 
-async def _announce(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime) -> None:
+async def _announce(
+    conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime, routes: Routes
+) -> None:
     if alarm.state.acknowledged or alarm.state.suppression is not Suppression.NONE:
         return
     if row["journal_occurrence"] != alarm.state.occurrence:
         return
-    values = {
-        "organisation_id": alarm.organisation_id,
-        "site_id": alarm.site_id,
-        "severity": alarm.severity,
-        "rule": alarm.rule,
-        "now": now,
-    }
     transition = "opened" if row["kind"] == Kind.ANNUNCIATED else f"realarmed-{row['journal_id']}"
     text_zh, text_en = _sentences(alarm, row)
-    for route in await repository.rows(conn, repository.queries.routes_for, values):
+    for route in await _routes_for(conn, alarm, now, routes):
         if await _is_part_of_an_incident(conn, alarm, route["channel_id"]):
             continue
         step = route["after_minutes"]
@@ -139,7 +138,17 @@ async def _recover(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping
             await outbox.enqueue(conn, entry, now)
 
 
+async def _routes_for(conn: AsyncConnection, alarm: Alarm, now: datetime, routes: Routes) -> list[dict[str, Any]]:
+    key = (alarm.organisation_id, alarm.site_id, alarm.severity, alarm.rule)
+    if key not in routes:
+        values = {**dict(zip(("organisation_id", "site_id", "severity", "rule"), key, strict=True)), "now": now}
+        routes[key] = await repository.rows(conn, repository.queries.routes_for, values)
+    return routes[key]
+
+
 async def _is_part_of_an_incident(conn: AsyncConnection, alarm: Alarm, channel_id: int) -> bool:
+    if not alarm.subject.startswith("equipment:"):
+        return False
     values = {
         "site_id": alarm.site_id,
         "subject": alarm.subject,

@@ -130,17 +130,17 @@ def limit_report(limit: Limit, verdict: Verdict, at: datetime, described: dict[i
 
 
 async def _judge_late(conn: AsyncConnection, limits: LimitSet, now: datetime) -> list[AlarmId]:
-    numbers = {limit.id: n for n, limit in enumerate(limits.limits)}
     rows = await repository.rows(conn, queries.late_limits, {"limit": LATE_PER_TURN})
     changed: list[AlarmId] = []
     for row in rows:
-        number = numbers.get(row["id"])
+        number = limits.number_of.get(row["id"])
         if number is None:
             continue
         limit = limits.limits[number]
         described = await describe(conn, [limit], now)
         judged = await late.judge_again(conn, limit, row["late_from"], now, described)
         limits.verdict[number] = judged.verdict
+        limits.has_alarm[number] |= judged.has_alarm
         limits.last_value[number] = judged.last_value
         limits.quiet_since_ms[number] = (
             NEVER_QUIET if judged.verdict != OK else judged.since_ms or limits.quiet_since_ms[number]
@@ -178,6 +178,7 @@ def _stand(limits: LimitSet, number: int, row: dict[str, Any]) -> None:
     limits.verdict[number] = late.standing(limit, _said(row["verdict"]), row["latest"], row["quality"])
     if row["latest"] is not None:
         limits.last_value[number] = row["latest"]
+    limits.has_alarm[number] = row["verdict"] is not None
     if row["active"] or row["fault_since"]:
         limits.quiet_since_ms[number] = NEVER_QUIET
     elif row["ok_since"]:

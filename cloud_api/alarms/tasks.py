@@ -6,6 +6,7 @@ Each works under a lock: one per database, others stand by. What follows stored 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
 import psycopg
@@ -17,13 +18,14 @@ from cloud_api.alarms.equipment import evaluate_faults
 from cloud_api.alarms.evaluator import evaluate_communication
 from cloud_api.db.queue import Worker
 from cloud_api.db.queue import service as background
-from cloud_api.notify import outbox
+from cloud_api.notify import channels, outbox
 from cloud_api.telemetry import arrivals
 
 log = structlog.get_logger()
 TURN_SECONDS = 0.5
 FAULT_TURN_SECONDS = 5.0
 NOTIFY_TURN_SECONDS = 0.5
+REPEAT_EVERY = timedelta(seconds=5)
 LIMIT_TURN_SECONDS = 0.5
 # Batches that arrive within this time are judged together.
 GATHER_SECONDS = 0.02
@@ -107,11 +109,17 @@ async def evaluate_equipment(worker: Worker) -> None:
 @background("alarms:notify")
 async def notify(worker: Worker) -> None:
     """Route the journal into the outbox and send what is due."""
+    await asyncio.to_thread(channels.certificates)
     async with alone(worker, outbox.queries.become_sole_sender, "dispatch") as sole:
-        while True:
-            async with worker.transaction() as conn:
-                now = worker.clock.now()
-                await routing.dispatch(conn, now)
+        repeated_at = datetime.min.replace(tzinfo=UTC)
+
+        async def route(conn: psycopg.AsyncConnection, now: datetime) -> None:
+            nonlocal repeated_at
+            await routing.dispatch(conn, now)
+            if now - repeated_at >= REPEAT_EVERY:
                 await routing.repeat(conn, now)
-            await outbox.flush(worker, worker.clock.now())
+                repeated_at = now
+
+        while True:
+            await outbox.flush(worker, worker.clock.now(), route)
             await sole.wait(NOTIFY_TURN_SECONDS)

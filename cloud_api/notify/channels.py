@@ -4,7 +4,9 @@ A transport says whether the message was taken; repeats, limits and the log are 
 """
 
 import asyncio
+import ssl
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,11 +71,17 @@ async def _webhook(url: str, message: Message) -> str:
         "items": list(message.items),
     }
     try:
-        async with httpx.AsyncClient(timeout=SEND_SECONDS_MAX) as client:
+        async with httpx.AsyncClient(timeout=SEND_SECONDS_MAX, verify=certificates()) as client:
             answer = await client.post(url, json=body, headers={"Idempotency-Key": message.key})
     except httpx.HTTPError as error:
         return f"{type(error).__name__}: {error}"[:300]
     return "" if answer.is_success else f"HTTP {answer.status_code}"
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Return the authorities that webhooks are checked against; reading them takes a while, once is enough."""
+    return httpx.create_ssl_context()
 
 
 async def _apprise(address: str, message: Message) -> str:

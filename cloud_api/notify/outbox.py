@@ -7,7 +7,7 @@ sends it again under the same key, so that a receiver that knows keys drops the 
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -94,9 +94,18 @@ async def told(conn: AsyncConnection, topic: str) -> list[dict[str, Any]]:
     return await rows(conn, queries.told, {"topic": topic})
 
 
-async def flush(transactions: Transactions, now: datetime) -> int:
-    """Send everything that is due; returns how many messages left. Channels do not wait for one another."""
+async def flush(
+    transactions: Transactions,
+    now: datetime,
+    fill: Callable[[AsyncConnection, datetime], Awaitable[object]] | None = None,
+) -> int:
+    """Send everything that is due; returns how many messages left. Channels do not wait for one another.
+
+    `fill` may put more into the outbox first, in the same transaction.
+    """
     async with transactions.transaction() as conn:
+        if fill is not None:
+            await fill(conn, now)
         batches = await _prepare(conn, await rows(conn, queries.unsettled, {}), now, is_repeat=True)
         values = {"now": now, "group_interval": GROUP_INTERVAL}
         batches += await _prepare(conn, await rows(conn, queries.due, values), now, is_repeat=False)
