@@ -46,8 +46,17 @@ def rule_of(alarm: OpenAlarm) -> Rule | None:
 
 
 def playbook(alarm: OpenAlarm, language: str) -> tuple[str, ...]:
-    """Return what to check first, in the reader's language."""
-    rule = rule_of(alarm)
+    """Return what to check, most likely cause first, in the reader's language."""
+    return _steps(alarm.rule, language)
+
+
+def first_step(rule_id: str, language: str) -> str:
+    """Return what to check first."""
+    return _steps(rule_id, language)[0]
+
+
+def _steps(rule_id: str, language: str) -> tuple[str, ...]:
+    rule = catalogue().rules.get(rule_id.partition("/")[0])
     zh = language.startswith("zh")
     if rule is None:
         return _COMMUNICATION_ZH if zh else _COMMUNICATION_EN

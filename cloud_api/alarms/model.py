@@ -63,7 +63,10 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAlarm:
-    """A line of the alarm list, ready to be shown: sentences in both languages, times in UTC."""
+    """A line of the alarm list, ready to be shown: sentences in both languages, times in UTC.
+
+    `since` is when the condition began, as the sentence says; `opened_at` when it had held for its delay.
+    """
 
     id: AlarmId
     site_id: int
@@ -76,6 +79,7 @@ class OpenAlarm:
     suppression: str
     suppressed_until: datetime | None
     suppression_reason: str
+    since: datetime
     opened_at: datetime
     cleared_at: datetime | None
     sentence_zh: str

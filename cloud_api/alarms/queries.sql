@@ -97,6 +97,7 @@ SELECT a.*, s.time_zone FROM alarm a JOIN site s ON s.id = a.site_id
  WHERE (a.active OR a.latched OR NOT a.acknowledged)
    AND (%(with_suppressed)s OR a.suppression = 'none')
    AND (%(site_id)s::bigint IS NULL OR a.site_id = %(site_id)s)
+   AND (%(organisation_id)s::bigint IS NULL OR a.organisation_id = %(organisation_id)s)
  ORDER BY a.active DESC, a.severity, a.opened_at DESC, a.id LIMIT %(limit)s;
 
 -- name: open_counts
@@ -162,7 +163,8 @@ DELETE FROM alarm_dispatch WHERE journal_id = ANY(%(ids)s::bigint[]);
 
 -- name: routes_for
 -- The routes that an alarm takes, with the channel (a rota's present one), earliest step first.
-SELECT r.id, r.after_minutes, r.quiet_from, r.quiet_to, r.repeat_minutes, r.fallback_channel_id,
+SELECT r.id, r.after_minutes, r.quiet_from, r.quiet_to, r.repeat_minutes, r.fallback_channel_id, r.hours_from,
+       r.hours_to, r.days,
        coalesce(r.channel_id, sh.channel_id) AS channel_id
   FROM notification_route r
   LEFT JOIN notification_shift sh ON sh.rota_id = r.rota_id AND sh.period @> %(now)s::timestamptz
@@ -180,19 +182,26 @@ SELECT EXISTS (
        AND n.channel_id = %(channel_id)s AND n.state IN ('waiting', 'sending', 'sent')) AS is_told;
 
 -- name: due_repeats
--- Alarms that nobody has acknowledged since they were told last, longer ago than their route's repetition.
-SELECT n.organisation_id, n.topic, n.channel_id, n.fallback_channel_id, n.group_key, n.severity, n.text_zh, n.text_en,
-       n.repeat_minutes, count(*) AS told_count
+-- Alarms that nobody has acknowledged since they were told last, longer ago than their route's repetition; whoever is on
+-- call now is told, not who was.
+SELECT n.organisation_id, n.topic, coalesce(sh.channel_id, n.channel_id) AS channel_id, n.fallback_channel_id,
+       n.group_key, n.severity, n.repeat_minutes, n.route_id, r.quiet_from, r.quiet_to, s.time_zone,
+       (array_agg(n.text_zh ORDER BY n.id))[1] AS text_zh, (array_agg(n.text_en ORDER BY n.id))[1] AS text_en,
+       count(*) AS told_count
   FROM alarm a
+  JOIN site s ON s.id = a.site_id
   JOIN notification n ON n.topic = 'alarm:' || a.id || ':' || a.occurrence AND n.transition <> 'cleared'
+  LEFT JOIN notification_route r ON r.id = n.route_id
+  LEFT JOIN notification_shift sh ON sh.rota_id = r.rota_id AND sh.period @> %(now)s::timestamptz
  WHERE a.active AND NOT a.acknowledged AND a.suppression = 'none' AND n.repeat_minutes IS NOT NULL
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 HAVING bool_and(n.state = 'sent') AND max(n.sent_at) <= %(now)s - n.repeat_minutes * interval '1 minute'
  LIMIT 500;
 
 -- name: list_routes
 -- The routes of the viewer's organisation.
 SELECT r.id, r.rule_prefix, r.severity_max, r.after_minutes, r.quiet_from, r.quiet_to, r.repeat_minutes,
+       r.hours_from, r.hours_to, r.days, r.channel_id, r.rota_id, r.site_id, r.fallback_channel_id,
        c.name AS channel, o.name AS rota, f.name AS fallback, s.name_zh, s.name_en
   FROM notification_route r
   LEFT JOIN notification_channel c ON c.id = r.channel_id
@@ -204,9 +213,10 @@ SELECT r.id, r.rule_prefix, r.severity_max, r.after_minutes, r.quiet_from, r.qui
 -- name: add_route
 -- A new route.
 INSERT INTO notification_route (organisation_id, site_id, rule_prefix, severity_max, channel_id, rota_id, after_minutes,
-                                quiet_from, quiet_to, repeat_minutes, fallback_channel_id)
+                                quiet_from, quiet_to, repeat_minutes, fallback_channel_id, hours_from, hours_to, days)
 VALUES (%(organisation_id)s, %(site_id)s, %(rule_prefix)s, %(severity_max)s, %(channel_id)s, %(rota_id)s,
-        %(after_minutes)s, %(quiet_from)s, %(quiet_to)s, %(repeat_minutes)s, %(fallback_channel_id)s)
+        %(after_minutes)s, %(quiet_from)s, %(quiet_to)s, %(repeat_minutes)s, %(fallback_channel_id)s, %(hours_from)s,
+        %(hours_to)s, %(days)s)
 RETURNING id;
 
 -- name: remove_route
@@ -343,3 +353,61 @@ SELECT l.id, l.point_id, l.kind, l.severity, l.value, l.clear_value, l.on_delay_
 -- name: alarm_of_limit
 -- The condition that a limit raised, locked.
 SELECT a.* FROM alarm a WHERE a.subject = %(subject)s AND a.rule = %(rule)s FOR UPDATE;
+
+-- name: save_rota
+-- A rota by name; planning it anew keeps its id, so routes to it hold.
+INSERT INTO notification_rota (organisation_id, name, handover_hour, turn_days, time_zone, holiday_channel_id)
+VALUES (%(organisation_id)s, %(name)s, %(handover_hour)s, %(turn_days)s, %(time_zone)s, %(holiday_channel_id)s)
+ON CONFLICT (organisation_id, name) DO UPDATE SET handover_hour = EXCLUDED.handover_hour,
+       turn_days = EXCLUDED.turn_days, time_zone = EXCLUDED.time_zone, holiday_channel_id = EXCLUDED.holiday_channel_id
+RETURNING id;
+
+-- name: rota_by_id
+-- One rota.
+SELECT id FROM notification_rota WHERE id = %(id)s;
+
+-- name: list_rotas
+-- Rotas with who is on call now.
+SELECT r.id, r.name, r.handover_hour, r.turn_days, r.time_zone, c.name AS on_call, upper(s.period) AS until,
+       h.name AS holidays_by, (SELECT max(upper(p.period)) FROM notification_shift p WHERE p.rota_id = r.id) AS planned_until
+  FROM notification_rota r
+  LEFT JOIN notification_shift s ON s.rota_id = r.id AND s.period @> %(now)s::timestamptz
+  LEFT JOIN notification_channel c ON c.id = s.channel_id
+  LEFT JOIN notification_channel h ON h.id = r.holiday_channel_id
+ ORDER BY r.name;
+
+-- name: list_shifts
+-- The present and coming shifts of a rota.
+SELECT s.id, s.channel_id, c.name AS channel, lower(s.period) AS starts_at, upper(s.period) AS ends_at, s.handed_over_at
+  FROM notification_shift s JOIN notification_channel c ON c.id = s.channel_id
+ WHERE s.rota_id = %(rota_id)s AND upper(s.period) > %(now)s ORDER BY s.period LIMIT %(limit)s;
+
+-- name: remove_rota
+-- A rota that is not wanted any more, with its shifts and routes.
+DELETE FROM notification_rota WHERE id = %(id)s RETURNING id;
+
+-- name: take_shifts
+-- Take away the shifts that meet a period; the caller writes back what remains of them.
+DELETE FROM notification_shift
+ WHERE rota_id = %(rota_id)s AND period && tstzrange(%(start)s, %(end)s)
+RETURNING channel_id, lower(period) AS starts_at, upper(period) AS ends_at, handed_over_at;
+
+-- name: add_shifts
+-- Write shifts; the table refuses two people on call at once.
+INSERT INTO notification_shift (organisation_id, rota_id, channel_id, period, handed_over_at)
+SELECT r.organisation_id, r.id, t.channel_id, tstzrange(t.starts_at, t.ends_at), t.told
+  FROM notification_rota r,
+       unnest(%(channels)s::bigint[], %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(told)s::timestamptz[])
+       AS t (channel_id, starts_at, ends_at, told)
+ WHERE r.id = %(rota_id)s;
+
+-- name: shifts_begun
+-- Shifts that have begun and whose channel has not been told, marked as told.
+UPDATE notification_shift s SET handed_over_at = %(now)s
+  FROM notification_rota r
+ WHERE r.id = s.rota_id AND s.handed_over_at IS NULL AND s.period @> %(now)s::timestamptz
+RETURNING s.id, s.organisation_id, s.channel_id, upper(s.period) AS ends_at, r.name, r.time_zone;
+
+-- name: list_sites
+-- The viewer's sites.
+SELECT id, code, name_zh, name_en FROM site ORDER BY code;

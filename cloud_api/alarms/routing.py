@@ -13,10 +13,14 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from cloud_api.alarms import repository, wording
+from cloud_api.alarms.detail import first_step
 from cloud_api.alarms.model import Alarm
+from cloud_api.alarms.rota import HOLIDAY_REGION
 from cloud_api.alarms.states import Kind, Suppression
+from cloud_api.billing.inputs import find_calendar
 from cloud_api.kit.errors import Invalid
 from cloud_api.notify import outbox
+from cloud_api.notify import service as notify
 from cloud_api.notify.outbox import GROUP_WAIT, Entry
 
 # The routes found so far in one turn, by what they depend on.
@@ -46,8 +50,9 @@ async def repeat(conn: AsyncConnection, now: datetime) -> int:
     """Say again what nobody has acknowledged since the route's repetition; returns how many."""
     due = await repository.rows(conn, repository.queries.due_repeats, {"now": now})
     for row in due:
-        fields = {k: row[k] for k in row if k != "told_count"}
-        entry = Entry(**fields, transition=f"repeat-{row['told_count']}", due_at=now)
+        fields = {k: row[k] for k in row if k not in {"told_count", "quiet_from", "quiet_to", "time_zone"}}
+        due_at = now if row["severity"] == 1 else _after_quiet_hours(row, now, ZoneInfo(row["time_zone"]))
+        entry = Entry(**fields, transition=f"repeat-{row['told_count']}", due_at=due_at)
         await outbox.enqueue(conn, entry, now)
     return len(due)
 
@@ -66,19 +71,30 @@ async def add_route(
     quiet_to: int | None = None,
     repeat_minutes: int = 240,
     fallback_channel_id: int | None = None,
+    hours_from: int | None = None,
+    hours_to: int | None = None,
+    days: str = "all",
 ) -> int:
-    """Add a route to a channel or a rota; returns its id."""
+    """Add a route to a channel or a rota; returns its id. Hours and quiet hours are the site's."""
     if (channel_id is None) == (rota_id is None):
         raise Invalid("a route leads to a channel or to a rota: name one of them")
     if (quiet_from is None) != (quiet_to is None):
         raise Invalid("quiet hours need a beginning and an end")
+    if (hours_from is None) != (hours_to is None):
+        raise Invalid("the hours of a route need a beginning and an end")
     values = {k: v for k, v in locals().items() if k != "conn"}
+    await notify.require_channels(conn, [c for c in (channel_id, fallback_channel_id) if c is not None])
     return (await repository.rows(conn, repository.queries.add_route, values))[0]["id"]
 
 
 async def routes(conn: AsyncConnection) -> list[dict[str, Any]]:
     """Return the routes of the viewer's organisation, earliest step first."""
     return await repository.rows(conn, repository.queries.list_routes, {})
+
+
+async def sites(conn: AsyncConnection) -> list[dict[str, Any]]:
+    """Return the sites that a route can be limited to."""
+    return await repository.rows(conn, repository.queries.list_sites, {})
 
 
 async def remove_route(conn: AsyncConnection, route_id: int) -> bool:
@@ -94,9 +110,11 @@ async def _announce(
     if row["journal_occurrence"] != alarm.state.occurrence:
         return
     transition = "opened" if row["kind"] == Kind.ANNUNCIATED else f"realarmed-{row['journal_id']}"
-    text_zh, text_en = _sentences(alarm, row)
+    text_zh, text_en = _with_first_step(alarm, *_sentences(alarm, row))
+    zone = ZoneInfo(row["time_zone"])
     for route in await _routes_for(conn, alarm, now, routes):
-        if await _is_part_of_an_incident(conn, alarm, route["channel_id"]):
+        speaks_at = (now + timedelta(minutes=route["after_minutes"])).astimezone(zone)
+        if not await _holds(conn, route, speaks_at) or await _is_part_of_an_incident(conn, alarm, route["channel_id"]):
             continue
         step = route["after_minutes"]
         await outbox.enqueue(
@@ -111,8 +129,9 @@ async def _announce(
                 severity=alarm.severity,
                 text_zh=text_zh,
                 text_en=text_en,
-                due_at=_due(route, alarm, now, ZoneInfo(row["time_zone"])),
+                due_at=_due(route, alarm, now, zone),
                 repeat_minutes=route["repeat_minutes"],
+                route_id=route["id"],
             ),
             now,
         )
@@ -133,7 +152,8 @@ async def _recover(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping
                 severity=alarm.severity,
                 text_zh=f"已恢复：{text_zh}",
                 text_en=f"Cleared: {text_en}",
-                due_at=now,
+                due_at=_after_quiet_hours(channel, now, ZoneInfo(row["time_zone"])),
+                route_id=channel["route_id"],
             )
             await outbox.enqueue(conn, entry, now)
 
@@ -159,21 +179,44 @@ async def _is_part_of_an_incident(conn: AsyncConnection, alarm: Alarm, channel_i
     return (await repository.rows(conn, repository.queries.incident_is_told, values))[0]["is_told"]
 
 
+async def _holds(conn: AsyncConnection, route: Mapping[str, Any], local: datetime) -> bool:
+    """Whether a route holds at a site's local time: its hours, and workdays or days off by the calendar."""
+    if not _is_within(local.hour, route["hours_from"], route["hours_to"], otherwise=True):
+        return False
+    if route["days"] == "all":
+        return True
+    kind = (await find_calendar(conn, HOLIDAY_REGION)).kind(local.date())
+    return (kind == "workday") == (route["days"] == "workdays")
+
+
+def _is_within(hour: int, start: int | None, end: int | None, *, otherwise: bool) -> bool:
+    """Whether an hour lies in [start, end), over midnight if need be; `otherwise` when there are no such hours."""
+    if start is None or end is None or start == end:
+        return otherwise
+    return start <= hour < end if start < end else hour >= start or hour < end
+
+
 def _due(route: Mapping[str, Any], alarm: Alarm, now: datetime, zone: ZoneInfo) -> datetime:
     """Return when a route may speak: after its step and a short wait for siblings, and not in quiet hours."""
     due = now + timedelta(minutes=route["after_minutes"])
     if alarm.severity == 1:
         return due
-    due += GROUP_WAIT
+    return _after_quiet_hours(route, due + GROUP_WAIT, zone)
+
+
+def _after_quiet_hours(route: Mapping[str, Any], due: datetime, zone: ZoneInfo) -> datetime:
+    """Return when a message below critical may leave: when it is due, or at the end of the route's quiet hours."""
     start, end = route["quiet_from"], route["quiet_to"]
-    if start is None or end is None or start == end:
-        return due
     local = due.astimezone(zone)
-    is_quiet = start <= local.hour < end if start < end else local.hour >= start or local.hour < end
-    if not is_quiet:
+    if end is None or not _is_within(local.hour, start, end, otherwise=False):
         return due
     wakes = local.replace(hour=end, minute=0, second=0, microsecond=0)
     return wakes if wakes > local else wakes + timedelta(days=1)
+
+
+def _with_first_step(alarm: Alarm, zh: str, en: str) -> tuple[str, str]:
+    """Return the sentences with what to check first."""
+    return f"{zh}。先查：{first_step(alarm.rule, 'zh')}", f"{en}. Check first: {first_step(alarm.rule, 'en')}"
 
 
 def _sentences(alarm: Alarm, row: Mapping[str, Any]) -> tuple[str, str]:

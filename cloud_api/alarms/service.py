@@ -61,7 +61,7 @@ async def report(
         state, more = states.advance(state, policy, now, said.known_until)
         if state == alarm.state:
             continue
-        params = said.params if said.verdict is Verdict.FAULT else alarm.params
+        params = _params(alarm, said, policy)
         alarm = replace(alarm, state=state, params=params, severity=said.severity, policy=said.policy or alarm.policy)
         known[_key(said)] = alarm
         before = changed[alarm.id][2] if alarm.id in changed else ()
@@ -107,10 +107,20 @@ async def set_explained(conn: AsyncConnection, alarm: Alarm, now: datetime, *, i
 
 
 async def open_alarms(
-    conn: AsyncConnection, *, site_id: int | None = None, with_suppressed: bool = False, limit: int = 100
+    conn: AsyncConnection,
+    *,
+    site_id: int | None = None,
+    organisation_id: int | None = None,
+    with_suppressed: bool = False,
+    limit: int = 100,
 ) -> list[OpenAlarm]:
     """Return what someone still has to look at, worst and newest first (at most 500)."""
-    values = {"site_id": site_id, "with_suppressed": with_suppressed, "limit": min(limit, OPEN_MAX)}
+    values = {
+        "site_id": site_id,
+        "organisation_id": organisation_id,
+        "with_suppressed": with_suppressed,
+        "limit": min(limit, OPEN_MAX),
+    }
     return [_shown(row) for row in await repository.rows(conn, repository.queries.open_alarms, values)]
 
 
@@ -204,6 +214,15 @@ async def _act(conn: AsyncConnection, now: datetime, alarm_id: AlarmId, actor: s
     await repository.notify_live(conn, [alarm.id])
 
 
+def _params(alarm: Alarm, said: Report, policy: Policy) -> Mapping[str, Any]:
+    if said.verdict is not Verdict.FAULT:
+        return alarm.params
+    cleared_at, since = alarm.state.cleared_at, alarm.params.get("since")
+    is_relapse = cleared_at is not None and said.at + policy.on_delay - cleared_at < policy.reopen_within
+    # The same case goes on: it began when it was first told.
+    return {**said.params, "since": since} if since and (alarm.state.active or is_relapse) else said.params
+
+
 def _key(report: Report) -> tuple[int, str, str]:
     return report.site_id, report.subject, report.rule
 
@@ -259,6 +278,7 @@ def _shown(row: Mapping[str, Any]) -> OpenAlarm:
         suppression=state.suppression.value,
         suppressed_until=state.suppressed_until,
         suppression_reason=alarm.suppression_reason,
+        since=wording.began_at(alarm.params, opened_at),
         opened_at=opened_at,
         cleared_at=state.cleared_at,
         sentence_zh=zh,

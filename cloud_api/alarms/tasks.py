@@ -16,6 +16,7 @@ from psycopg import sql
 from cloud_api.alarms import repository, routing, service, stream
 from cloud_api.alarms.equipment import evaluate_faults
 from cloud_api.alarms.evaluator import evaluate_communication
+from cloud_api.alarms.rota import hand_over
 from cloud_api.db.queue import Worker
 from cloud_api.db.queue import service as background
 from cloud_api.notify import channels, outbox
@@ -118,6 +119,7 @@ async def notify(worker: Worker) -> None:
             await routing.dispatch(conn, now)
             if now - repeated_at >= REPEAT_EVERY:
                 await routing.repeat(conn, now)
+                await hand_over(conn, now)
                 repeated_at = now
 
         while True:

@@ -34,11 +34,16 @@ def sentences(rule: str, params: Mapping[str, Any], opened_at: datetime, zone: Z
     zh, en = params.get("sentence_zh"), params.get("sentence_en")
     if not (isinstance(zh, str) and isinstance(en, str)):
         zh, en = _SENTENCES.get(rule, ("{name}: {rule}", "{name}: {rule}"))
-    since = params.get("since")
-    began = datetime.fromisoformat(since) if isinstance(since, str) else opened_at
+    began = began_at(params, opened_at)
     words = {k: v for k, v in params.items() if isinstance(v, str | int | float)} | {"rule": rule}
     words["since"] = _local(began, zone)
     return _fill(zh, words), _fill(en, words)
+
+
+def began_at(params: Mapping[str, Any], opened_at: datetime) -> datetime:
+    """Return since when the condition holds: what its rule says, else when it opened."""
+    since = params.get("since")
+    return datetime.fromisoformat(since) if isinstance(since, str) else opened_at
 
 
 _LIMITS = {

@@ -1632,6 +1632,7 @@ CREATE TABLE app.notification (
     message_key text,
     attempts smallint DEFAULT 0 NOT NULL,
     sent_at timestamp with time zone,
+    route_id bigint,
     CONSTRAINT notification_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sending'::text, 'sent'::text, 'cancelled'::text, 'failed'::text])))
 );
 
@@ -1695,7 +1696,13 @@ ALTER TABLE app.notification ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE app.notification_rota (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
-    name text NOT NULL
+    name text NOT NULL,
+    handover_hour smallint DEFAULT 9 NOT NULL,
+    turn_days smallint DEFAULT 7 NOT NULL,
+    time_zone text DEFAULT 'Asia/Shanghai'::text NOT NULL,
+    holiday_channel_id bigint,
+    CONSTRAINT notification_rota_handover_hour_check CHECK (((handover_hour >= 0) AND (handover_hour <= 23))),
+    CONSTRAINT notification_rota_turn_days_check CHECK (((turn_days >= 1) AND (turn_days <= 31)))
 );
 
 ALTER TABLE app.notification_rota ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1720,8 +1727,15 @@ CREATE TABLE app.notification_route (
     quiet_to smallint,
     repeat_minutes integer DEFAULT 240 NOT NULL,
     fallback_channel_id bigint,
+    hours_from smallint,
+    hours_to smallint,
+    days text DEFAULT 'all'::text NOT NULL,
     CONSTRAINT notification_route_after_minutes_check CHECK (((after_minutes >= 0) AND (after_minutes <= 10080))),
     CONSTRAINT notification_route_check CHECK ((num_nonnulls(channel_id, rota_id) = 1)),
+    CONSTRAINT notification_route_check1 CHECK ((num_nonnulls(hours_from, hours_to) <> 1)),
+    CONSTRAINT notification_route_days_check CHECK ((days = ANY (ARRAY['all'::text, 'workdays'::text, 'restdays'::text]))),
+    CONSTRAINT notification_route_hours_from_check CHECK (((hours_from >= 0) AND (hours_from <= 23))),
+    CONSTRAINT notification_route_hours_to_check CHECK (((hours_to >= 0) AND (hours_to <= 23))),
     CONSTRAINT notification_route_quiet_from_check CHECK (((quiet_from >= 0) AND (quiet_from <= 23))),
     CONSTRAINT notification_route_quiet_to_check CHECK (((quiet_to >= 0) AND (quiet_to <= 23))),
     CONSTRAINT notification_route_repeat_minutes_check CHECK (((repeat_minutes >= 5) AND (repeat_minutes <= 10080))),
@@ -1743,6 +1757,7 @@ CREATE TABLE app.notification_shift (
     rota_id bigint NOT NULL,
     channel_id bigint NOT NULL,
     period tstzrange NOT NULL,
+    handed_over_at timestamp with time zone,
     CONSTRAINT notification_shift_period_check CHECK ((NOT isempty(period)))
 );
 
@@ -3512,6 +3527,9 @@ ALTER TABLE ONLY app.notification
     ADD CONSTRAINT notification_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.notification_rota
+    ADD CONSTRAINT notification_rota_holiday_channel_id_fkey FOREIGN KEY (holiday_channel_id) REFERENCES app.notification_channel(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY app.notification_rota
     ADD CONSTRAINT notification_rota_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.notification_route
@@ -3519,6 +3537,9 @@ ALTER TABLE ONLY app.notification_route
 
 ALTER TABLE ONLY app.notification_route
     ADD CONSTRAINT notification_route_fallback_channel_id_fkey FOREIGN KEY (fallback_channel_id) REFERENCES app.notification_channel(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY app.notification
+    ADD CONSTRAINT notification_route_id_fkey FOREIGN KEY (route_id) REFERENCES app.notification_route(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY app.notification_route
     ADD CONSTRAINT notification_route_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);

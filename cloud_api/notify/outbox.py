@@ -53,6 +53,7 @@ class Entry:
     group_key: str = ""
     fallback_channel_id: int | None = None
     repeat_minutes: int | None = None
+    route_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ async def enqueue(conn: AsyncConnection, entry: Entry, now: datetime) -> None:
             "created_at": now,
             "due_at": entry.due_at,
             "repeat_minutes": entry.repeat_minutes,
+            "route_id": entry.route_id,
         },
     )
 

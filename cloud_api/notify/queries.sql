@@ -1,9 +1,10 @@
 -- name: enqueue
 -- Put one message for one channel into the outbox; the same key again changes nothing.
 INSERT INTO notification (organisation_id, topic, transition, channel_id, fallback_channel_id, group_key, severity,
-                          text_zh, text_en, created_at, due_at, repeat_minutes)
+                          text_zh, text_en, created_at, due_at, repeat_minutes, route_id)
 VALUES (%(organisation_id)s, %(topic)s, %(transition)s, %(channel_id)s, %(fallback_channel_id)s, %(group_key)s,
-        %(severity)s, %(text_zh)s, %(text_en)s, %(created_at)s, %(due_at)s, %(repeat_minutes)s)
+        %(severity)s, %(text_zh)s, %(text_en)s, %(created_at)s, %(due_at)s, %(repeat_minutes)s,
+        %(route_id)s)
 ON CONFLICT (topic, transition, channel_id) DO NOTHING;
 
 -- name: cancel
@@ -13,9 +14,13 @@ UPDATE notification SET state = 'cancelled' WHERE topic = %(topic)s AND state = 
 
 -- name: told
 -- The channels that were told of a topic, or are being told right now.
-SELECT DISTINCT n.channel_id, n.organisation_id, c.sends_recovery FROM notification n
+SELECT DISTINCT ON (n.channel_id) n.channel_id, n.organisation_id, c.sends_recovery, r.id AS route_id, r.quiet_from,
+       r.quiet_to
+  FROM notification n
   JOIN notification_channel c ON c.id = n.channel_id
- WHERE n.topic = %(topic)s AND n.state IN ('sending', 'sent', 'failed') AND n.transition <> 'cleared';
+  LEFT JOIN notification_route r ON r.id = n.route_id
+ WHERE n.topic = %(topic)s AND n.state IN ('sending', 'sent', 'failed') AND n.transition <> 'cleared'
+ ORDER BY n.channel_id, n.id DESC;
 
 -- name: due
 -- What is due on working channels, oldest first, locked; a group that was just told waits for its interval.

@@ -1,11 +1,12 @@
 """Use cases of channels: add, switch, test, and read the delivery log."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import NotFound
+from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.notify import channels, outbox
 from cloud_api.notify.outbox import Entry, rows
 
@@ -40,6 +41,14 @@ async def list_channels(conn: AsyncConnection) -> list[dict[str, Any]]:
     """Return the channels; of an address only its kind is shown, the rest is a secret."""
     found = await rows(conn, queries.list_channels, {})
     return [c | {"address": c["address"].partition("://")[0]} for c in found]
+
+
+async def require_channels(conn: AsyncConnection, channel_ids: Sequence[int]) -> None:
+    """Refuse channels that are not there, or not the viewer's."""
+    known = {c["id"] for c in await rows(conn, queries.list_channels, {})}
+    missing = sorted(set(channel_ids) - known)
+    if missing:
+        raise Invalid("there is no channel {channel_id}", channel_id=missing[0])
 
 
 async def enable_channel(conn: AsyncConnection, channel_id: int, *, is_enabled: bool) -> None:

@@ -11,11 +11,12 @@ from threading import Thread
 
 import pytest
 
-from cloud_api.alarms import routing, service
+from cloud_api.alarms import rota, routing, service
 from cloud_api.alarms.model import Report
 from cloud_api.db.pool import transaction
 from cloud_api.faults.model import Verdict
 from cloud_api.kit.clock import fixed_clock
+from cloud_api.kit.errors import Invalid
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.notify import channels, outbox
 from cloud_api.notify import service as notify
@@ -64,6 +65,10 @@ def receivers():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def opened(receiver):
+    return sum(transition == "opened" for _, transition in receiver.items())
 
 
 class Stage:
@@ -337,3 +342,105 @@ async def test_a_hanging_receiver_does_not_hold_up_the_others(stage, receivers, 
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def test_a_critical_alarm_leaves_in_the_turn_that_sees_it_and_others_wait_for_their_siblings(stage, receivers):
+    hook = receivers()
+    await stage.route(await stage.channel("hook", hook.url))
+    await stage.say(0, Verdict.FAULT, subject="device:1", severity=1)
+    await stage.say(0, Verdict.FAULT, subject="device:2", severity=2)
+    await stage.turn(0)
+    assert [i["severity"] for body in hook.got for i in body["items"]] == [1]
+
+
+async def test_a_message_says_what_to_check_first(stage, receivers):
+    hook = receivers()
+    await stage.route(await stage.channel("hook", hook.url))
+    await stage.say(0, Verdict.FAULT, severity=1)
+    await stage.turn(0)
+    assert "Check first: " in hook.got[0]["text"]
+    assert "先查：" in hook.got[0]["items"][0]["zh"]
+
+
+async def test_a_route_speaks_only_in_its_hours_and_on_its_days(stage, receivers):
+    day, night, workdays, restdays = receivers(), receivers(), receivers(), receivers()
+    await stage.route(await stage.channel("day", day.url), hours_from=8, hours_to=20)
+    await stage.route(await stage.channel("night", night.url), hours_from=20, hours_to=8)
+    await stage.route(await stage.channel("workdays", workdays.url), days="workdays")
+    await stage.route(await stage.channel("restdays", restdays.url), days="restdays")
+    await stage.say(0, Verdict.FAULT, subject="device:1", severity=1)  # Monday, 09:00.
+    await stage.turn(0)
+    assert [len(r.got) for r in (day, night, workdays, restdays)] == [1, 0, 1, 0]
+    saturday = 5 * 86_400 + 13 * 3600  # 22:00.
+    await stage.say(saturday, Verdict.FAULT, subject="device:2", severity=1)
+    await stage.turn(saturday)
+    assert [opened(r) for r in (day, night, workdays, restdays)] == [1, 1, 1, 1]
+
+
+async def test_whoever_is_on_call_is_told_and_the_next_one_gets_what_is_open_at_the_hand_over(stage, receivers):
+    lin, mo = receivers(), receivers()
+    channels = [await stage.channel("lin", lin.url), await stage.channel("mo", mo.url)]
+    async with stage.transaction() as conn:
+        duty = await rota.save(
+            conn, organisation_id=stage.organisation, name="duty", channels=channels, starts_on=T0.date(), days=14,
+            turn_days=1,
+        )  # fmt: skip
+        await routing.add_route(conn, organisation_id=stage.organisation, rota_id=duty)
+    await stage.say(60, Verdict.FAULT, severity=1)
+    await stage.turn(60)
+    assert (len(lin.items()), mo.got) == (1, [])
+    async with stage.transaction() as conn:
+        assert await rota.hand_over(conn, T0 + timedelta(days=1, seconds=1)) == 1
+        assert await rota.hand_over(conn, T0 + timedelta(days=1, seconds=2)) == 0
+    await stage.turn(86_402)
+    assert "alarms open: 1." in mo.got[0]["text"]
+    assert "device:1 has not answered" in mo.got[0]["text"]
+
+
+async def test_a_shift_given_away_reaches_the_other_person(stage, receivers):
+    lin, mo = receivers(), receivers()
+    channels = [await stage.channel("lin", lin.url), await stage.channel("mo", mo.url)]
+    async with stage.transaction() as conn:
+        duty = await rota.save(
+            conn, organisation_id=stage.organisation, name="duty", channels=channels[:1], starts_on=T0.date(), days=7
+        )
+        await routing.add_route(conn, organisation_id=stage.organisation, rota_id=duty)
+        day = timedelta(days=1)
+        await rota.give(conn, duty, channel_id=channels[1], starts_at=T0 + day, ends_at=T0 + 2 * day)
+    for n, seconds in enumerate((60, 86_460, 2 * 86_400 + 60)):
+        await stage.say(seconds, Verdict.FAULT, subject=f"device:{n}", severity=1)
+        await stage.turn(seconds)
+    assert (opened(lin), opened(mo)) == (2, 1)
+
+
+async def test_a_repetition_goes_to_whoever_is_on_call_now(stage, receivers):
+    lin, mo = receivers(), receivers()
+    channels = [await stage.channel("lin", lin.url), await stage.channel("mo", mo.url)]
+    async with stage.transaction() as conn:
+        duty = await rota.save(
+            conn, organisation_id=stage.organisation, name="duty", channels=channels, starts_on=T0.date(), days=14,
+            turn_days=1,
+        )  # fmt: skip
+        await routing.add_route(conn, organisation_id=stage.organisation, rota_id=duty)
+    await stage.say(86_000, Verdict.FAULT, severity=1)
+    await stage.turn(86_000)
+    await stage.turn(86_000 + 4 * 3600)
+    assert [[t for _, t in r.items()] for r in (lin, mo)] == [["opened"], ["repeat-1"]]
+
+
+async def test_recoveries_and_repetitions_below_critical_wait_for_the_end_of_the_quiet_hours(stage, receivers):
+    hook = receivers()
+    await stage.route(await stage.channel("hook", hook.url), quiet_from=10, quiet_to=18, repeat_minutes=60)
+    await stage.say(0, Verdict.FAULT, subject="device:1", severity=2)  # 09:00.
+    await stage.say(0, Verdict.FAULT, subject="device:2", severity=2)
+    await stage.turns(0, 60)
+    await stage.say(3 * 3600, Verdict.OK, subject="device:2", severity=2)  # 12:00.
+    await stage.turns(3 * 3600, 9 * 3600 - 60, step=900)
+    assert [t for _, t in hook.items()] == ["opened", "opened"]
+    await stage.turns(9 * 3600 + 1, 9 * 3600 + 600, step=60)
+    assert sorted(t for _, t in hook.items()) == ["cleared", "opened", "opened", "repeat-1"]
+
+
+async def test_a_channel_of_someone_else_is_refused(stage):
+    with pytest.raises(Invalid, match="no channel 99"):
+        await stage.route(99)

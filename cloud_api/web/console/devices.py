@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from cloud_api.alarms import limit_settings
 from cloud_api.devices import commands, service
 from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.errors import NotFound
@@ -80,7 +81,10 @@ async def point(
 ) -> Response:
     """Show the course of one point."""
     device, found = await _point(page, device_id, point_id)
-    return page.render("console/point.html", device=device, point=found, hours=hours, choices=CHART_HOURS)
+    limits = await limit_settings.limits(page.conn, PointId(point_id))
+    return page.render(
+        "console/point.html", device=device, point=found, hours=hours, choices=CHART_HOURS, limits=limits
+    )
 
 
 @router.get("/{device_id}/points/{point_id}/course.json")

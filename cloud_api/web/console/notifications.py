@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Response
 
-from cloud_api.alarms import routing
+from cloud_api.alarms import rota, routing
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
@@ -16,6 +16,7 @@ from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/notifications")
+_HOUR = "^([0-9]|1[0-9]|2[0-3])?$"
 NAV = NavItem(
     group="system",
     order=70,
@@ -36,6 +37,9 @@ async def show(page: FacilitiesPage) -> Response:
         "console/notifications.html",
         channels=channels,
         routes=await routing.routes(page.conn),
+        rotas=await rota.rotas(page.conn, page.clock),
+        sites=await routing.sites(page.conn),
+        systems=_systems(),
         deliveries=await service.deliveries(page.conn),
         answer=answer if channels else _("Nobody is told of alarms yet: add a channel and a route."),
     )
@@ -85,23 +89,37 @@ async def enable(
 @router.post("/routes")
 async def add_route(
     page: FacilitiesPage,
-    channel_id: Annotated[int, Form()],
+    target: Annotated[str, Form(pattern="^(channel|rota):[0-9]+$")],
     severity_max: Annotated[int, Form(ge=1, le=4)] = 3,
     rule_prefix: Annotated[str, Form(max_length=20)] = "",
     after_minutes: Annotated[int, Form(ge=0, le=10080)] = 0,
-    quiet_from: Annotated[str, Form(pattern="^([0-9]|1[0-9]|2[0-3])?$")] = "",
-    quiet_to: Annotated[str, Form(pattern="^([0-9]|1[0-9]|2[0-3])?$")] = "",
+    quiet_from: Annotated[str, Form(pattern=_HOUR)] = "",
+    quiet_to: Annotated[str, Form(pattern=_HOUR)] = "",
+    hours_from: Annotated[str, Form(pattern=_HOUR)] = "",
+    hours_to: Annotated[str, Form(pattern=_HOUR)] = "",
+    days: Annotated[str, Form(pattern="^(all|workdays|restdays)$")] = "all",
+    repeat_minutes: Annotated[int, Form(ge=5, le=10080)] = 240,
+    site_id: Annotated[str, Form(pattern="^[0-9]*$")] = "",
+    fallback_channel_id: Annotated[str, Form(pattern="^[0-9]*$")] = "",
 ) -> Response:
-    """Add a route."""
+    """Add a route to a channel or a rota."""
+    kind, _colon, target_id = target.partition(":")
     await routing.add_route(
         page.conn,
         organisation_id=page.viewer.organisation_id,
-        channel_id=channel_id,
+        channel_id=int(target_id) if kind == "channel" else None,
+        rota_id=int(target_id) if kind == "rota" else None,
+        site_id=_number(site_id),
+        fallback_channel_id=_number(fallback_channel_id),
+        hours_from=_number(hours_from),
+        hours_to=_number(hours_to),
+        days=days,
+        repeat_minutes=repeat_minutes,
         severity_max=severity_max,
         rule_prefix=rule_prefix.strip(),
         after_minutes=after_minutes,
-        quiet_from=int(quiet_from) if quiet_from else None,
-        quiet_to=int(quiet_to) if quiet_to else None,
+        quiet_from=_number(quiet_from),
+        quiet_to=_number(quiet_to),
     )
     return page.redirect("/console/notifications", notice=_("Saved."))
 
@@ -111,3 +129,28 @@ async def remove_route(page: FacilitiesPage, route_id: int) -> Response:
     """Remove a route."""
     await routing.remove_route(page.conn, route_id)
     return page.redirect("/console/notifications", notice=_("Removed."))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _systems() -> dict[str, str]:
+    """Return the systems that a route can be limited to, by the beginning of their rules."""
+    return {
+        "": _("everything"),
+        "gateway_": _("gateways"),
+        "device_": _("devices"),
+        "bus_": _("buses"),
+        "PNT-": _("limits on points"),
+        "MTR-": _("meters"),
+        "AHU-": _("air handlers"),
+        "VAV-": _("VAV boxes"),
+        "FCU-": _("fan coils"),
+        "VRF-": _("VRF"),
+        "CHW-": _("chilled water"),
+        "HW-": _("hot water"),
+        "PMP-": _("pumps"),
+        "TOWER-": _("cooling towers"),
+        "HP-": _("heat pumps"),
+    }
