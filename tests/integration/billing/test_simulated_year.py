@@ -27,7 +27,8 @@ from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.main import create_app
-from cloud_api.metering.corrections import Author, exchange
+from cloud_api.metering.corrections import Author
+from cloud_api.metering.exchanges import exchange
 from cloud_api.metering.recompute import recompute_due
 from cloud_api.operations.site_import.model import EstateFile
 from cloud_api.settings import Settings
