@@ -15,6 +15,7 @@ from cloud_api.billing.compose import compose
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
 from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.verification import inputs_again
+from cloud_api.db import queue
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
 from cloud_api.kit.i18n import Text
@@ -96,7 +97,9 @@ async def _add(conn: AsyncConnection, row: Row, kind: str, snapshot: dict[str, A
     values = {"bill_id": row["id"], "kind": kind, "number": number, "at": clock.now()}
     values |= {"net": Decimal(snapshot["net"]), "tax": Decimal(snapshot["tax"]), "total": Decimal(snapshot["total"])}
     values |= {"due_on": today + timedelta(days=policy.due_days), "sha256": fingerprint(snapshot)}
-    await one(conn, queries.add_document, values | {"snapshot": as_json(snapshot)})
+    added = await one(conn, queries.add_document, values | {"snapshot": as_json(snapshot)})
+    assert added is not None
+    await queue.defer(conn, "operations:bills_issued", bill_id=added["id"])
     return number
 
 

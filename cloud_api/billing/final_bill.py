@@ -132,4 +132,5 @@ async def _number(
         values = {"actor": who, "from_state": old, "to_state": new, "reason": reason}
         await store(conn, queries.add_step, step | values)
     await queue.defer(conn, "billing:make_documents", run_id=run_id, queueing_lock=f"bill-documents-{run_id}")
+    await queue.defer(conn, "operations:bills_issued", run_id=run_id)
     return number

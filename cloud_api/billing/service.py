@@ -213,6 +213,7 @@ async def issue_run(conn: AsyncConnection, run_id: int, *, actor: str, clock: Cl
     await store(conn, queries.set_run_state, {"run_id": run_id, "state": new_state})
     await _note(conn, site.organisation_id, run_id, actor, clock, RunState.APPROVED, new_state)
     await queue.defer(conn, "billing:make_documents", run_id=run_id, queueing_lock=f"bill-documents-{run_id}")
+    await queue.defer(conn, "operations:bills_issued", run_id=run_id)
     for tenant_id in await _tenants_of(conn, run_id):
         await settle_with_credit(conn, organisation_id=site.organisation_id, tenant_id=tenant_id)
     return new_state

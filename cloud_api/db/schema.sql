@@ -1461,6 +1461,33 @@ ALTER TABLE app.ledger_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.letter (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    topic text NOT NULL,
+    recipient text NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    bill_id bigint,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    attempts smallint DEFAULT 0 NOT NULL,
+    written_at timestamp with time zone NOT NULL,
+    tried_at timestamp with time zone,
+    sent_at timestamp with time zone,
+    problem text DEFAULT ''::text NOT NULL,
+    CONSTRAINT letter_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sending'::text, 'sent'::text, 'failed'::text])))
+);
+
+ALTER TABLE app.letter ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.letter_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.login_attempt (
     id bigint NOT NULL,
     login text NOT NULL,
@@ -1476,6 +1503,13 @@ ALTER TABLE app.login_attempt ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE app.mail_sender (
+    organisation_id bigint NOT NULL,
+    address text NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    changed_by text NOT NULL
 );
 
 CREATE TABLE app.maintenance_window (
@@ -1907,6 +1941,16 @@ ALTER TABLE app.point_limit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE app.prepaid_terms (
+    tenant_id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    low_balance numeric NOT NULL,
+    warned_on date,
+    changed_at timestamp with time zone NOT NULL,
+    changed_by text NOT NULL,
+    CONSTRAINT prepaid_terms_low_balance_check CHECK ((low_balance >= (0)::numeric))
 );
 
 CREATE TABLE app.preventive_plan (
@@ -2830,8 +2874,17 @@ ALTER TABLE ONLY app.lease_upload
 ALTER TABLE ONLY app.ledger_change
     ADD CONSTRAINT ledger_change_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.letter
+    ADD CONSTRAINT letter_organisation_id_topic_recipient_key UNIQUE (organisation_id, topic, recipient);
+
+ALTER TABLE ONLY app.letter
+    ADD CONSTRAINT letter_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.login_attempt
     ADD CONSTRAINT login_attempt_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.mail_sender
+    ADD CONSTRAINT mail_sender_pkey PRIMARY KEY (organisation_id);
 
 ALTER TABLE ONLY app.maintenance_window
     ADD CONSTRAINT maintenance_window_pkey PRIMARY KEY (id);
@@ -2934,6 +2987,9 @@ ALTER TABLE ONLY app.point_limit
 
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.prepaid_terms
+    ADD CONSTRAINT prepaid_terms_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY app.preventive_plan
     ADD CONSTRAINT preventive_plan_pkey PRIMARY KEY (id);
@@ -3454,6 +3510,18 @@ ALTER TABLE ONLY app.lease_upload
 ALTER TABLE ONLY app.ledger_change
     ADD CONSTRAINT ledger_change_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
 
+ALTER TABLE ONLY app.letter
+    ADD CONSTRAINT letter_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
+
+ALTER TABLE ONLY app.letter
+    ADD CONSTRAINT letter_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.letter
+    ADD CONSTRAINT letter_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.mail_sender
+    ADD CONSTRAINT mail_sender_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
 ALTER TABLE ONLY app.maintenance_window
     ADD CONSTRAINT maintenance_window_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id);
 
@@ -3588,6 +3656,12 @@ ALTER TABLE ONLY app.point_limit
 
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.prepaid_terms
+    ADD CONSTRAINT prepaid_terms_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.prepaid_terms
+    ADD CONSTRAINT prepaid_terms_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
 ALTER TABLE ONLY app.preventive_plan
     ADD CONSTRAINT preventive_plan_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id);
@@ -3777,6 +3851,8 @@ CREATE POLICY by_organisation ON app.gateway_configuration USING (((( SELECT app
 
 CREATE POLICY by_organisation ON app.lease_upload USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.mail_sender USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.maintenance_window USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.meter USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -3849,6 +3925,8 @@ CREATE POLICY by_tenant ON app.payment USING (((( SELECT app.viewer_kind() AS vi
 
 CREATE POLICY by_tenant ON app.payment_allocation USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
+CREATE POLICY by_tenant ON app.prepaid_terms USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
 CREATE POLICY by_tenant ON app.tenant USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 CREATE POLICY by_tenant ON app.work_order USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
@@ -3889,7 +3967,11 @@ ALTER TABLE app.lease_step ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.lease_upload ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.letter ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.login_attempt ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.mail_sender ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.maintenance_window ENABLE ROW LEVEL SECURITY;
 
@@ -3900,6 +3982,8 @@ ALTER TABLE app.meter_exchange ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.meter_photo ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY not_for_tenants ON app.fact_history USING ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['system'::text, 'staff'::text])));
+
+CREATE POLICY not_for_tenants ON app.letter USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 ALTER TABLE app.notice ENABLE ROW LEVEL SECURITY;
 
@@ -3922,6 +4006,8 @@ ALTER TABLE app.payment_allocation ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.point ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.point_limit ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.prepaid_terms ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.preventive_plan ENABLE ROW LEVEL SECURITY;
 
@@ -4142,9 +4228,15 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.ledger_change TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.ledger_change_id_seq TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.letter TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.letter_id_seq TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.login_attempt TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.login_attempt_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.mail_sender TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.maintenance_window TO wattlease_app;
 
@@ -4217,6 +4309,8 @@ GRANT USAGE ON SEQUENCE app.point_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.point_limit TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.point_limit_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.prepaid_terms TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.preventive_plan TO wattlease_app;
 

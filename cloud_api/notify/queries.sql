@@ -95,3 +95,43 @@ UPDATE notification_channel SET is_enabled = %(is_enabled)s WHERE id = %(id)s RE
 SELECT d.started_at, c.name AS channel, d.title, d.notification_count, d.outcome, d.detail
   FROM notification_delivery d JOIN notification_channel c ON c.id = d.channel_id
  WHERE d.outcome <> 'started' ORDER BY d.id DESC LIMIT %(limit)s;
+
+-- name: set_mail_sender
+-- The address that letters leave from.
+INSERT INTO mail_sender (organisation_id, address, changed_at, changed_by)
+VALUES (%(organisation_id)s, %(address)s, %(at)s, %(actor)s)
+    ON CONFLICT (organisation_id) DO UPDATE SET address = EXCLUDED.address, changed_at = EXCLUDED.changed_at,
+        changed_by = EXCLUDED.changed_by;
+
+-- name: mail_sender
+-- The address that letters leave from.
+SELECT address FROM mail_sender WHERE organisation_id = %(organisation_id)s;
+
+-- name: add_letter
+-- One letter per topic and recipient; the same again changes nothing.
+INSERT INTO letter (organisation_id, tenant_id, topic, recipient, subject, body, bill_id, written_at)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(topic)s, %(recipient)s, %(subject)s, %(body)s, %(bill_id)s, %(at)s)
+    ON CONFLICT (organisation_id, topic, recipient) DO NOTHING
+RETURNING id;
+
+-- name: claim_letter
+-- The attempt is recorded before it is made; a letter that somebody is sending, or that was sent, is not taken again.
+UPDATE letter SET state = 'sending', attempts = attempts + 1, tried_at = %(at)s
+ WHERE id = %(id)s AND state = 'waiting' RETURNING *;
+
+-- name: settle_letter
+-- How the attempt ended.
+UPDATE letter SET state = %(state)s, sent_at = %(sent_at)s, problem = %(problem)s WHERE id = %(id)s;
+
+-- name: retry_letter
+-- A person sends again what failed, or what broke off while it was being sent.
+UPDATE letter SET state = 'waiting', problem = ''
+ WHERE id = %(id)s AND (state = 'failed' OR (state = 'sending' AND tried_at < %(before)s)) RETURNING id;
+
+-- name: letters
+-- The newest letters of the organisation.
+SELECT l.id, l.topic, l.recipient, l.subject, l.state, l.attempts, l.written_at, l.tried_at, l.sent_at, l.problem, l.bill_id,
+       t.name_zh, t.name_en
+  FROM letter l JOIN tenant t ON t.id = l.tenant_id
+ WHERE l.organisation_id = %(organisation_id)s AND (%(tenant_id)s::bigint IS NULL OR l.tenant_id = %(tenant_id)s)
+ ORDER BY l.id DESC LIMIT %(limit)s;

@@ -58,7 +58,7 @@ async def load_pricing(conn: AsyncConnection, period: Period) -> Pricing | None:
     if content is None:
         return None
     tariff = load_dumped(content)
-    calendar = await find_calendar(conn, tariff.region)
+    calendar = await find_calendar(conn, tariff.holiday_calendar)
     try:
         runs = timetable.cut(tariff, calendar, period)
     except NoTariff:
