@@ -1,8 +1,8 @@
 """Use cases that correct issued bills: credit note and rebill, proposals from late data, questions of tenants."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -147,6 +147,20 @@ def line_differences(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> li
                 | {"difference": str(amounts[1] - amounts[0])}
             )
     return found
+
+
+async def bills_touched(
+    conn: AsyncConnection, organisation_id: int, meters: Sequence[tuple[str, datetime, datetime]]
+) -> list[Row]:
+    """Return the bills made from meters' readings in stretches (code, first, last), newest first; at most 200.
+
+    An issued one among them gets a proposed adjustment when its amount changes; the others are calculated anew.
+    """
+    if not meters:
+        return []
+    codes, firsts, lasts = zip(*meters, strict=True)
+    arguments = {"organisation_id": organisation_id, "code": list(codes), "first": list(firsts), "last": list(lasts)}
+    return await rows(conn, queries.bills_of_meters, arguments | {"limit": CHANGED_BILLS_MAX})
 
 
 async def list_adjustments(conn: AsyncConnection, organisation_id: int) -> list[Row]:

@@ -483,6 +483,19 @@ SELECT DISTINCT b.id
    AND NOT EXISTS (SELECT 1 FROM bill_adjustment a WHERE a.bill_id = b.id AND a.proposed_at >= c.changed_at)
  LIMIT %(limit)s;
 
+-- name: bills_of_meters
+-- Bills that were made from these meters' readings in these stretches: what a correction there would touch.
+SELECT DISTINCT b.id, b.number, b.state, lower(b.period) AS starts_on, upper(b.period) AS ends_on, t.code AS tenant_code,
+       t.name_zh, t.name_en
+  FROM unnest(%(code)s::text[], %(first)s::timestamptz[], %(last)s::timestamptz[]) AS x(code, first, last)
+  JOIN bill b ON b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', x.code))
+             AND lower(b.period)::timestamptz - interval '14 hours' < x.last
+             AND upper(b.period)::timestamptz + interval '14 hours' > x.first
+  LEFT JOIN tenant t ON t.id = b.tenant_id
+ WHERE b.organisation_id = %(organisation_id)s AND b.state <> 'cancelled' AND b.kind = 'bill'
+ ORDER BY b.id DESC
+ LIMIT %(limit)s;
+
 -- name: add_adjustment
 -- What corrected data would change; a newer proposal replaces an open one.
 INSERT INTO bill_adjustment (organisation_id, tenant_id, bill_id, state, difference, content, proposed_at)

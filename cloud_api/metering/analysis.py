@@ -157,9 +157,14 @@ async def virtual_intervals(
     conn: AsyncConnection, meter_id: MeterId, period: Period, *, quantity: str = ENERGY
 ) -> list[MeterInterval]:
     """Return the intervals of a meter, computed from the measured meters behind it when it is virtual."""
-    factors = flatten(meter_id, await _terms(conn))
+    factors = await measured_behind(conn, meter_id)
     measured = await repository.meter_intervals(conn, list(factors), period, quantity)
     return combine(meter_id, factors, measured)
+
+
+async def measured_behind(conn: AsyncConnection, meter_id: MeterId) -> dict[MeterId, Decimal]:
+    """Return the measured meters behind a meter with their factors; a measured meter is its own. Refuses a cycle."""
+    return flatten(meter_id, await _terms(conn))
 
 
 async def gaps(conn: AsyncConnection, register_id: RegisterId, period: Period, *, longer_than: timedelta) -> list[Gap]:

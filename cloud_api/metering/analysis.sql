@@ -66,16 +66,21 @@ SELECT d.day, sum(d.quantity) AS quantity, sum(d.interval_count)::bigint AS inte
  ORDER BY d.day;
 
 -- name: demand
--- The highest interval of each meter as average power; intervals that are estimated do not make a demand.
-SELECT DISTINCT ON (x.meter_id) x.meter_id, x.starts_at, x.ends_at, x.quantity * 3600
-       / extract(epoch FROM x.ends_at - x.starts_at) AS power_kw
-  FROM (SELECT r.meter_id, i.starts_at, i.ends_at, sum(i.quantity) AS quantity
+-- The highest average power of each meter over a quarter of an hour, or over one interval where that is longer. Estimated
+-- intervals, and quarters of which one is not there, do not make a demand.
+SELECT DISTINCT ON (x.meter_id) x.meter_id, x.starts_at, x.starts_at + x.width AS ends_at,
+       x.quantity * 3600 / extract(epoch FROM x.width) AS power_kw
+  FROM (SELECT r.meter_id, w.width, date_bin(w.width, i.starts_at, timestamptz 'epoch') AS starts_at,
+               sum(i.quantity) AS quantity, count(DISTINCT i.starts_at) AS present,
+               bool_and(i.quality = 'actual') AS is_actual, max(m.interval_minutes) AS minutes
           FROM interval i
           JOIN register r ON r.id = i.register_id
+          JOIN meter m ON m.id = r.meter_id
+         CROSS JOIN LATERAL (SELECT make_interval(mins => greatest(m.interval_minutes, 15)) AS width) w
          WHERE r.meter_id = ANY (%(meter_id)s::bigint[]) AND r.quantity = %(quantity)s
            AND i.starts_at >= %(start)s AND i.starts_at < %(end)s
-         GROUP BY r.meter_id, i.starts_at, i.ends_at
-        HAVING bool_and(i.quality = 'actual')) x
+         GROUP BY r.meter_id, w.width, date_bin(w.width, i.starts_at, timestamptz 'epoch')) x
+ WHERE x.is_actual AND x.present * x.minutes * 60 >= extract(epoch FROM x.width)
  ORDER BY x.meter_id, x.quantity DESC, x.starts_at;
 
 -- name: terms

@@ -137,6 +137,18 @@ class Reading:
     quality: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingLine:
+    """A reading as the evidence of an interval shows it."""
+
+    register_id: RegisterId
+    taken_at: datetime
+    value: Decimal
+    source: str
+    quality: str
+    is_excluded: bool
+
+
 class MeterNotFound(DomainError):
     """There is no such meter, or it is not yours to see."""
 

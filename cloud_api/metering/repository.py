@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period
-from cloud_api.metering.model import Energy, Interval, LedgerChange, MeterInterval, Reading
+from cloud_api.metering.model import Energy, Interval, LedgerChange, MeterInterval, Reading, ReadingLine
 
 queries = load_queries(__file__)
 
@@ -42,6 +42,14 @@ async def energy_by_meter(
 async def readings_around(conn: AsyncConnection, register_id: RegisterId, at: datetime) -> list[Reading]:
     """Return the last reading at or before an instant and the first one after it, where they exist."""
     return await _all(conn, Reading, queries.readings_around, {"register_id": register_id, "at": at})
+
+
+async def readings_between(
+    conn: AsyncConnection, register_id: RegisterId, first: datetime, last: datetime, limit: int
+) -> list[ReadingLine]:
+    """Return the readings of a stretch, both ends included, the excluded ones marked."""
+    arguments = {"register_id": register_id, "first": first, "last": last, "limit": limit}
+    return await _all(conn, ReadingLine, queries.readings_between, arguments)
 
 
 async def changes_after(conn: AsyncConnection, after: int, limit: int) -> list[LedgerChange]:

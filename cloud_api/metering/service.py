@@ -13,7 +13,7 @@ from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.metering import ledger_store, repository
-from cloud_api.metering.model import Energy, Interval, LedgerChange, MeterInterval, Reading
+from cloud_api.metering.model import Energy, Interval, LedgerChange, MeterInterval, Reading, ReadingLine
 from cloud_api.metering.recompute import recompute_due
 from cloud_api.telemetry.columns import Ints
 
@@ -78,6 +78,13 @@ async def energy_by_meter(
 async def readings_around(conn: AsyncConnection, register_id: RegisterId, at: datetime) -> list[Reading]:
     """Return the readings between which a boundary lies: the evidence of a bill's line."""
     return await repository.readings_around(conn, register_id, at)
+
+
+async def readings_between(
+    conn: AsyncConnection, register_id: RegisterId, first: datetime, last: datetime, *, limit: int = 300
+) -> list[ReadingLine]:
+    """Return the readings of a stretch, both ends included: what its intervals were made from."""
+    return await repository.readings_between(conn, register_id, first, last, limit)
 
 
 async def changes_after(conn: AsyncConnection, after: int, *, limit: int = 1_000) -> list[LedgerChange]:

@@ -70,6 +70,16 @@ async def entries(conn: AsyncConnection, *, state: str = "open", limit: int = 10
         return await cursor.fetchall()
 
 
+async def entry(conn: AsyncConnection, finding_id: int) -> Entry:
+    """Return one finding. Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(Entry)) as cursor:
+        await cursor.execute(queries.one_finding, {"id": finding_id})
+        found = await cursor.fetchone()
+    if found is None:
+        raise NotFound("there is no such finding, or it is not yours to see")
+    return found
+
+
 async def counts(conn: AsyncConnection) -> dict[str, int]:
     """Return how many findings there are by state."""
     return {row["state"]: row["count"] for row in await _all(conn, queries.count_findings, {})}

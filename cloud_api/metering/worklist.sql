@@ -53,6 +53,15 @@ SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.detail, f.st
  ORDER BY f.starts_at, f.id
  LIMIT %(limit)s OFFSET %(offset)s;
 
+-- name: one_finding
+-- As the worklist shows it.
+SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.detail, f.state, f.found_at, f.settled_at,
+       f.settled_by, f.reason, m.id AS meter_id, m.code, m.name_zh, m.name_en
+  FROM vee_finding f
+  JOIN register r ON r.id = f.register_id
+  JOIN meter m ON m.id = r.meter_id
+ WHERE f.id = %(id)s;
+
 -- name: count_findings
 -- By state, for the page's sentence.
 SELECT state, count(*) AS count FROM vee_finding GROUP BY state;

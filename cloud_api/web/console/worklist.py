@@ -4,17 +4,29 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Response
 
+from cloud_api.billing import corrections as billing
+from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.metering import worklist
 from cloud_api.metering.corrections import Author
 from cloud_api.web.shared.forms import decimal
 from cloud_api.web.shared.navigation import NavItem
-from cloud_api.web.shared.page import FacilitiesPage, StaffPage
+from cloud_api.web.shared.page import FacilitiesPage, Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/worklist")
 NAV = NavItem(group="energy", order=30, label=N_("Worklist"), href="/console/worklist", icon="unknown")
 PER_PAGE = 50
+_ESTIMATED = {
+    "check_meter": N_("Estimated after the check meter."),
+    "linear": N_("Estimated evenly."),
+    "profile": N_("Estimated after like days."),
+    "similar_temperature": N_("Estimated after the day of the most similar temperature."),
+    "previous_year": N_("Estimated after the year before."),
+    "class_profile": N_("Estimated after the profile of its class."),
+    "zero": N_("Set to zero, with your reason as the evidence."),
+}
 
 
 @router.get("")
@@ -41,7 +53,7 @@ async def entries(
 async def settle(
     page: FacilitiesPage,
     finding_id: int,
-    action: Annotated[Literal["accept", "edit", "estimate", "reopen"], Form()],
+    action: Annotated[Literal["accept", "edit", "estimate", "zero", "reopen"], Form()],
     reason: Annotated[str, Form(max_length=500)],
     total: Annotated[str, Form(max_length=60)] = "",
 ) -> Response:
@@ -57,6 +69,17 @@ async def settle(
         await worklist.edit(page.conn, author, finding_id, total=decimal("total", total))
         notice = _("Edited; the ledger follows within seconds.")
     else:
-        method = await worklist.re_estimate(page.conn, author, finding_id)
-        notice = _("Estimated after like days.") if method == "profile" else _("Estimated evenly.")
+        method = await worklist.re_estimate(page.conn, author, finding_id, is_zero_evident=action == "zero")
+        notice = _(_ESTIMATED[method])
+    if action != "accept":
+        notice += await _touched(page, finding_id)
     return page.redirect("/console/worklist", notice=notice)
+
+
+async def _touched(page: Page[StaffViewer], finding_id: int) -> str:
+    """Return how many bills were made from the stretch, as a sentence to add to the notice."""
+    found = await worklist.entry(page.conn, finding_id)
+    bills = await billing.bills_touched(
+        page.conn, page.viewer.organisation_id, [(found.code, found.starts_at, found.ends_at)]
+    )
+    return " " + ngettext("It touches one bill.", "It touches {count} bills.", len(bills)) if bills else ""

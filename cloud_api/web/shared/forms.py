@@ -8,9 +8,13 @@ from cloud_api.kit.errors import Invalid
 
 
 def local_instant(name: str, text: str, zone: ZoneInfo) -> datetime:
-    """Return the instant of a date-and-time field, which speaks the site's local time."""
+    """Return the instant of a date-and-time field, which speaks the site's local time; an offset of its own is kept.
+
+    The offset tells the two hours apart that a clock shows twice when summer time ends.
+    """
     try:
-        return datetime.fromisoformat(text.strip()).replace(tzinfo=zone).astimezone(UTC)
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
     except ValueError as error:
         raise Invalid(
             "{name}: {text!r:.40} is not a date and time; write 2026-03-10T12:00", name=name, text=text
