@@ -535,6 +535,8 @@ END $_$;
 CREATE FUNCTION app.store_observations(p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_moves boolean[], p_received_at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS $$
+DECLARE
+    first timestamptz := (SELECT min(t) FROM unnest(p_observed_at) t);
 BEGIN
     INSERT INTO app.observation (point_id, observed_at, value, mantissa, quality, scale)
     SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
@@ -548,6 +550,11 @@ BEGIN
       FROM unnest(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale, p_moves)
            AS t(point_id, observed_at, value, mantissa, quality, scale, moves)
      WHERE t.moves AND l.point_id = t.point_id AND l.observed_at <= t.observed_at;
+    IF first < p_received_at - INTERVAL '1 minute' THEN
+        INSERT INTO app.series_mark (point_ids, first_at, last_at)
+        SELECT array_agg(t.point_id) FILTER (WHERE t.moves), first, max(t.observed_at)
+          FROM unnest(p_point_id, p_observed_at, p_moves) AS t(point_id, observed_at, moves);
+    END IF;
 END $$;
 
 CREATE FUNCTION app.sum_days(register_ids bigint[], days date[]) RETURNS void
@@ -577,6 +584,44 @@ CREATE FUNCTION app.sum_days(register_ids bigint[], days date[]) RETURNS void
      WHERE (d.quantity, d.interval_count, d.estimated_count, d.missing_count) IS DISTINCT FROM
            (EXCLUDED.quantity, EXCLUDED.interval_count, EXCLUDED.estimated_count, EXCLUDED.missing_count);
 $$;
+
+CREATE FUNCTION app.sum_series(p_point_ids bigint[], p_first timestamp with time zone, p_after timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    written bigint;
+    gone timestamptz := (SELECT coalesce(gone_before, '-infinity') FROM app.storage_kind WHERE kind = 'raw');
+BEGIN
+    PERFORM app.ensure_year_partitions('observation_series', p_first, p_after);
+    INSERT INTO app.observation_series AS s (point_id, step_s, observed_at, count, total, low, high, invalid_count,
+                                             unanswered_count)
+    SELECT o.point_id, 900, date_bin('15 minutes', o.observed_at, 'epoch'), count(o.value) FILTER (WHERE o.quality <= 1),
+           sum(o.value) FILTER (WHERE o.quality <= 1), min(o.value) FILTER (WHERE o.quality <= 1),
+           max(o.value) FILTER (WHERE o.quality <= 1), count(*) FILTER (WHERE o.quality = 2),
+           count(*) FILTER (WHERE o.quality = 3)
+      FROM app.observation o
+     WHERE o.observed_at >= date_bin('15 minutes', p_first, 'epoch') AND o.observed_at < p_after
+       AND (p_point_ids IS NULL OR o.point_id = ANY (p_point_ids))
+     GROUP BY 1, 3
+    ON CONFLICT (point_id, step_s, observed_at) DO UPDATE
+       SET count = EXCLUDED.count, total = EXCLUDED.total, low = EXCLUDED.low, high = EXCLUDED.high,
+           invalid_count = EXCLUDED.invalid_count, unanswered_count = EXCLUDED.unanswered_count
+     WHERE s.observed_at >= gone;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    INSERT INTO app.observation_series AS s (point_id, step_s, observed_at, count, total, low, high, invalid_count,
+                                             unanswered_count)
+    SELECT q.point_id, 3600, date_bin('1 hour', q.observed_at, 'epoch'), sum(q.count), sum(q.total), min(q.low),
+           max(q.high), sum(q.invalid_count), sum(q.unanswered_count)
+      FROM app.observation_series q
+     WHERE q.step_s = 900 AND q.observed_at >= date_bin('1 hour', p_first, 'epoch')
+       AND q.observed_at < date_bin('1 hour', p_after - INTERVAL '1 microsecond', 'epoch') + INTERVAL '1 hour'
+       AND (p_point_ids IS NULL OR q.point_id = ANY (p_point_ids))
+     GROUP BY 1, 3
+    ON CONFLICT (point_id, step_s, observed_at) DO UPDATE
+       SET count = EXCLUDED.count, total = EXCLUDED.total, low = EXCLUDED.low, high = EXCLUDED.high,
+           invalid_count = EXCLUDED.invalid_count, unanswered_count = EXCLUDED.unanswered_count;
+    RETURN written;
+END $$;
 
 CREATE FUNCTION app.timescale_licence() RETURNS text
     LANGUAGE sql STABLE
@@ -2169,6 +2214,12 @@ ALTER TABLE app.series_mark ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.series_state (
+    is_only boolean DEFAULT true NOT NULL,
+    summed_until timestamp with time zone NOT NULL,
+    CONSTRAINT series_state_is_only_check CHECK (is_only)
+);
+
 CREATE TABLE app.site (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -3020,6 +3071,9 @@ ALTER TABLE ONLY app.register_reset
 
 ALTER TABLE ONLY app.series_mark
     ADD CONSTRAINT series_mark_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.series_state
+    ADD CONSTRAINT series_state_pkey PRIMARY KEY (is_only);
 
 ALTER TABLE ONLY app.site
     ADD CONSTRAINT site_organisation_id_code_key UNIQUE (organisation_id, code);
@@ -4351,6 +4405,8 @@ GRANT USAGE ON SEQUENCE app.register_reset_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.series_mark TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.series_mark_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.series_state TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.site TO wattlease_app;
 

@@ -35,6 +35,8 @@ class SeriesStep:
     low: float | None
     high: float | None
     count: int
+    invalid_count: int = 0
+    unanswered_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,16 +48,6 @@ SELECT l.point_id, l.observed_at, l.value, l.exact, l.quality, l.received_at, d.
   JOIN device d ON d.id = p.device_id
  WHERE l.point_id = ANY (%(point_id)s::bigint[]);
 
--- name: series
--- Observations of one point, averaged over equal steps so that a chart gets no more than it draws.
-SELECT date_bin(%(step)s::interval, o.observed_at, %(start)s::timestamptz) AS starts_at,
-       avg(o.value) AS mean, min(o.value) AS low, max(o.value) AS high, count(*) AS count
-  FROM observation o
-  JOIN point p ON p.id = o.point_id
- WHERE o.point_id = %(point_id)s AND o.observed_at >= %(start)s AND o.observed_at < %(end)s AND o.quality <= 1
- GROUP BY 1
- ORDER BY 1;
-
 -- name: events_after
 -- Follow the table: only transactions older than every running one, so that no late commit is jumped over.
 SELECT id, organisation_id, gateway_id, device_id, kind, occurred_at, received_at, data

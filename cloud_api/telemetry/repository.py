@@ -1,7 +1,7 @@
 """Rows of observations, latest values and events; decides nothing and never commits."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -12,7 +12,7 @@ from cloud_api.db.arrays import Float8s, Instants, Int2s, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.telemetry.columns import Observations, copy_rows
-from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
+from cloud_api.telemetry.model import Event, LatestValue
 
 queries = load_queries(__file__)
 
@@ -70,14 +70,6 @@ async def latest_values(conn: AsyncConnection, point_ids: Sequence[PointId]) -> 
     """Return the newest value of each of the points that has one."""
     rows = await _all(conn, queries.latest_values, {"point_id": list(point_ids)})
     return [LatestValue(**row) for row in rows]
-
-
-async def series(
-    conn: AsyncConnection, point_id: PointId, start: datetime, end: datetime, step: timedelta
-) -> list[SeriesStep]:
-    """Return mean, lowest and highest value of each step that has observations."""
-    rows = await _all(conn, queries.series, {"point_id": point_id, "start": start, "end": end, "step": step})
-    return [SeriesStep(**row) for row in rows]
 
 
 async def events_after(conn: AsyncConnection, after: int, kinds: Sequence[str], limit: int) -> list[Event]:

@@ -10,17 +10,14 @@ from psycopg import AsyncConnection
 
 from cloud_api.db.arrays import Bools
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
-from cloud_api.kit.period import Period
-from cloud_api.telemetry import arrivals, repository
+from cloud_api.telemetry import arrivals, repository, series
 from cloud_api.telemetry.columns import Ints, Observations
-from cloud_api.telemetry.model import Event, LatestValue, SeriesStep
+from cloud_api.telemetry.model import Event, LatestValue
 
-SERIES_STEPS_MAX = 2_000  # A chart draws no more points than that.
 _COPY_FROM = 2_000  # Rows; below that the round trips of a COPY cost more than they save.
 _POINTS_PER_NOTICE = 700  # PostgreSQL limits a notification to 8000 bytes; an id takes up to 11.
 # Older values do not move a live page; the backlog of a site that was cut off would only flood it.
 _LIVE_AGE_MAX = timedelta(minutes=10)
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 
 async def ensure_partitions(conn: AsyncConnection, first_ms: int, last_ms: int) -> int:
@@ -34,6 +31,7 @@ async def store(conn: AsyncConnection, rows: Observations, received_at: datetime
     await repository.copy_observations(conn, rows)
     await repository.upsert_latest(conn, latest, received_at)
     await arrivals.add(conn, rows)
+    await series.mark_late(conn, rows, latest.point_id.tolist(), received_at)
     await repository.notify_live(conn, _notices(latest, received_at))
 
 
@@ -89,25 +87,9 @@ async def latest_values(conn: AsyncConnection, point_ids: Sequence[PointId]) -> 
     return await repository.latest_values(conn, point_ids)
 
 
-async def series(
-    conn: AsyncConnection, point_id: PointId, period: Period, *, steps_max: int = SERIES_STEPS_MAX
-) -> list[SeriesStep]:
-    """Return a point's course over a period, down-sampled to at most `steps_max` steps with mean, low and high."""
-    return await repository.series(conn, point_id, period.start, period.end, step_for(period, steps_max))
-
-
 async def events_after(conn: AsyncConnection, after: int, kinds: Sequence[str], *, limit: int = 1_000) -> list[Event]:
     """Return the events with an id above `after`, for readers that keep a cursor; none is ever jumped over."""
     return await repository.events_after(conn, after, kinds, limit)
-
-
-def step_for(period: Period, steps_max: int) -> timedelta:
-    """Return the smallest round step that cuts the period into at most `steps_max` parts."""
-    needed = period.duration.total_seconds() / max(1, steps_max)
-    seconds = next((s for s in _STEPS_S if s >= needed), None)
-    if seconds is None:
-        seconds = 86_400 * -(-int(needed) // 86_400)
-    return timedelta(seconds=seconds)
 
 
 def _instant(ms: int) -> datetime:

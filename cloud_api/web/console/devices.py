@@ -1,6 +1,7 @@
 """Gateways and devices: who answers, who does not, and what each says now."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from cloud_api.kit.ids import DeviceId, PointId
 from cloud_api.kit.period import Period
 from cloud_api.operations.overview import service as overview
 from cloud_api.operations.overview.model import DevicePoint
-from cloud_api.telemetry import service as telemetry
+from cloud_api.telemetry import series
+from cloud_api.telemetry.course import Course, Silence
 from cloud_api.telemetry.model import SeriesStep
 from cloud_api.web.shared.charts import Series, TimeChart, chart_response
 from cloud_api.web.shared.live import LiveValue, live_url
@@ -29,8 +31,17 @@ NAV = NavItem(group="live", order=40, label=N_("Devices"), href="/console/device
 
 # Three heartbeats of ten seconds: what is older is shown as silent.
 GATEWAY_SILENT_AFTER = timedelta(seconds=30)
-CHART_HOURS = (1, 6, 24, 168)
+CHART_HOURS = (1, 6, 24, 168, 720, 8760)
+HOURS_MAX = 8760
 COURSE_STEPS = 400
+GAPS_SHOWN = 20
+SILENCES = {
+    Silence.OFFLINE: N_("the device did not answer"),
+    Silence.INVALID: N_("the device answered with something that cannot be read"),
+    Silence.LOST: N_("lost: the gateway's memory was full"),
+    Silence.WAITING: N_("the gateway is not heard; it may still have the values"),
+    Silence.UNKNOWN: N_("no value came; the reason is not known"),
+}
 
 
 @router.get("")
@@ -77,47 +88,55 @@ async def device(page: StaffPage, device_id: int) -> Response:
 
 @router.get("/{device_id}/points/{point_id}")
 async def point(
-    page: StaffPage, device_id: int, point_id: int, hours: Annotated[int, Query(ge=1, le=168)] = 24
+    page: StaffPage, device_id: int, point_id: int, hours: Annotated[int, Query(ge=1, le=HOURS_MAX)] = 24
 ) -> Response:
     """Show the course of one point."""
     device, found = await _point(page, device_id, point_id)
-    limits = await limit_settings.limits(page.conn, PointId(point_id))
+    course = await _course(page, device, PointId(point_id), hours)
     return page.render(
-        "console/point.html", device=device, point=found, hours=hours, choices=CHART_HOURS, limits=limits
+        "console/point.html",
+        device=device,
+        point=found,
+        hours=hours,
+        choices=CHART_HOURS,
+        gaps=course.gaps[::-1][:GAPS_SHOWN],
+        gap_count=len(course.gaps),
+        reasons=SILENCES,
+        limits=await limit_settings.limits(page.conn, PointId(point_id)),
     )
 
 
 @router.get("/{device_id}/points/{point_id}/course.json")
 async def course(
-    page: StaffPage, device_id: int, point_id: int, hours: Annotated[int, Query(ge=1, le=168)] = 24
+    page: StaffPage, device_id: int, point_id: int, hours: Annotated[int, Query(ge=1, le=HOURS_MAX)] = 24
 ) -> Response:
     """Return the course of one point with its range per step; a silence stays a gap."""
     device, point = await _point(page, device_id, point_id)
-    end = page.clock.now()
-    period = Period(end - timedelta(hours=hours), end)
-    # A step shorter than two polls would make a gap of every pause between them.
-    steps_max = min(COURSE_STEPS, max(2, int(hours * 3600 / (2 * (device["poll_s"] or 1)))))
-    step = telemetry.step_for(period, steps_max)
-    found = {s.starts_at: s for s in await telemetry.series(page.conn, PointId(point_id), period, steps_max=steps_max)}
-    instants = [period.start + i * step for i in range(int(period.duration / step) + 1)]
-    low = [found[at].low if at in found else None for at in instants]
-    spread = [_spread(found.get(at)) for at in instants]
+    shown = await _course(page, device, PointId(point_id), hours)
     return chart_response(
         TimeChart(
             zone=page.zone,
             unit=point.unit,
-            instants=instants,
+            instants=[step.starts_at for step in shown.steps],
             series=[
-                Series(name=_("Lowest"), values=low, style="band-low", colour="cat-1"),
-                Series(name=_("Range"), values=spread, style="band-high", colour="cat-1"),
-                Series(name=_("Mean"), values=[found[at].mean if at in found else None for at in instants]),
+                Series(name=_("Lowest"), values=[s.low for s in shown.steps], style="band-low", colour="cat-1"),
+                Series(name=_("Range"), values=[_spread(s) for s in shown.steps], style="band-high", colour="cat-1"),
+                Series(name=_("Mean"), values=[s.mean for s in shown.steps]),
             ],
             decimals=2,
             from_zero=False,
-            start=period.start,
-            end=period.end,
+            start=shown.steps[0].starts_at,
+            end=page.clock.now(),
         )
     )
+
+
+async def _course(page: Page[StaffViewer], device: Mapping[str, Any], point_id: PointId, hours: int) -> Course:
+    end = page.clock.now()
+    # A step shorter than two polls would make a gap of every pause between them.
+    steps_max = min(COURSE_STEPS, max(2, int(hours * 3600 / (2 * (device["poll_s"] or 1)))))
+    period = Period(end - timedelta(hours=hours), end)
+    return await series.course(page.conn, point_id, period, now=end, steps_max=steps_max)
 
 
 def _answer(found: list[dict[str, Any]], gateways: list[dict[str, Any]]) -> str:
@@ -186,5 +205,5 @@ async def _point(page: Page[StaffViewer], device_id: int, point_id: int) -> tupl
     return device, found
 
 
-def _spread(step: SeriesStep | None) -> float | None:
-    return step.high - step.low if step and step.high is not None and step.low is not None else None
+def _spread(step: SeriesStep) -> float | None:
+    return step.high - step.low if step.high is not None and step.low is not None else None
