@@ -64,6 +64,17 @@ def worker(
 
 
 @app.command()
+def sparkplug(
+    name: Annotated[str, typer.Option(help="Name of this worker at the broker; each worker needs its own.")] = "a",
+) -> None:
+    """Take in what Sparkplug B edge nodes publish; several workers share the load. Needs CLOUD_MQTT_URL."""
+    from cloud_api.ingest.sparkplug.run import run_sparkplug
+    from cloud_api.kit.clock import Clock
+
+    asyncio.run(run_sparkplug(load_settings(), Clock(), name))
+
+
+@app.command()
 def bootstrap() -> None:
     """Create the roles and the database named in the addresses; needs CLOUD_SUPERUSER_DATABASE_URL."""
     from urllib.parse import unquote, urlsplit

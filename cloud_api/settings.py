@@ -30,6 +30,13 @@ class Settings(BaseSettings):
     default_time_zone: str = "Asia/Shanghai"
     default_currency: str = "CNY"
     pool_size_max: int = 10
+    mqtt_url: SecretStr | None = Field(
+        default=None, description="Broker for `cloud-api sparkplug`, such as mqtts://user:password@broker:8883."
+    )
+    sparkplug_host_id: str = Field(
+        default="wattlease",
+        description="Name of the host application, which edge nodes may name as their primary host.",
+    )
     demo_control_url: str | None = Field(
         default=None, description="Control channel of a simulated building; with it the console shows the demo page."
     )

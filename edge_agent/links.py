@@ -82,6 +82,7 @@ def _sparkplug_destination(broker: Sparkplug, gateway: str) -> SparkplugDestinat
         group=broker.group,
         node=broker.node or gateway,
         primary_host=broker.primary_host,
+        data_qos=broker.data_qos,
         username=broker.username,
         password=password,
         tls=broker.tls,

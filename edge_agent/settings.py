@@ -50,13 +50,15 @@ class _Section(BaseModel):
 
 
 class Sparkplug(_Section):
-    """A broker that takes observations as Sparkplug B, for a host application that is not our cloud."""
+    """A broker that takes observations as Sparkplug B, for our cloud or another host application."""
 
     host: Annotated[str, Field(min_length=1, max_length=253)]
     port: Port = 1883
     group: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)]
     node: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)] | None = None  # Default: the gateway's name.
     primary_host: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)] | None = None
+    # The specification wants 0; with 1 the broker keeps what a host application that was killed had not acknowledged.
+    data_qos: Literal[0, 1] = 0
     tls: bool = False
     ca_file: Path | None = None
     username: str | None = None

@@ -2282,6 +2282,22 @@ CREATE TABLE app.space_point (
     point_id bigint NOT NULL
 );
 
+CREATE TABLE app.sparkplug_birth (
+    gateway_id bigint NOT NULL,
+    device text NOT NULL,
+    born_ms bigint NOT NULL,
+    aliases jsonb NOT NULL
+);
+
+CREATE TABLE app.sparkplug_node (
+    gateway_id bigint NOT NULL,
+    bd_seq bigint DEFAULT '-1'::integer NOT NULL,
+    born_ms bigint DEFAULT 0 NOT NULL,
+    last_seq smallint,
+    is_online boolean DEFAULT false NOT NULL,
+    rebirth_asked_at timestamp with time zone
+);
+
 CREATE TABLE app.storage_journal (
     id bigint NOT NULL,
     at timestamp with time zone NOT NULL,
@@ -3093,6 +3109,12 @@ ALTER TABLE ONLY app.space
 ALTER TABLE ONLY app.space_point
     ADD CONSTRAINT space_point_pkey PRIMARY KEY (space_id, role, point_id);
 
+ALTER TABLE ONLY app.sparkplug_birth
+    ADD CONSTRAINT sparkplug_birth_pkey PRIMARY KEY (gateway_id, device, born_ms);
+
+ALTER TABLE ONLY app.sparkplug_node
+    ADD CONSTRAINT sparkplug_node_pkey PRIMARY KEY (gateway_id);
+
 ALTER TABLE ONLY app.storage_journal
     ADD CONSTRAINT storage_journal_pkey PRIMARY KEY (id);
 
@@ -3780,6 +3802,12 @@ ALTER TABLE ONLY app.space_point
 ALTER TABLE ONLY app.space_point
     ADD CONSTRAINT space_point_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY app.sparkplug_birth
+    ADD CONSTRAINT sparkplug_birth_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.sparkplug_node
+    ADD CONSTRAINT sparkplug_node_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY app.tariff
     ADD CONSTRAINT tariff_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
@@ -4419,6 +4447,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.space_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space_point TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.sparkplug_birth TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.sparkplug_node TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.storage_journal TO wattlease_app;
 

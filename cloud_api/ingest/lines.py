@@ -13,8 +13,6 @@ Names are written in small letters, digits and hyphens (points: underscores); si
 had to be changed, so that two series never fall together. Text is not kept. Instants count to the millisecond.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,9 +21,9 @@ from typing import Any
 from line_protocol_parser import LineFormatError, parse_line
 
 from cloud_api.devices.model import SCALE_MAX
+from cloud_api.ingest.names import digits, plain_name, valid_name
 
 PRECISIONS = {"ns": 1_000_000, "us": 1_000, "ms": 1, "s": -1_000}  # How many make a millisecond; negative: the inverse.
-_NAME_MAX = 90
 _MANTISSA_MAX = 2**63 - 1
 _DIGITS_MAX = 15  # As many decimal digits as every double keeps.
 
@@ -85,7 +83,7 @@ def _take(found: Lines, parsed: Mapping[str, Any], at_ms: int) -> None:
         if isinstance(value, str):
             found.texts += 1
             continue
-        point = _point(parsed["measurement"], tags, key) if named is not None else _name(key, "_")
+        point = _point(parsed["measurement"], tags, key) if named is not None else valid_name(key, "_")
         points[point] = unit
         mantissa, scale = _exact(value)
         found.values.append(
@@ -105,31 +103,15 @@ def _instant_problem(time: int, precision: str, *, is_old: bool) -> str:
 
 def _device(measurement: str, tags: Mapping[str, str], named: str | None) -> tuple[str, str]:
     if named is not None:
-        return _name(named, "-"), named[:400]
+        return valid_name(named, "-"), named[:400]
     series = ",".join([measurement, *(f"{key}={tags[key]}" for key in sorted(tags))])
     words = "-".join([measurement, *(tags[key] for key in sorted(tags))])
-    return f"{_plain(words, '-')}-{_digits(series)}", series[:400]
+    return f"{plain_name(words, '-')}-{digits(series)}", series[:400]
 
 
 def _point(measurement: str, tags: Mapping[str, str], key: str) -> str:
     words = [measurement, *(tags[tag] for tag in sorted(tags))]
-    return _name("_".join(words if key == "value" else [*words, key]), "_")
-
-
-def _name(text: str, joint: str) -> str:
-    plain = _plain(text, joint)
-    return plain if plain == text else f"{plain}{joint}{_digits(text)}"
-
-
-def _plain(text: str, joint: str) -> str:
-    plain = re.sub(r"[^a-z0-9]+", joint, text.lower()).strip(joint)[:_NAME_MAX]
-    if not plain or (joint == "_" and not plain[0].isalpha()):
-        return f"p{joint}{plain}".strip(joint)
-    return plain
-
-
-def _digits(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return valid_name("_".join(words if key == "value" else [*words, key]), "_")
 
 
 def _exact(value: float) -> tuple[int, int]:
@@ -138,8 +120,8 @@ def _exact(value: float) -> tuple[int, int]:
         return (int(value), 0) if abs(value) <= _MANTISSA_MAX else (0, -1)
     if value.is_integer() and abs(value) < 10**_DIGITS_MAX:
         return int(value), 0
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
-    if not isinstance(exponent, int) or not -SCALE_MAX <= exponent <= 0 or len(digits) > _DIGITS_MAX:
+    sign, figures, exponent = Decimal(repr(value)).as_tuple()
+    if not isinstance(exponent, int) or not -SCALE_MAX <= exponent <= 0 or len(figures) > _DIGITS_MAX:
         return 0, -1
-    mantissa = int("".join(map(str, digits)))
+    mantissa = int("".join(map(str, figures)))
     return (-mantissa if sign else mantissa), -exponent

@@ -1,6 +1,6 @@
 """Accepting a batch: one transaction, three verdicts, the same effect however often it is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -83,7 +83,7 @@ class Ingest:
     async def accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         """Store what is new of a batch and return the receipt after the commit."""
         for _ in range(_ATTEMPTS):
-            await self._make_room(batch.at_ms)
+            await self.make_room(batch.at_ms)
             try:
                 return await self._accept(gateway, batch)
             except errors.CheckViolation:
@@ -114,33 +114,40 @@ class Ingest:
         )
         return await self.accept_unnumbered(gateway, rows)
 
-    async def accept_unnumbered(self, gateway: Gateway, rows: Observations, events: Sequence[Event] = ()) -> int:
+    async def accept_unnumbered(self, gateway: Gateway, rows: Observations) -> int:
         """Store observations that come without sequence numbers; a point has one of them per instant, the first.
 
-        `events` are stored with them and must be new. Returns how many observations were.
+        Returns how many were new.
         """
         for _ in range(_ATTEMPTS):
-            await self._make_room(rows.at_ms)
+            await self.make_room(rows.at_ms)
             try:
-                return await self._accept_unnumbered(gateway, rows, events)
+                return await self._accept_unnumbered(gateway, rows)
             except errors.CheckViolation:
                 self._months.clear()
             except errors.DeadlockDetected:
                 counters["deadlock"] += 1
         raise StreamBusy(retry_after_s=1)
 
-    async def _accept_unnumbered(self, gateway: Gateway, rows: Observations, events: Sequence[Event]) -> int:
-        now = self.clock.now()
+    async def _accept_unnumbered(self, gateway: Gateway, rows: Observations) -> int:
         async with transaction(self.pool, SYSTEM) as conn:
-            # Held until the commit: the same data arriving twice at once are seen by the second.
-            stream_id = await repository.lock_unnumbered(conn, gateway.id, now)
-            new = rows.pick(await telemetry.unknown_places(conn, rows)) if len(rows) else rows
-            if len(new):
-                await telemetry.store(conn, new, now)
-                await metering.mark_dirty(conn, *new.spans(), now)
-            if events:
-                await self._store_events(conn, gateway, list(events))
-            await repository.count_unnumbered(conn, stream_id, len(new) + len(events))
+            return await self.store_unnumbered(conn, gateway, rows)
+
+    async def store_unnumbered(
+        self, conn: AsyncConnection, gateway: Gateway, rows: Observations, events: Sequence[Event] = ()
+    ) -> int:
+        """Store what is new of observations and events in the caller's transaction; return how many observations."""
+        now = self.clock.now()
+        # Held until the commit: the same data arriving twice at once are seen by the second.
+        stream_id = await repository.lock_unnumbered(conn, gateway.id, now)
+        new = rows.pick(await telemetry.unknown_places(conn, rows)) if len(rows) else rows
+        if len(new):
+            await telemetry.store(conn, new, now)
+            await metering.mark_dirty(conn, *new.spans(), now)
+        new_events = await telemetry.unknown_events(conn, events)
+        if new_events:
+            await self._store_events(conn, gateway, new_events)
+        await repository.count_unnumbered(conn, stream_id, len(new) + len(new_events))
         counters["accepted"] += len(new)
         counters["known_already"] += len(rows) - len(new)
         return len(new)
@@ -261,7 +268,7 @@ class Ingest:
                 self._streams.clear()
             self._addresses[gateway_id] = (version, points, device_ids)
 
-    async def _make_room(self, at_ms: Ints) -> None:
+    async def make_room(self, at_ms: Ints) -> None:
         """Create missing partitions in a transaction of its own, so that other batches see them at once."""
         latest_ms = int((self.clock.now() + self.limits.future_tolerance).timestamp() * 1000)
         instants = at_ms[(at_ms >= self.limits.oldest_ms) & (at_ms <= latest_ms)]
@@ -292,6 +299,13 @@ class Ingest:
             for seq in sorted(set(seqs))
             if seq in known and seq not in new
         ]
+
+
+async def set_states(conn: AsyncConnection, states: Mapping[DeviceId, tuple[str, datetime, str]]) -> None:
+    """Take (state, since, last error) per device where it is newer than what is known, and tell the live pages."""
+    changed = await devices.set_device_states(conn, states)
+    if changed:
+        await telemetry.notify(conn, {"kind": "health", "devices": changed[:500]})
 
 
 def _numbers(batch: Batch) -> list[int]:

@@ -35,6 +35,12 @@ SELECT %(organisation_id)s, %(gateway_id)s, t.*
   FROM unnest(%(device_id)s::bigint[], %(kind)s::text[], %(occurred_at)s::timestamptz[],
               %(received_at)s::timestamptz[], %(data)s::jsonb[]) t;
 
+-- name: event_is_known
+-- Told again with the same words.
+SELECT EXISTS (SELECT FROM event
+                WHERE gateway_id = %(gateway_id)s AND device_id IS NOT DISTINCT FROM %(device_id)s::bigint
+                  AND kind = %(kind)s AND occurred_at = %(occurred_at)s AND data = %(data)s::jsonb);
+
 -- name: notify_live
 -- Delivered at commit to every process that listens; PostgreSQL limits a payload to 8000 bytes.
 SELECT pg_notify('live', payload) FROM unnest(%(payload)s::text[]) payload;

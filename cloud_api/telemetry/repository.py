@@ -60,6 +60,14 @@ async def add_events(
     )
 
 
+async def event_is_known(conn: AsyncConnection, event: Event) -> bool:
+    """Return whether an event of that device, kind, instant and content is stored already."""
+    names = ("gateway_id", "device_id", "kind", "occurred_at")
+    arguments = {name: getattr(event, name) for name in names} | {"data": Jsonb(dict(event.data))}
+    row = await (await conn.execute(queries.event_is_known, arguments)).fetchone()
+    return bool(row and row[0])
+
+
 async def notify_live(conn: AsyncConnection, payloads: Sequence[str]) -> None:
     """Tell every listening process at commit."""
     if payloads:

@@ -41,6 +41,11 @@ async def unknown_places(conn: AsyncConnection, rows: Observations) -> Ints:
     return np.setdiff1d(first, np.array(await repository.known_places(conn, rows), dtype=np.int64))
 
 
+async def unknown_events(conn: AsyncConnection, events: Sequence[Event]) -> list[Event]:
+    """Return the events that are not stored yet."""
+    return [event for event in events if not await repository.event_is_known(conn, event)]
+
+
 def store_arguments(rows: Observations, received_at: datetime, known: Container[int]) -> dict[str, Any] | None:
     """Return the same as the parameters of app.store_observations and what to notify, for a statement that does all.
 

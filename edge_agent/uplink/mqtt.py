@@ -1,8 +1,9 @@
 """Sends what the outbox holds to an MQTT broker as a Sparkplug B edge node; the alternative to HTTPS.
 
-Sparkplug data have QoS 0 and no receipt. A batch is settled when the broker has answered a request that was sent after
-it: bytes of one connection arrive in order, so the broker then has the batch. What was under way when a connection
-broke is sent again, marked historical; a host that keeps metric and time together stores it once.
+Sparkplug data have no receipt, and QoS 0 unless told otherwise. A batch is settled when the broker has answered a
+request that was sent after it: bytes of one connection arrive in order, so the broker then has the batch. What was
+under way when a connection broke is sent again, marked historical; a host that keeps metric and time together stores it
+once.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class SparkplugDestination:
     group: str
     node: str
     primary_host: str | None = None  # Publish only while this host application says that it is online.
+    data_qos: int = 0
     username: str | None = None
     password: str | None = None
     tls: bool = False
@@ -191,6 +193,8 @@ class _Connection:
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2, clean_session=True, protocol=mqtt.MQTTv311, reconnect_on_failure=False
         )
+        # Messages with QoS 1 must not wait for the answers to those before: `subscribe` relies on their order.
+        client.max_inflight_messages_set(0)
         if destination.username:
             client.username_pw_set(destination.username, destination.password)
         if destination.tls:
@@ -216,7 +220,8 @@ class _Connection:
             await self._opened
 
     def publish(self, message: Message) -> int:
-        self._client.publish(message.topic, message.payload, qos=message.qos, retain=False)
+        qos = max(message.qos, self._destination.data_qos)
+        self._client.publish(message.topic, message.payload, qos=qos, retain=False)
         return len(message.payload)
 
     async def subscribe(self, topic: str) -> None:
