@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from cloud_api.billing.apportionment import Holding
 from cloud_api.billing.charge import Issue
 from cloud_api.billing.run_model import MeterFacts, MeterShare, Part, Tenancy
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import Period, local_days
 
 COUNTED = frozenset({"tenant", "common", "plant"})
@@ -39,8 +40,10 @@ def parts_of(
         if meter.use == "tenant":
             for stretch, holdings in _stretches(by_meter[meter.id], held, period, owner):
                 if sum(h.share for h in holdings) != 1:
-                    text = (
-                        f"meter {meter.code}: its shares from {stretch.start.astimezone(zone):%Y-%m-%d} do not sum to 1"
+                    text = Text(
+                        "meter {meter}: its shares from {day} do not sum to 1",
+                        meter=meter.code,
+                        day=f"{stretch.start.astimezone(zone):%Y-%m-%d}",
                     )
                     issues.append(Issue(code="shares_incomplete", text=text))
                 parts.append(Part(index=len(parts), meter=meter, period=stretch, holdings=holdings))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from cloud_api.billing.apportionment import Weights
 from cloud_api.billing.charge import Cycle
 from cloud_api.billing.run_model import Part, PartEnergy, RunInputs, Tenancy
 
@@ -42,6 +43,26 @@ class Book:
         found = [self.energy_of(part) for part in self.parts.get(party, ())]
         estimated, whole = sum(e.estimated for e in found), sum(sum(e.runs.values()) for e in found)
         return (Decimal(estimated) * 100 / Decimal(whole)).quantize(Decimal("0.01")) if whole else Decimal("0.00")
+
+    def weights(self) -> dict[int, Weights]:
+        """Return m² × days and people × days of each party; what nobody leased weighs for the owner."""
+        inputs = self.inputs
+        area: defaultdict[int, Decimal] = defaultdict(Decimal)
+        people: defaultdict[int, Decimal] = defaultdict(Decimal)
+        days = (inputs.ends_on - inputs.starts_on).days
+        vacant = {space.id: space.area_m2 * days for space in inputs.spaces}
+        areas = {space.id: space.area_m2 for space in inputs.spaces}
+        counted: set[tuple[int, date]] = set()
+        for tenancy in inputs.tenancies:
+            first, after = held_days(inputs, tenancy)
+            held = max((after - first).days, 0)
+            area[tenancy.tenant_id] += tenancy.area_m2 * held
+            vacant[tenancy.space_id] = vacant.get(tenancy.space_id, Decimal(0)) - areas.get(tenancy.space_id, 0) * held
+            if tenancy.people is not None and (tenancy.lease_id, first) not in counted:
+                counted.add((tenancy.lease_id, first))
+                people[tenancy.tenant_id] += Decimal(tenancy.people) * held
+        area[inputs.site.owner_id] += max(sum(vacant.values(), Decimal(0)), Decimal(0))
+        return {p: Weights(area_days=area[p], people_days=people[p]) for p in sorted({*area, *people})}
 
 
 def open_book(inputs: RunInputs) -> Book:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from cloud_api.billing.demand import Peaks
 from cloud_api.billing.tariff import Label
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.money import CENT
 
 
@@ -70,6 +72,8 @@ class Facts:
     service_from: date | None = None
     service_to: date | None = None
     adjustments: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
+    power_factor: Decimal | None = None
+    """The main meter's, where the adjustment belongs to it; else it follows from the usage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,7 @@ class Line:
     vat_rate: Decimal = Decimal(0)
     tax_included: bool = True
     tax: Decimal = Decimal(0)
-    note: str = ""
+    note: Text | None = None
     source: str = "own"
     """Whose energy the line prices: the tenant's own, its share of common areas, or of losses."""
 
@@ -114,7 +118,7 @@ class Issue:
     """Something that keeps the result from being a bill: a missing fact, price or calendar."""
 
     code: str
-    text: str
+    text: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,3 +137,13 @@ def round_fraction(value: Fraction, quantum: Decimal = CENT) -> Decimal:
     scaled = abs(value) / unit
     whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
     return (Decimal(whole if value >= 0 else -whole) * quantum).quantize(quantum)
+
+
+def said(text: Text) -> dict[str, Any]:
+    """Return a text as JSON data: what translates it, and in English."""
+    return {"message": text.message, "values": {k: str(v) for k, v in text.values.items()}, "text": str(text)}
+
+
+def issue_json(issue: Issue) -> dict[str, Any]:
+    """Return an issue as JSON data."""
+    return {"code": issue.code} | said(issue.text)

@@ -3,19 +3,20 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloud_api.billing import resale
-from cloud_api.billing.apportionment import Apportioned, Stretch, Weights, apportion
-from cloud_api.billing.book import Book, held_days, kwh, open_book
-from cloud_api.billing.charge import Issue
-from cloud_api.billing.charging import charges_of
+from cloud_api.billing import cost_share, resale
+from cloud_api.billing.apportionment import Apportioned, Stretch, apportion
+from cloud_api.billing.book import Book, kwh, open_book
+from cloud_api.billing.charge import Issue, issue_json
+from cloud_api.billing.charging import Charge, charging
 from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult
 from cloud_api.billing.snapshot import fingerprint, snapshot_of
 from cloud_api.billing.vat import close
 from cloud_api.billing.what_if import plain
+from cloud_api.kit.i18n import Text
 
 Tick = Callable[[int, int], None]
 """Told how many of how many bills are made."""
@@ -26,9 +27,10 @@ def compose(inputs: RunInputs, issues: Sequence[Issue] = (), *, tick: Tick | Non
     book = open_book(inputs)
     apportioned = _apportion(book)
     parties = [p for p in sorted(apportioned.parties) if p in inputs.tenants and _concerned(book, apportioned, p)]
+    charge = charging(book, apportioned)
     drafts: list[BillDraft] = []
     for party in parties:
-        drafts.append(_bill(book, apportioned, party))
+        drafts.append(_bill(book, apportioned, party, charge))
         if tick is not None:
             tick(len(drafts), len(parties))
     sheet = resale.check(inputs, apportioned, drafts)
@@ -62,29 +64,9 @@ def _apportion(book: Book) -> Apportioned:
         main=total("main"),
         common=total("common", "plant"),
         owner=inputs.site.owner_id,
-        weights=_weights(inputs),
+        weights=book.weights(),
         policy=inputs.policy,
     )
-
-
-def _weights(inputs: RunInputs) -> dict[int, Weights]:
-    """Return m² × days and people × days of each party; what nobody leased weighs for the owner."""
-    area: defaultdict[int, Decimal] = defaultdict(Decimal)
-    people: defaultdict[int, Decimal] = defaultdict(Decimal)
-    days = (inputs.ends_on - inputs.starts_on).days
-    vacant = {space.id: space.area_m2 * days for space in inputs.spaces}
-    areas = {space.id: space.area_m2 for space in inputs.spaces}
-    counted: set[tuple[int, date]] = set()
-    for tenancy in inputs.tenancies:
-        first, after = held_days(inputs, tenancy)
-        held = max((after - first).days, 0)
-        area[tenancy.tenant_id] += tenancy.area_m2 * held
-        vacant[tenancy.space_id] = vacant.get(tenancy.space_id, Decimal(0)) - areas.get(tenancy.space_id, 0) * held
-        if tenancy.people is not None and (tenancy.lease_id, first) not in counted:
-            counted.add((tenancy.lease_id, first))
-            people[tenancy.tenant_id] += Decimal(tenancy.people) * held
-    area[inputs.site.owner_id] += max(sum(vacant.values(), Decimal(0)), Decimal(0))
-    return {p: Weights(area_days=area[p], people_days=people[p]) for p in sorted({*area, *people})}
 
 
 def _concerned(book: Book, apportioned: Apportioned, party: int) -> bool:
@@ -96,15 +78,15 @@ def _concerned(book: Book, apportioned: Apportioned, party: int) -> bool:
     )
 
 
-def _bill(book: Book, apportioned: Apportioned, party: int) -> BillDraft:
+def _bill(book: Book, apportioned: Apportioned, party: int, charge: Charge) -> BillDraft:
     cycle = book.cycle(party)
-    lines, issues = charges_of(book, apportioned, party, cycle)
+    lines, issues = charge(party, cycle)
     rated = close(lines, issues)
     doubts = [*issues, *_doubts(book, party), *_estimated(book, party)]
     kind = "owner" if book.inputs.tenants[party].is_owner else "bill"
     snapshot = snapshot_of(book, apportioned, party, cycle, rated) | {
         "kind": kind,
-        "issues": [{"code": i.code, "text": i.text} for i in doubts],
+        "issues": [issue_json(i) for i in doubts],
     }
     return BillDraft(tenant_id=party, kind=kind, rated=rated, snapshot=snapshot, sha256="", issues=tuple(doubts))
 
@@ -116,9 +98,9 @@ def _without_finals(book: Book, drafts: Sequence[BillDraft]) -> list[BillDraft]:
         if draft.tenant_id not in book.inputs.final_bills:
             kept.append(draft)
         elif any(t.ends_on is None or t.ends_on > book.inputs.ends_on for t in book.tenancies.get(draft.tenant_id, ())):
-            text = "a final bill covers days of this month, and the tenant came back: credit the final bill first"
+            text = Text("a final bill covers days of this month, and the tenant came back: credit the final bill first")
             issue = Issue(code="final_billed", text=text)
-            more = {"issues": [*draft.snapshot["issues"], {"code": issue.code, "text": text}]}
+            more = {"issues": [*draft.snapshot["issues"], issue_json(issue)]}
             kept.append(replace(draft, snapshot=draft.snapshot | more, issues=(*draft.issues, issue)))
     return kept
 
@@ -130,9 +112,11 @@ def _doubts(book: Book, party: int) -> list[Issue]:
 def _lack(book: Book, part: Part) -> Issue | None:
     energy = book.energy_of(part)
     if energy.missing or energy.count < part.expected_count:
-        known = energy.count - energy.missing
-        text = (
-            f"meter {part.meter.code}: {known} of {part.expected_count} intervals are known; enter readings or estimate"
+        text = Text(
+            "meter {meter}: {known} of {expected} intervals are known; enter readings or estimate",
+            meter=part.meter.code,
+            known=energy.count - energy.missing,
+            expected=part.expected_count,
         )
         return Issue(code="readings_missing", text=text)
     return None
@@ -143,24 +127,35 @@ def _estimated(book: Book, party: int) -> list[Issue]:
     limit = book.inputs.policy.estimated_max_percent
     if percent <= limit:
         return []
-    return [Issue(code="estimated", text=f"{percent:.1f} % is estimated; at most {limit} % may be")]
+    text = Text("{percent} % is estimated; at most {limit} % may be", percent=f"{percent:.1f}", limit=limit)
+    return [Issue(code="estimated", text=text)]
 
 
 def _run_issues(book: Book, apportioned: Apportioned) -> list[Issue]:
     inputs, policy = book.inputs, book.inputs.policy
     found = [lack for part in inputs.parts if not part.holdings and (lack := _lack(book, part))]
     if not any(part.meter.use == "main" for part in inputs.parts):
-        found.append(Issue(code="no_main_meter", text="the site has no main meter: the run cannot be reconciled"))
+        found.append(Issue(code="no_main_meter", text=Text("the site has no main meter: the run cannot be reconciled")))
     loss = apportioned.loss_percent
     if loss > policy.loss_block_percent or loss < -policy.gain_block_percent:
-        text = (
-            f"main and sub-meters differ by {loss:.2f} %; -{policy.gain_block_percent} to {policy.loss_block_percent} %"
+        text = Text(
+            "main and sub-meters differ by {loss} %; -{gain} to {most} % is allowed: look at the meters with the"
+            " largest change",
+            loss=f"{loss:.2f}",
+            gain=policy.gain_block_percent,
+            most=policy.loss_block_percent,
         )
-        found.append(Issue(code="unbalanced", text=text + " is allowed: look at the meters with the largest change"))
+        found.append(Issue(code="unbalanced", text=text))
+    if policy.resale_mode == "cost_share":
+        found += cost_share.doubts(book, apportioned)
     needs_calendar = any(v.needs_calendar() for v in inputs.tariff.versions)
     for year in sorted({inputs.starts_on.year, (inputs.ends_on - timedelta(days=1)).year}):
         if needs_calendar and not inputs.calendar.is_official(year):
-            text = f"{year} has no official holiday calendar {inputs.calendar.region}; enter it before issuing"
+            text = Text(
+                "{year} has no official holiday calendar {region}; enter it before issuing",
+                year=year,
+                region=inputs.calendar.region,
+            )
             found.append(Issue(code="calendar_missing", text=text))
     return found
 
@@ -197,7 +192,7 @@ def _summary(
         "exceptions": sum(bool(d.issues) and d.kind == "bill" for d in bills),
         "total": str(sum((d.rated.total for d in bills if d.kind == "bill"), Decimal("0.00"))),
         "loss_warning": apportioned.loss_percent > inputs.policy.loss_warn_percent,
-        "blocking": [{"code": i.code, "text": i.text} for i in blocking],
+        "blocking": [issue_json(i) for i in blocking],
         "resale": sheet["sheet"],
         "tariff": {"code": inputs.tariff.tariff, "revision": inputs.tariff_revision},
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cloud_api.billing.tariff import Demand
+from cloud_api.kit.i18n import Text
 
 Peaks = Mapping[str, Sequence[Decimal]]
 """The highest averages of one feed in kW per bucket, highest first."""
@@ -23,7 +24,7 @@ class BillingDemand:
 
     measured_kw: Decimal
     billed_kw: Decimal
-    reason: str
+    reason: Text
 
 
 def billing_demand(
@@ -43,19 +44,19 @@ def billing_demand(
     measured = _measured(demand, feeds, coincident)
     match demand.rule:
         case "actual":
-            return BillingDemand(measured_kw=measured, billed_kw=measured, reason="actual maximum")
+            return BillingDemand(measured_kw=measured, billed_kw=measured, reason=Text("actual maximum"))
         case "ratchet":
             return _ratchet(demand, measured, previous_kw)
         case "contract105" | "legacy95_105":
             if contract_kw is None:
-                raise DemandUnknown(f"the rule {demand.rule} needs the contract demand in kW")
+                raise DemandUnknown(Text("the rule {rule} needs the contract demand in kW", rule=demand.rule))
             return _against_contract(demand, measured, contract_kw)
 
 
 def _measured(demand: Demand, feeds: Sequence[Peaks], coincident: Peaks | None) -> Decimal:
     used = [coincident] if demand.feeds == "coincident" and coincident is not None else feeds
     if not used:
-        raise DemandUnknown("no demand was measured")
+        raise DemandUnknown(Text("no demand was measured"))
     return sum((_mean_of_highest(demand, feed) for feed in used), Decimal(0))
 
 
@@ -72,20 +73,26 @@ def _against_contract(demand: Demand, measured: Decimal, contract_kw: Decimal) -
     if measured > upper:
         band = upper - contract_kw if demand.band_100_105 == "charged" else Decimal(0)
         billed = contract_kw + band + 2 * (measured - upper)
-        return BillingDemand(measured_kw=measured, billed_kw=billed, reason="above 105 % of the contract: excess twice")
+        return BillingDemand(
+            measured_kw=measured, billed_kw=billed, reason=Text("above 105 % of the contract: excess twice")
+        )
     if demand.rule == "contract105":
-        return BillingDemand(measured_kw=measured, billed_kw=contract_kw, reason="within 105 %: the contract demand")
+        return BillingDemand(
+            measured_kw=measured, billed_kw=contract_kw, reason=Text("within 105 %: the contract demand")
+        )
     lower = contract_kw * _UNDER
     if measured < lower:
-        return BillingDemand(measured_kw=measured, billed_kw=lower, reason="below 95 %: 95 % of the contract")
-    return BillingDemand(measured_kw=measured, billed_kw=measured, reason="within 95-105 %: actual maximum")
+        return BillingDemand(measured_kw=measured, billed_kw=lower, reason=Text("below 95 %: 95 % of the contract"))
+    return BillingDemand(measured_kw=measured, billed_kw=measured, reason=Text("within 95-105 %: actual maximum"))
 
 
 def _ratchet(demand: Demand, measured: Decimal, previous_kw: Sequence[Decimal]) -> BillingDemand:
     rule = demand.ratchet
     if rule is None:
-        raise DemandUnknown("the rule ratchet needs its section `ratchet`")
+        raise DemandUnknown(Text("the rule ratchet needs its section `ratchet`"))
     floor = max([p * rule.percent / 100 for p in previous_kw], default=Decimal(0))
     billed = max(measured, floor, rule.minimum_kw)
-    reason = "actual maximum" if billed == measured else f"ratchet: {rule.percent} % of an earlier peak, or the minimum"
+    reason = Text("ratchet: {percent} % of an earlier peak, or the minimum", percent=rule.percent)
+    if billed == measured:
+        reason = Text("actual maximum")
     return BillingDemand(measured_kw=measured, billed_kw=billed, reason=reason)

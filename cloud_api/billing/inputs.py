@@ -30,10 +30,12 @@ from cloud_api.billing.run_model import (
     Tenancy,
     TenantFacts,
 )
+from cloud_api.billing.supply import load_supply
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import load_dumped
 from cloud_api.billing.timetable import Run
 from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.ids import RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import packs
@@ -162,6 +164,7 @@ async def load_inputs(
             site_currency=site.currency,
         )
     landlord = await find_tariff(conn, site, utility, "landlord")
+    landlord_tariff = tariff if landlord is None else load_dumped(landlord["content"])
     calendar = await find_calendar(conn, tariff.holiday_calendar)
     period = local_days(first, after, tariff.zone)
     ids = {"site_id": site.id, "utility": utility, "first": first, "after": after}
@@ -185,7 +188,7 @@ async def load_inputs(
         tariff=tariff,
         tariff_revision=stored["revision"],
         tariff_sha256=stored["sha256"],
-        landlord_tariff=tariff if landlord is None else load_dumped(landlord["content"]),
+        landlord_tariff=landlord_tariff,
         calendar=calendar,
         policy=await find_policy(conn, site) if pins is None else pins.policy,
         runs=runs,
@@ -197,6 +200,7 @@ async def load_inputs(
         spaces=[SpaceFacts(**row) for row in await rows(conn, queries.lettable_spaces, ids)],
         used_before=await _used_before(conn, tariff, ids),
         earlier=await _earlier(conn, ids, first),
+        supply=await load_supply(conn, [tariff, landlord_tariff], parts, runs, tenancies, quantity=QUANTITIES[utility]),
         utility_bill=None if utility_bill is None else utility_bill["content"],
         after_hours=hours,
         after_hours_tariff=hours_tariff,
@@ -274,7 +278,11 @@ def _too_long(meters: Sequence[MeterFacts], runs: Sequence[Run]) -> list[Issue]:
         epoch = datetime.fromisoformat("1970-01-01T00:00+00:00")
         if any((run.start - epoch) % step for run in runs):
             names = ", ".join(m.code for m in meters if m.interval_minutes == minutes)
-            text = f"intervals of {minutes} minutes cross an edge of the tariff's windows: {names}"
+            text = Text(
+                "intervals of {minutes} minutes cross an edge of the tariff's windows: {meters}",
+                minutes=minutes,
+                meters=names,
+            )
             found.append(Issue(code="interval_too_long", text=text))
     return found
 

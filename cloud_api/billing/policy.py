@@ -18,6 +18,14 @@ class Policy:
     which then go through rent or service fee, as the rules on resold electricity (转供电) ask.
     residual: who bears losses and unmetered load. loss_bucket: the bucket that shared losses are priced in (flat by
     practice); None prices them in the bucket where they arose.
+    resale_mode: `pass_through` (default) rates each tenant's own intervals by the tariff; `cost_share` divides every
+    line of the utility's own bill by who used the energy (or by the line's driver): parts equal the whole, to the cent.
+    cost_share_vat_rate is the tax contained in those lines; utility_bill_max_percent is how far the utility's kWh may
+    lie from our main meter's before a cost-share run is blocked.
+    demand_basis: a tenant's demand (two-part tariffs) is its `own_maximum` (default), or what it drew at the
+    `site_maximum`: the window in which the main meter was highest. pf_share: the power-factor adjustment belongs to the
+    main meter; `energy_basic` (default) lays the main meter's percentage on each tenant's energy and basic charge, both
+    signs; `landlord` keeps it; `own_meter` reads each tenant's own kvarh.
     vacant: the landlord is a party with his own share of area, head count (0) and energy.
     """
 
@@ -25,6 +33,11 @@ class Policy:
     residual: Literal["landlord", "pro_rata_energy", "pro_rata_area", "fixed_pct"] = "landlord"
     residual_percent_max: Decimal = Decimal(0)
     loss_bucket: str | None = None
+    resale_mode: Literal["pass_through", "cost_share"] = "pass_through"
+    cost_share_vat_rate: Decimal = Decimal("0.13")
+    utility_bill_max_percent: Decimal = Decimal(2)
+    demand_basis: Literal["own_maximum", "site_maximum"] = "own_maximum"
+    pf_share: Literal["energy_basic", "landlord", "own_meter"] = "energy_basic"
     loss_warn_percent: Decimal = Decimal(3)
     loss_block_percent: Decimal = Decimal(8)
     gain_block_percent: Decimal = Decimal(1)

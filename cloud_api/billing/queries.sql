@@ -25,7 +25,8 @@ SELECT x.meter_id, x.space_id, s.code AS space, x.share, lower(x.valid) AS valid
 -- Who held which space in the period, as known at an instant; cut where the lease's people change.
 WITH people AS MATERIALIZED (SELECT lease_id, valid, people FROM head_count_as_known(%(known_at)s::timestamptz))
 SELECT x.space_id, s.code AS space, x.tenant_id, x.lease_id, l.number AS lease, l.version AS lease_version,
-       lower(p.term) AS starts_on, upper(p.term) AS ends_on, coalesce(x.area_m2, s.area_m2, 0) AS area_m2, p.people
+       lower(p.term) AS starts_on, upper(p.term) AS ends_on, coalesce(x.area_m2, s.area_m2, 0) AS area_m2, p.people,
+       (l.attributes ->> 'contract_kw')::numeric AS contract_kw, (l.attributes ->> 'capacity_kva')::numeric AS capacity_kva
   FROM lease_space_as_known(%(known_at)s::timestamptz) x
   JOIN lease l ON l.id = x.lease_id AND l.status IN ('approved', 'active', 'ended')
   JOIN space s ON s.id = x.space_id

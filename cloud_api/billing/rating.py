@@ -13,6 +13,7 @@ from cloud_api.billing.demand import DemandUnknown, billing_demand
 from cloud_api.billing.power_factor import adjustment_percent, power_factor
 from cloud_api.billing.tariff import Component, Demand, Tariff, Tiers, Version, bucket_name
 from cloud_api.billing.vat import close
+from cloud_api.kit.i18n import Text
 
 
 def rate(tariff: Tariff, cycle: Cycle, usage: Usage, facts: Facts | None = None) -> Rated:
@@ -38,7 +39,9 @@ def charges(
             state.lines += known[component.code]
     covered = sum((end - start).days for _, start, end in segments(tariff, cycle))
     if covered != cycle.billed_days:
-        state.issue("no_tariff", f"{cycle.billed_days - covered} of {cycle.billed_days} days have no tariff version")
+        missing = cycle.billed_days - covered
+        text = Text("{missing} of {days} days have no tariff version", missing=missing, days=cycle.billed_days)
+        state.issue("no_tariff", text)
     return state.lines, state.issues
 
 
@@ -71,7 +74,7 @@ class _State:
     lines: list[Line] = field(default_factory=list[Line])
     issues: list[Issue] = field(default_factory=list[Issue])
 
-    def issue(self, code: str, text: str) -> None:
+    def issue(self, code: str, text: Text) -> None:
         self.issues.append(Issue(code=code, text=text))
 
 
@@ -239,11 +242,12 @@ def _per_day(_state: _State, part: _Part) -> list[Line]:
 
 def _capacity(state: _State, part: _Part) -> list[Line]:
     if state.facts.capacity_kva is None:
-        state.issue("capacity_missing", f"component {part.component.code} needs the contract capacity in kVA")
+        text = Text("component {component} needs the contract capacity in kVA", component=part.component.code)
+        state.issue("capacity_missing", text)
         return []
     months = _fraction_of_cycle(state, part)
     quantity, price = Fraction(state.facts.capacity_kva), Fraction(part.component.price or 0)
-    note = "" if months == 1 else f"{_plain(months)} month"
+    note = None if months == 1 else Text("{months} of a month", months=_plain(months))
     return [part.line(quantity=quantity, unit="kVA", price=price, exact=quantity * price * months, note=note)]
 
 
@@ -266,7 +270,8 @@ def _demand_line(state: _State, part: _Part, demand: Demand, bucket: str | None)
             previous_kw=_previous_peaks(state, demand),
         )
     except DemandUnknown as error:
-        state.issue("demand_unknown", f"component {component.code}: {error}")
+        text = Text("component {component}: {reason}", component=component.code, reason=error.args[0])
+        state.issue("demand_unknown", text)
         return []
     months = _fraction_of_cycle(state, part)
     base_price = component.price if bucket is None else component.prices[bucket]
@@ -274,7 +279,7 @@ def _demand_line(state: _State, part: _Part, demand: Demand, bucket: str | None)
     if component.floats and bucket is not None:
         price *= Fraction(part.version.buckets[bucket].ratio or 0)
     kw = Fraction(found.billed_kw)
-    note = f"measured {_plain(Fraction(found.measured_kw))} kW; {found.reason}"
+    note = Text("measured {kw} kW; {reason}", kw=_plain(Fraction(found.measured_kw)), reason=found.reason)
     label = None if bucket is None else bucket_name(part.version, bucket)
     return [
         part.line(
@@ -307,7 +312,8 @@ def _minimum(state: _State, part: _Part) -> list[Line]:
     if component.guaranteed_quantity is not None:
         quantity = sum((ln.quantity for c in component.base_codes for ln in part.known.get(c, ())), Fraction(0))
         if price is None and not quantity:
-            state.issue("minimum_unknown", f"component {component.code}: without use there is no average price")
+            text = Text("component {component}: without use there is no average price", component=component.code)
+            state.issue("minimum_unknown", text)
             return []
         average = price if price is not None else base / quantity
         minimum = Fraction(component.guaranteed_quantity) * average * _fraction_of_cycle(state, part)
@@ -316,7 +322,7 @@ def _minimum(state: _State, part: _Part) -> list[Line]:
     missing = minimum - base
     if missing <= 0:
         return []
-    note = f"minimum {_plain(minimum)}, charged above it {_plain(base)}"
+    note = Text("minimum {minimum}, of which {base} is charged above", minimum=_plain(minimum), base=_plain(base))
     return [part.line(quantity=Fraction(1), unit="month", price=None, exact=missing, note=note)]
 
 
@@ -328,14 +334,21 @@ def _percent_of(_state: _State, part: _Part) -> list[Line]:
 
 def _power_factor(state: _State, part: _Part) -> list[Line]:
     component = part.component
-    if state.usage.reactive_kvarh is None:
-        state.issue("reactive_missing", f"component {component.code} needs the reactive energy (kvarh)")
-        return []
-    active = sum((s.quantity for s in state.usage.slices), Decimal(0))
-    pf = power_factor(active, state.usage.reactive_kvarh)
+    pf = state.facts.power_factor
+    if pf is None:
+        if state.usage.reactive_kvarh is None:
+            text = Text("component {component} needs the reactive energy (kvarh)", component=component.code)
+            state.issue("reactive_missing", text)
+            return []
+        pf = power_factor(sum((s.quantity for s in state.usage.slices), Decimal(0)), state.usage.reactive_kvarh)
     percent = Fraction(adjustment_percent(pf, component.pf_standard or Decimal(0)))
     base = part.base()
-    note = f"power factor {pf}, standard {component.pf_standard}: {_plain(percent)} %"
+    note = Text(
+        "power factor {pf}, standard {standard}: {percent} %",
+        pf=pf,
+        standard=component.pf_standard,
+        percent=_plain(percent),
+    )
     return [part.line(quantity=base, unit="%", price=percent / 100, exact=base * percent / 100, note=note)]
 
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from cloud_api.billing import rating
 from cloud_api.billing.apportionment import Apportioned
 from cloud_api.billing.charge import Cycle, Facts, Issue, Slice, Usage, round_fraction
+from cloud_api.kit.i18n import Text
 
 if TYPE_CHECKING:
     from cloud_api.billing.run_model import BillDraft, RunInputs
 
 _MICRO = 1_000_000
+RECOVERING = frozenset({"energy", "demand", "capacity", "pf", "share"})
+"""Kinds of lines that recover what the utility charged; rent, fixed fees and services are none."""
 _PRICE_DIGITS = Decimal("0.000001")
 
 
@@ -33,6 +36,9 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
                 for i, quantity in kind.items():
                     sold[inputs.runs[i].version, inputs.runs[i].bucket] += quantity
     paid_same = sum((cost[k] * Fraction(q, main[k]) for k, q in sold.items() if main.get(k)), Fraction(0))
+    if inputs.policy.resale_mode == "cost_share":
+        # Each line of the utility's bill is divided without rest: a tenant's exact parts are what its energy cost.
+        paid_same = sum((line.amount_exact for d in drafts if d.kind == "bill" for line in d.rated.lines), Fraction(0))
     recovered = sum((_recovered(draft) for draft in drafts if draft.kind == "bill"), Decimal(0))
     over = recovered - round_fraction(paid_same)
     paid_total = sum(cost.values(), Fraction(0))
@@ -40,7 +46,7 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
     tolerance = inputs.policy.resale_tolerance
     sheet = {
         "basis": basis,
-        "mode": "pass_through",
+        "mode": inputs.policy.resale_mode,
         "paid_energy_kwh": _kwh(sum(main.values())),
         "paid_total": str(round_fraction(paid_total)),
         "average_price": _price(paid_total, sum(main.values())),
@@ -57,10 +63,15 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
         ],
     }
     issues = []
-    for what, amount in (("in this period", over), ("in this year", year_over)):
+    for what, amount in ((Text("in this period"), over), (Text("in this year"), year_over)):
         if amount > tolerance:
-            text = f"tenants would pay {amount} more than the landlord paid for the same energy {what}"
-            issues.append(Issue(code="over_recovery", text=text + "; lower the prices or enter the utility's bill"))
+            text = Text(
+                "tenants would pay {amount} more than the landlord paid for the same energy {when}; lower the prices or"
+                " enter the utility's bill",
+                amount=amount,
+                when=what,
+            )
+            issues.append(Issue(code="over_recovery", text=text))
     return {"sheet": sheet, "issues": issues}
 
 
@@ -87,8 +98,17 @@ def _cost_by_key(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> tuple
     cycle = Cycle(
         starts_on=inputs.starts_on, ends_on=inputs.ends_on, billed_from=inputs.starts_on, billed_to=inputs.ends_on
     )
+    supply = inputs.supply
+    main_demand = supply.demand.get(None)
+    usage = Usage(
+        slices=slices,
+        feeds=() if main_demand is None else main_demand.feeds,
+        coincident=None if main_demand is None else main_demand.coincident,
+        reactive_kvarh=supply.reactive_kvarh.get(None),
+    )
     facts = Facts(contract_kw=inputs.site.contract_demand_kw)
-    lines, _ = rating.charges(inputs.landlord_tariff, cycle, Usage(slices=slices), facts, kinds=frozenset({"energy"}))
+    # What the landlord's tariff asks and we do not know adds no cost: the cap is then lower, never higher.
+    lines, _ = rating.charges(inputs.landlord_tariff, cycle, usage, facts, kinds=RECOVERING)
     cost: dict[tuple[str, str], Fraction] = dict.fromkeys(main, Fraction(0))
     for line in lines:
         amount = line.amount_exact * (1 if line.tax_included else 1 + Fraction(line.vat_rate))
@@ -120,8 +140,8 @@ def _spread_named(
 
 
 def _recovered(draft: "BillDraft") -> Decimal:
-    """Return what a bill charges per kWh, VAT included."""
-    lines = [line for line in draft.rated.lines if line.kind == "energy" and line.source != "after_hours"]
+    """Return what a bill charges for the energy and its supply, VAT included."""
+    lines = [line for line in draft.rated.lines if line.kind in RECOVERING and line.source != "after_hours"]
     return sum((line.amount if line.tax_included else line.amount + line.tax for line in lines), Decimal("0.00"))
 
 

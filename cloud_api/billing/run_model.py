@@ -9,6 +9,7 @@ from typing import Any
 from cloud_api.billing.apportionment import Apportioned, Holding
 from cloud_api.billing.calendar import HolidayCalendar
 from cloud_api.billing.charge import Issue, Rated, Usage
+from cloud_api.billing.demand import Peaks
 from cloud_api.billing.policy import Policy
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.timetable import Run
@@ -68,6 +69,8 @@ class Tenancy:
     ends_on: date | None
     area_m2: Decimal
     people: int | None
+    contract_kw: Decimal | None = None
+    capacity_kva: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,25 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartyDemand:
+    """Highest averages in kW: per feed (meter), of all meters together, and at the main meter's highest window."""
+
+    feeds: tuple[Peaks, ...] = ()
+    coincident: Peaks = field(default_factory=dict[str, Sequence[Decimal]])
+    at_site_maximum: Peaks = field(default_factory=dict[str, Sequence[Decimal]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """What a two-part tariff asks for beside energy: demand and kvarh per party (None: the main meters), contracts."""
+
+    demand: Mapping[int | None, PartyDemand] = field(default_factory=dict[int | None, PartyDemand])
+    reactive_kvarh: Mapping[int | None, Decimal] = field(default_factory=dict[int | None, Decimal])
+    contract_kw: Mapping[int, Decimal] = field(default_factory=dict[int, Decimal])
+    capacity_kva: Mapping[int, Decimal] = field(default_factory=dict[int, Decimal])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunInputs:
     """Everything that decides the bills of one period; the same inputs give the same bytes."""
 
@@ -159,6 +181,7 @@ class RunInputs:
     after_hours_tariff: Tariff | None = None
     final_bills: frozenset[int] = frozenset()
     """Tenants who moved out and got their final bill: they count in the reconciliation and get no second bill."""
+    supply: Supply = field(default_factory=Supply)
     recovered_before: Decimal = Decimal(0)
     paid_before: Decimal = Decimal(0)
 

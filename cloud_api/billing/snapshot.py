@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud_api.billing.apportionment import Apportioned, Stretch, divide
 from cloud_api.billing.book import Book, held_days, kwh
-from cloud_api.billing.charge import Cycle, Line, Rated
+from cloud_api.billing.charge import Cycle, Line, Rated, said
 from cloud_api.billing.policy import dump_policy
 from cloud_api.billing.run_model import Part, RunInputs
 from cloud_api.billing.tariff import bucket_name
@@ -71,6 +71,7 @@ def _line(line: Line) -> dict[str, Any]:
     label = line.bucket_label
     return line_json(line) | {
         "source": line.source,
+        "said": None if line.note is None else said(line.note),
         "bucket_name": None if label is None else {"zh": label.zh, "en": label.en},
     }
 

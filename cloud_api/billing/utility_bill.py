@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
+from cloud_api.billing.cost_share import DRIVERS
 from cloud_api.billing.repository import Row, as_json, queries, rows, store
 from cloud_api.billing.run_model import SiteFacts
 from cloud_api.billing.service import month_of
@@ -50,7 +51,15 @@ def check(content: Mapping[str, Any]) -> dict[str, Any]:
     read = []
     for number, line in enumerate(lines, 1):
         amount = _number(line.get("amount"), f"line {number}: amount")
-        read.append({"name": str(line.get("name", "")), "amount": str(amount), "bucket": line.get("bucket")})
+        driver = line.get("driver") or "energy"
+        if driver not in DRIVERS:
+            raise UtilityBillInvalid("line {line}: {driver} is no driver; write {drivers}", line=number, driver=driver,
+                                     drivers=", ".join(DRIVERS))  # fmt: skip
+        if amount != amount.quantize(Decimal("0.01")):
+            raise UtilityBillInvalid("line {line}: {amount} has more than two decimals", line=number, amount=amount)
+        name = str(line.get("name", ""))
+        read.append({"name": name, "name_en": str(line.get("name_en") or name), "amount": str(amount), "driver": driver,
+                     "bucket": line.get("bucket")})  # fmt: skip
     summed = sum((Decimal(line["amount"]) for line in read), Decimal(0))
     if summed != total:
         raise UtilityBillInvalid(

@@ -11,6 +11,7 @@ from cloud_api.billing.calendar import HolidayCalendar
 from cloud_api.billing.charge import Cycle, Facts, Issue, Line, Rated, round_fraction
 from cloud_api.billing.load_csv import Load, LoadInterval
 from cloud_api.billing.tariff import Tariff
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_days
 
 GAPS_NAMED_MAX = 5
@@ -143,14 +144,21 @@ def _doubts(
     found: list[Issue] = []
     needs_calendar = any(v.needs_calendar() for v, _, _ in rating.segments(tariff, cycle))
     if needs_calendar and not calendar.is_official(cycle.starts_on.year):
-        text = f"{cycle.starts_on.year} has no official holiday calendar {calendar.region}: only weekends are known"
+        text = Text(
+            "{year} has no official holiday calendar {region}: only weekends are known",
+            year=cycle.starts_on.year,
+            region=calendar.region,
+        )
         found.append(Issue(code="calendar_missing", text=text))
     if measured.split_intervals:
-        text = f"{measured.split_intervals} intervals cross a price edge and were split by time; give shorter intervals"
+        text = Text(
+            "{intervals} intervals cross a price edge and were split by time; give shorter intervals",
+            intervals=measured.split_intervals,
+        )
         found.append(Issue(code="interval_split", text=text))
     has_demand = any(c.kind == "demand" for v, _, _ in rating.segments(tariff, cycle) for c in v.components)
     if has_demand and measured.long_intervals:
-        text = "the intervals are longer than the demand window, so the true demand may be higher"
+        text = Text("the intervals are longer than the demand window, so the true demand may be higher")
         found.append(Issue(code="demand_from_long_intervals", text=text))
     return found + _gaps(load, tariff, cycle)
 
@@ -167,7 +175,8 @@ def _gaps(load: Load, tariff: Tariff, cycle: Cycle) -> list[Issue]:
         f"{a.astimezone(tariff.zone):%Y-%m-%d %H:%M} to {b.astimezone(tariff.zone):%Y-%m-%d %H:%M}"
         for a, b in holes[:GAPS_NAMED_MAX]
     )
-    return [Issue(code="gap", text=f"{minutes} minutes have no reading and are not priced: {named}")]
+    text = Text("{minutes} minutes have no reading and are not priced: {stretches}", minutes=minutes, stretches=named)
+    return [Issue(code="gap", text=text)]
 
 
 def as_json(tariff: Tariff, found: list[RatedMonth]) -> dict[str, Any]:
@@ -206,7 +215,7 @@ def _month_json(month: RatedMonth) -> dict[str, Any]:
             for g in month.rated.vat
         ],
         "total": str(month.rated.total),
-        "issues": [{"code": issue.code, "text": issue.text} for issue in month.issues],
+        "issues": [{"code": issue.code, "text": str(issue.text)} for issue in month.issues],
     }
 
 
@@ -230,7 +239,7 @@ def line_json(line: Line) -> dict[str, Any]:
         "vat_rate": str(line.vat_rate),
         "tax_included": line.tax_included,
         "tax": str(line.tax),
-        "note": line.note,
+        "note": "" if line.note is None else str(line.note),
     }
 
 

@@ -5,8 +5,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.charts import CategoryChart, Series
+from cloud_api.web.shared.templates import say
 
 KINDS = {
     "bill": N_("Bill"),
@@ -48,6 +50,8 @@ ISSUES = {
     "reactive_missing": N_("Reactive energy was not measured."),
     "minimum_unknown": N_("The minimum cannot be reckoned."),
     "no_tariff": N_("Some days have no tariff."),
+    "utility_bill_missing": N_("The utility's bill of the month is missing."),
+    "utility_bill_differs": N_("The utility's bill counts other energy than our main meter."),
 }
 BASES = {
     "utility_bill": N_("the utility's bill"),
@@ -92,9 +96,14 @@ def bill_view(bill: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def issue_views(issues: list[Mapping[str, str]]) -> list[dict[str, str]]:
+def issue_views(issues: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return issues with the sentence for their code and their detail."""
-    return [{"words": ISSUES.get(i["code"], i["code"]), "detail": i["text"]} for i in issues]
+    return [{"words": ISSUES.get(i["code"], i["code"]), "detail": _said(i)} for i in issues]
+
+
+def _said(found: Mapping[str, Any]) -> str:
+    """Return what a rule said when the bill was made, in the reader's language."""
+    return say(Text(found["message"], **found["values"])) if "message" in found else found["text"]
 
 
 def _line(number: int, line: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +121,7 @@ def _line(number: int, line: Mapping[str, Any]) -> dict[str, Any]:
         "price": line["unit_price"],
         "amount": Decimal(line["amount"]),
         "amount_exact": line["amount_exact"],
-        "note": line["note"],
+        "note": _said(line["said"]) if line.get("said") else line["note"],
         "version": line["version"],
         "is_percent": line["unit"] == "%",
         "percent": Decimal(line["unit_price"] or 0) if line["unit"] == "%" else None,

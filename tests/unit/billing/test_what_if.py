@@ -67,7 +67,7 @@ def test_a_hole_in_the_load_is_named_and_not_priced_as_zero(china):
     (month,) = what_if.rate_months(tariff, china, load, Facts())
     (issue,) = month.issues
     assert issue.code == "gap"
-    assert "2026-07-01 00:30 to 2026-07-01 01:00" in issue.text
+    assert "2026-07-01 00:30 to 2026-07-01 01:00" in str(issue.text)
 
 
 def test_an_interval_across_a_price_edge_is_split_by_time_and_loses_nothing(china, tariff):
