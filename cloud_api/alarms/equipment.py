@@ -9,20 +9,12 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cloud_api.alarms import repository, service, topology, wording
-from cloud_api.alarms.model import AlarmId, Report
+from cloud_api.alarms.model import Alarm, AlarmId, Report
 from cloud_api.alarms.price import price_per_kwh
-from cloud_api.faults import live
+from cloud_api.faults import causes, live
 from cloud_api.faults.live import Change
 from cloud_api.faults.model import Verdict
-from cloud_api.faults.pricing import HOURS_PER_DAY_DEFAULT
 
-# A failure of what feeds an equipment explains these of its alarms: they miss what is not supplied.
-FAILS_TO_SUPPLY = frozenset(
-    ("CHW-0007", "CHW-0008", "HW-0009", "HW-0010", "HP-0007", "PMP-0001", "PMP-0002", "PMP-0003", "AHU-0039", "VRF-01")
-)
-MISSES_SUPPLY = frozenset(
-    ("AHU-0007", "AHU-0013", "AHU-0032", "AHU-0033", "FCU-0002", "FCU-0003", "VAV-0004", "VAV-0008", "VRF-02")
-)
 _LINGER = timedelta(minutes=30)
 
 
@@ -38,27 +30,31 @@ async def evaluate_faults(conn: AsyncConnection, now: datetime) -> list[AlarmId]
     changed = await service.report(
         conn, [_report(c, contexts.get(c.equipment.id), prices.get(c.equipment.site_id)) for c in changes], now
     )
-    return list(dict.fromkeys(changed + await explain_supply(conn, now)))
+    return list(dict.fromkeys(changed + await explain_causes(conn, now)))
 
 
-async def explain_supply(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
-    """Suppress alarms that a failure further up (chiller > air handler > terminal) explains, and release them after."""
-    rows = await repository.rows(conn, repository.queries.open_fault_alarms, {})
+async def explain_causes(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
+    """Suppress alarms that another fault explains (a stuck damper, a chiller that fails), and release them after.
+
+    Which rule explains which is said by the rules; what supplies what, by the model of the building.
+    """
+    rows = await repository.rows(conn, repository.queries.open_fault_alarms, {"now": now})
     alarms = [repository.alarm_from_row(row) for row in rows]
-    causes = defaultdict(list)
+    if not any(any(causes.explained_by(alarm.rule)) for alarm in alarms):
+        return []
+    supply = await live.supply(conn)
+    by_subject: dict[str, list[Alarm]] = defaultdict(list)
     for alarm in alarms:
-        if alarm.rule in FAILS_TO_SUPPLY:
-            causes[alarm.subject].append(alarm.state)
-    parents = {
-        f"equipment:{row['id']}": (f"equipment:{row['parent_equipment_id']}",)
-        for row in await repository.rows(conn, repository.queries.equipment_parents, {})
-    }
+        by_subject[alarm.subject].append(alarm)
     changed = []
     for alarm in alarms:
-        if alarm.rule in MISSES_SUPPLY:
-            explained = topology.is_explained(alarm.subject, alarm.state, causes, parents, now, _LINGER)
-            if await service.set_explained(conn, alarm, now, is_explained=explained):
-                changed.append(alarm.id)
+        own, above = causes.explained_by(alarm.rule)
+        sources = [f"equipment:{i}" for i in supply.get(int(alarm.subject.partition(":")[2]), ())]
+        reasons = [a.state for a in by_subject[alarm.subject] if a.rule in own and a.id != alarm.id]
+        reasons += [a.state for source in sources for a in by_subject.get(source, ()) if a.rule in above]
+        explained = any(topology.hides(cause, alarm.state, now, _LINGER) for cause in reasons)
+        if await service.set_explained(conn, alarm, now, is_explained=explained):
+            changed.append(alarm.id)
     return changed
 
 
@@ -84,15 +80,17 @@ def _params(change: Change, context: Mapping[str, Any], price: Decimal | None) -
         "since": change.onset.isoformat(),
         "evidence": dict(change.evidence),
         "confidence": _confidence(change),
+        "impact": spec.impact,
     }
     if change.waste_kw:
-        kwh = round(change.waste_kw * HOURS_PER_DAY_DEFAULT, 1)
+        kwh = round(change.waste_kw * spec.hours_per_day, 1)
         params |= {"waste_kw": change.waste_kw, "kwh_per_day": kwh}
         if price is not None:
             money = round(kwh * float(price), 2)
             params |= {"money_per_day": money, "currency": context["currency"], "price_per_kwh": str(price)}
-            zh += f"，约 {money:.0f} {_currency_zh(context['currency'])}/天"
-            en += f", about {context['currency']} {money:.0f} a day"
+            unbilled = spec.impact == "unbilled"
+            zh += f"，约 {money:.0f} {_currency_zh(context['currency'])}/天" + ("未计费" if unbilled else "")
+            en += f", about {context['currency']} {money:.0f} a day" + (" not billed" if unbilled else "")
         else:
             zh += f"，约 {kwh:.0f} kWh/天"
             en += f", about {kwh:.0f} kWh a day"

@@ -136,13 +136,10 @@ SELECT e.id, e.code, e.name_zh, e.name_en, s.time_zone, s.currency,
  WHERE e.id = ANY(%(ids)s::bigint[])
  GROUP BY e.id, s.time_zone, s.currency;
 
--- name: equipment_parents
--- The tree of equipment: what is fed by what.
-SELECT id, parent_equipment_id FROM equipment WHERE parent_equipment_id IS NOT NULL;
-
 -- name: open_fault_alarms
--- Equipment alarms that are in fault or suppressed by design, locked.
-SELECT * FROM alarm WHERE subject LIKE 'equipment:%%' AND (active OR suppression = 'by_design') ORDER BY id FOR UPDATE;
+-- Equipment alarms that are in fault, were so within the last hour, or are suppressed by design, locked.
+SELECT * FROM alarm WHERE subject LIKE 'equipment:%%'
+   AND (active OR suppression = 'by_design' OR cleared_at > %(now)s::timestamptz - interval '1 hour') ORDER BY id FOR UPDATE;
 
 -- name: become_sole_fault_evaluator
 -- One evaluator of fault rules per database.

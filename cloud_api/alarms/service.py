@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from cloud_api.alarms import communication, repository, states, wording
 from cloud_api.alarms.model import Alarm, AlarmId, JournalEntry, OpenAlarm, Report
 from cloud_api.alarms.states import Policy, State, Suppression, Transition
+from cloud_api.faults import causes
 from cloud_api.faults.model import Verdict
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
@@ -34,7 +35,9 @@ def policy_of(rule: str, own: Policy | None = None) -> Policy:
     """Return how a rule alarms; `own` is what a condition keeps for itself (delays of a limit)."""
     if own is not None:
         return own
-    return communication.policy(rule) if rule in communication.RULES else _FAULT_POLICY
+    if rule in communication.RULES:
+        return communication.policy(rule)
+    return replace(_FAULT_POLICY, hold_back=causes.hold_back(rule))
 
 
 async def report(

@@ -47,10 +47,13 @@ def is_explained(
 ) -> bool:
     """Decide whether `child` is suppressed by design now; `causes` are the causing conditions by subject."""
     return any(
-        is_explaining(cause, now, linger) and _may_hide(cause, child)
-        for above in ancestors(subject, parents)
-        for cause in causes.get(above, ())
+        hides(cause, child, now, linger) for above in ancestors(subject, parents) for cause in causes.get(above, ())
     )
+
+
+def hides(cause: State, child: State, now: datetime, linger: timedelta) -> bool:
+    """Whether a causing condition suppresses `child` now; what had been announced before it stays open."""
+    return is_explaining(cause, now, linger) and _may_hide(cause, child)
 
 
 def _may_hide(cause: State, child: State) -> bool:

@@ -49,9 +49,11 @@ _NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "min_damper_oaf": (("mat", "rat", "oat", "oa_dmpr_cmd"),),
     "open_damper_oaf": (("mat", "rat", "oat", "oa_dmpr_cmd"),),
     "air_kw_per_k": (("supply_flow", "sf_speed"), ("supply_flow",)),
+    "power_factor": (("power_factor_a", "power_factor_b", "power_factor_c"),),
 }
 LEARNED = ("coil_rise", "closed_damper_oaf", "min_damper_oaf", "open_damper_oaf")
-NAMES = frozenset(_NEEDS) - {"sf_status", "sat_sp"}
+# Roles that a point may carry, and that are computed where none does.
+NAMES = frozenset(_NEEDS) - {"sf_status", "sat_sp", "power_factor"}
 
 
 def derivable(available: frozenset[str]) -> frozenset[str]:
@@ -213,6 +215,9 @@ _RECIPES: dict[str, Callable[[Columns, int, int, Memory], Array]] = {
     "operating_state": _operating_state,
     "mode_settled": _mode_settled,
     "air_kw_per_k": _air_kw_per_k,
+    "power_factor": lambda have, _count, _tick_s, _memory: (
+        (np.abs(have["power_factor_a"]) + np.abs(have["power_factor_b"]) + np.abs(have["power_factor_c"])) / 3
+    ),
     "coil_rise": _coil_rise,
     "closed_damper_oaf": _damper_oaf(-100, 1),
     "min_damper_oaf": _damper_oaf(8, 30),

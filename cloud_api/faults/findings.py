@@ -20,6 +20,7 @@ class Finding:
     """A fault of an equipment: its condition held in [start, end); it was certain at `confirmed_at`.
 
     `evidence` is the mean of each role while it held. `is_open` when the trend ended before the fault did.
+    `waste_kwh` is what it cost while it held, `kwh_per_day` the same per day; None where energy is not what it costs.
     """
 
     rule: str
@@ -30,6 +31,8 @@ class Finding:
     is_open: bool
     fault_minutes: float
     evidence: Mapping[str, float] = field(default_factory=dict)
+    waste_kwh: float | None = None
+    kwh_per_day: float | None = None
 
 
 def find(

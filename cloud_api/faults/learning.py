@@ -9,13 +9,15 @@ outside the conditions that were fitted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_api.faults import derived, series
+from cloud_api.faults import baselines, derived, series
+from cloud_api.faults.baselines import Baseline
 from cloud_api.faults.trend import Trend
 
 FALSE_INCIDENTS_PER_DAY_MAX = 0.01
@@ -37,10 +39,49 @@ class Fitted:
     hours: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """All that is known of one unit in good order: levels with bands, and baselines in changing conditions."""
+
+    constants: Mapping[str, float] = field(default_factory=dict)
+    baselines: tuple[Baseline, ...] = ()
+
+
+def fit_unit(family: str, data: Trend, is_healthy: NDArray[np.bool_]) -> Learned:
+    """Fit everything that a unit's data allow on its healthy ticks."""
+    constants = dict(as_constants(_fit(data, is_healthy)))
+    if family == "meter":
+        night = baselines.night_baseline(data.columns, data.seconds, data.zone, is_healthy)
+        constants |= {} if night is None else {"night_baseline_kw": night}
+    fitted = baselines.fit(family, data.columns, data.seconds, data.zone, is_healthy)
+    return Learned(constants=constants, baselines=tuple(b for b in fitted if b.is_accepted))
+
+
+def as_json(learned: Learned) -> dict[str, object]:
+    """Return what was learned as plain JSON, for a file or a row."""
+    return {
+        "constants": dict(learned.constants),
+        "baselines": [baselines.as_json(b) | {"inputs": baselines.KINDS[b.kind].inputs} for b in learned.baselines],
+    }
+
+
+def from_json(content: Mapping[str, Any]) -> Learned:
+    """Read what `as_json` wrote; raises BaselineError."""
+    try:
+        constants = {str(k): float(v) for k, v in content["constants"].items()}
+        fitted = tuple(baselines.from_json(b) for b in content.get("baselines") or ())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise baselines.BaselineError(f"not a model written by `cloud-api faults learn`: {error}") from error
+    return Learned(constants=constants, baselines=fitted)
+
+
 def fit(data: Trend, healthy: Sequence[date]) -> list[Fitted]:
     """Fit every feature that the trend offers on its healthy days; a feature with less than an hour is left out."""
+    return _fit(data, on_days(data, healthy))
+
+
+def _fit(data: Trend, is_healthy: NDArray[np.bool_]) -> list[Fitted]:
     have = derived.compute(frozenset(derived.LEARNED), data.columns, data.seconds, data.tick_s, data.zone, {})
-    is_healthy = _on_days(data.seconds, healthy, data)
     found = []
     for name in derived.LEARNED:
         if name not in have:
@@ -64,7 +105,9 @@ def as_constants(fitted: Sequence[Fitted]) -> Mapping[str, float]:
     return {f"{f.name}_expected": f.expected for f in fitted} | {f"{f.name}_band": f.band for f in fitted}
 
 
-def _on_days(seconds: NDArray[np.int64], days: Sequence[date], data: Trend) -> NDArray[np.bool_]:
+def on_days(data: Trend, days: Sequence[date]) -> NDArray[np.bool_]:
+    """Say which ticks lie on these local days."""
+    seconds = data.seconds
     inside = np.zeros(len(seconds), dtype=bool)
     for day in days:
         start = datetime(day.year, day.month, day.day, tzinfo=data.zone)

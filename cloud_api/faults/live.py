@@ -8,7 +8,7 @@ there all along, however it travelled.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,8 +21,10 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
-from cloud_api.faults import pricing, trend
+from cloud_api.faults import baselines, hosts, learning, pricing, trend
 from cloud_api.faults.evaluation import NO_EVAL, VERDICTS, Evaluator, Verdicts
+from cloud_api.faults.hosts import HostRole
+from cloud_api.faults.learning import Learned
 from cloud_api.faults.model import Verdict
 from cloud_api.faults.rules import Rule, RuleError, catalogue, role_aliases, roles
 from cloud_api.faults.series import Array
@@ -66,6 +68,17 @@ class Equipment:
     constants: Mapping[str, float]
     watermark: datetime | None
     problems: tuple[str, ...] = ()
+    # Roles of its surroundings, and what other units' points they are computed from.
+    host: tuple[HostRole, ...] = ()
+    sources: Mapping[tuple[str, str], "BoundPoint | float"] = field(default_factory=dict)
+    learned: Learned = field(default_factory=Learned)
+
+    @property
+    def available(self) -> frozenset[str]:
+        """Every role that rules may read: of its points, its design, its surroundings, its own history."""
+        own = frozenset((*(p.role for p in self.points), *self.constants, *(h.role for h in self.host)))
+        own |= frozenset(self.learned.constants)
+        return own | baselines.expected_roles(self.learned.baselines, own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +111,35 @@ async def evaluate(conn: AsyncConnection) -> list[Change]:
 
 
 async def bound_equipment(conn: AsyncConnection, equipment_id: int | None = None) -> list[Equipment]:
-    """Return the equipment whose Brick class has rules, with roles bound; one, or all in scope."""
+    """Return the equipment whose Brick class has rules, with roles bound; one, or all in scope.
+
+    Besides its points, a unit gets the roles of its surroundings (`hosts`) and what was learned of it.
+    """
     grouped: dict[int, list[dict[str, Any]]] = {}
-    for row in await _rows(conn, queries.bound_points, {"equipment_id": equipment_id}):
+    for row in await _rows(conn, queries.bound_points, {}):
         grouped.setdefault(row["equipment_id"], []).append(row)
-    return [e for rows in grouped.values() if (e := _equipment(rows)) is not None]
+    found = {key: e for key, rows in grouped.items() if (e := _equipment(rows)) is not None}
+    placed = await _rows(conn, queries.surroundings, {})
+    models = {row["equipment_id"]: row["content"] for row in await _rows(conn, queries.models, {"equipment_id": None})}
+    done: list[Equipment] = []
+    for site_id in sorted({e.site_id for e in found.values()}):
+        here = {e.code: e for e in found.values() if e.site_id == site_id}
+        units = [_unit(row, here[row["code"]]) for row in placed if row["site_id"] == site_id and row["code"] in here]
+        given = hosts.plan(units)
+        done += [_surrounded(e, given.get(code, ()), here, models.get(e.id)) for code, e in here.items()]
+    return [e for e in done if equipment_id is None or e.id == equipment_id]
+
+
+async def supply(conn: AsyncConnection) -> dict[int, frozenset[int]]:
+    """Return, by equipment, what supplies it: what feeds it, and the pumps and towers on the same loop."""
+    placed = await _rows(conn, queries.surroundings, {})
+    found: dict[int, frozenset[int]] = {}
+    for site_id in {row["site_id"] for row in placed}:
+        ids = {row["code"]: row["equipment_id"] for row in placed if row["site_id"] == site_id}
+        units = [_unit(row, None) for row in placed if row["site_id"] == site_id]
+        for code, sources in hosts.supply(units).items():
+            found[ids[code]] = frozenset(ids[s] for s in sources if s in ids)
+    return found
 
 
 async def rules_of(conn: AsyncConnection, equipment: Equipment) -> list[Rule]:
@@ -116,8 +153,9 @@ async def columns_between(
     """Return the ticks in (start, end] and the equipment's roles on them, in canonical units; unknown is NaN."""
     first = int(start.timestamp()) // tick_s * tick_s + tick_s
     seconds = np.arange(first, int(end.timestamp()) + 1, tick_s, dtype=np.int64)
+    others = [p for p in equipment.sources.values() if isinstance(p, BoundPoint)]
     values = {
-        "points": [p.point_id for p in equipment.points],
+        "points": sorted({p.point_id for p in (*equipment.points, *others)}),
         "start": start - timedelta(seconds=MAX_AGE_S),
         "end": end,
     }
@@ -126,14 +164,22 @@ async def columns_between(
         at, value = stored.setdefault(row["point_id"], ([], []))
         at.append(row["second"])
         value.append(row["value"])
-    columns = {name: np.full(len(seconds), value) for name, value in equipment.constants.items()}
-    for point in equipment.points:
-        at, value = stored.get(point.point_id, ([], []))
-        converted = np.array(value) * point.conversion.factor + point.conversion.offset
-        if roles()[point.role].unit == "bool":
+    known = {**equipment.learned.constants, **equipment.constants}
+    columns = {name: np.full(len(seconds), value) for name, value in known.items()}
+
+    def column(source: BoundPoint | float) -> Array:
+        if not isinstance(source, BoundPoint):
+            return np.full(len(seconds), source)
+        at, value = stored.get(source.point_id, ([], []))
+        converted = np.array(value) * source.conversion.factor + source.conversion.offset
+        if roles()[source.role].unit == "bool":
             converted = (converted > 0.5).astype(float)
         instants = np.ceil(np.array(at, dtype=np.float64)).astype(np.int64)
-        columns[point.role] = trend.resample(instants, converted, seconds, MAX_AGE_S)
+        return trend.resample(instants, converted, seconds, MAX_AGE_S)
+
+    columns |= {point.role: column(point) for point in equipment.points}
+    columns |= hosts.compute(equipment.host, lambda code, role: column(equipment.sources[code, role]))
+    columns |= baselines.expectations(equipment.learned.baselines, columns, seconds, equipment.zone)
     return seconds, columns
 
 
@@ -176,7 +222,7 @@ async def _evaluate_one(
     if equipment.watermark is None:
         return []
     rules = _rules(equipment.family, settings)
-    available = frozenset(p.role for p in equipment.points) | frozenset(equipment.constants)
+    available = equipment.available
     bindings = _fingerprint(rules, equipment)
     end = equipment.watermark - SETTLE
     # A change of bindings or parameters starts afresh: an old memory would not fit the new expressions.
@@ -250,6 +296,47 @@ def _evidence(columns: Mapping[str, Array], first: int, last: int) -> dict[str, 
     return found
 
 
+def _unit(row: Mapping[str, Any], equipment: Equipment | None) -> hosts.Unit:
+    family = catalogue().bricks.get(row["brick_class"].removeprefix("brick:"), "")
+    bound = frozenset((*(p.role for p in equipment.points), *equipment.constants)) if equipment else frozenset[str]()
+    return hosts.Unit(
+        key=row["code"],
+        family=family,
+        roles=bound,
+        fed_by=tuple(row["fed_by"]),
+        spaces=frozenset(map(str, row["spaces"])),
+        floors=frozenset(map(str, row["floors"])),
+        sub_meters=tuple(row["sub_meters"]),
+    )
+
+
+def _surrounded(
+    equipment: Equipment, given: Sequence[HostRole], here: Mapping[str, Equipment], model: Mapping[str, Any] | None
+) -> Equipment:
+    sources: dict[tuple[str, str], BoundPoint | float] = {}
+    watermarks = [equipment.watermark]
+    for code, role in (s for h in given for s in h.sources):
+        other = here[code]
+        point = next((p for p in other.points if p.role == role), None)
+        sources[code, role] = other.constants[role] if point is None else point
+        watermarks.append(other.watermark)
+    known = [w for w in watermarks if w is not None]
+    problems, learned = equipment.problems, Learned()
+    try:
+        learned = learning.from_json(model) if model else learned
+    except baselines.BaselineError as error:  # A model of another version: visible, and in nobody's way.
+        problems = (*problems, str(error))
+    return replace(
+        equipment,
+        host=tuple(given),
+        sources=sources,
+        learned=learned,
+        problems=problems,
+        # What it is computed from must be complete as well.
+        watermark=min(known) if len(known) == len(watermarks) else equipment.watermark,
+    )
+
+
 def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
     head = rows[0]
     family = catalogue().bricks.get(head["brick_class"].removeprefix("brick:"))
@@ -286,15 +373,15 @@ def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
         family=family,
         zone=ZoneInfo(head["time_zone"]),
         points=tuple(points),
-        constants=_constants(head["attributes"], {p.role for p in points}),
+        constants=constants_of(head["attributes"], {p.role for p in points}),
         # Data of the gateway that is furthest behind are still to come.
         watermark=min(newest.values(), default=None),
         problems=tuple(problems),
     )
 
 
-def _constants(attributes: Mapping[str, Any], bound: set[str]) -> dict[str, float]:
-    """Read design data and the learned model from an equipment's attributes; a bound point beats them."""
+def constants_of(attributes: Mapping[str, Any], bound: set[str]) -> dict[str, float]:
+    """Read design data from an equipment's attributes; a bound point beats them."""
     found: dict[str, float] = {"cop": pricing.COP_DEFAULT}
     design = attributes.get("design", attributes)
     named = {"minimum_outside_air_fraction": "min_oa_fraction"}
@@ -323,7 +410,9 @@ def _fingerprint(rules: Sequence[Rule], equipment: Equipment) -> str:
     text = json.dumps(
         [[r.id, r.spec.model_dump(), dict(r.params), r.delay_s, r.clear_s] for r in rules]
         + [[p.role, p.point_id] for p in equipment.points]
-        + [sorted(equipment.constants)]
+        + [sorted(equipment.constants), sorted(equipment.available)]
+        + [[h.role, h.how, [str(equipment.sources[s]) for s in h.sources]] for h in equipment.host]
+        + [learning.as_json(equipment.learned)]
     )
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,6 +1,7 @@
 """What a fault wastes: the rule's `waste` expression (kW of electricity) on the data behind the verdict. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -8,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_api.faults import derived
+from cloud_api.faults.evaluation import FAULT
 from cloud_api.faults.expressions import Chunk, Expression, compile_expression
+from cloud_api.faults.findings import Finding
 from cloud_api.faults.rules import Rule, roles
 from cloud_api.faults.series import Array
 
 # Electricity per kilowatt of cooling where the plant's own figure is not known.
 COP_DEFAULT = 4.0
-HOURS_PER_DAY_DEFAULT = 12.0
 _MEAN_TICKS = 30
 
 
@@ -22,19 +24,44 @@ def waste_kw(
     rule: Rule, columns: Mapping[str, Array], seconds: NDArray[np.int64], tick_s: int, zone: ZoneInfo, last: int
 ) -> float | None:
     """Return the mean waste over the half hour before tick `last`; None when it cannot be said."""
-    if not rule.spec.waste:
-        return None
     part = slice(max(0, last - _MEAN_TICKS + 1), last + 1)
     cut = {name: values[part] for name, values in columns.items()}
-    params = tuple(sorted((n, v) for n, v in rule.params.items() if n not in cut))
+    values = waste_column(rule, cut, seconds[part], tick_s, zone)
+    return None if values is None else _mean(values)
+
+
+def waste_column(
+    rule: Rule, columns: Mapping[str, Array], seconds: NDArray[np.int64], tick_s: int, zone: ZoneInfo
+) -> Array | None:
+    """Return the waste at each tick (kW), unknown as NaN; None when the rule names none or roles are missing."""
+    if not rule.spec.waste:
+        return None
+    params = tuple(sorted((n, v) for n, v in rule.params.items() if n not in columns))
     expression = _compiled(rule.spec.waste, params)
-    available = frozenset(cut)
+    available = frozenset(columns)
     if not expression.roles <= available | derived.derivable(available):
         return None
-    have = derived.compute(expression.roles, cut, seconds[part], tick_s, zone, {})
+    have = derived.compute(expression.roles, columns, seconds, tick_s, zone, {})
     if not expression.roles <= frozenset(have):
         return None
-    values = expression.run(Chunk(seconds=seconds[part], columns=have, tick_s=tick_s), {})
+    return np.maximum(0.0, expression.run(Chunk(seconds=seconds, columns=have, tick_s=tick_s), {}))
+
+
+def priced(
+    finding: Finding, rule: Rule, waste: Array | None, codes: NDArray[np.int8], seconds: NDArray[np.int64]
+) -> Finding:
+    """Return the finding with what it wasted while it held, and per day at the hours its kind runs."""
+    if waste is None:
+        return finding
+    inside = (seconds >= finding.confirmed_at.timestamp()) & (seconds < finding.end.timestamp()) & (codes == FAULT)
+    mean = _mean(waste[inside])
+    if mean is None:
+        return finding
+    hours = finding.fault_minutes / 60
+    return replace(finding, waste_kwh=round(mean * hours, 1), kwh_per_day=round(mean * rule.spec.hours_per_day, 1))
+
+
+def _mean(values: Array) -> float | None:
     known = values[~np.isnan(values)]
     return round(max(0.0, float(known.mean())), 3) if len(known) else None
 

@@ -12,8 +12,38 @@ SELECT e.id AS equipment_id, e.organisation_id, e.site_id, e.code, e.name_zh, e.
   JOIN device d ON d.id = p.device_id
   JOIN gateway g ON g.id = d.gateway_id
   LEFT JOIN latest_value l ON l.point_id = p.id
- WHERE %(equipment_id)s::bigint IS NULL OR e.id = %(equipment_id)s
  ORDER BY e.id, b.role;
+
+-- name: surroundings
+-- Where each equipment stands among the others: what feeds it, which spaces and floors it serves, its sub-meters.
+SELECT e.id AS equipment_id, e.site_id, e.code, e.brick_class,
+       CASE WHEN jsonb_typeof(e.attributes -> 'fed_by') = 'array'
+            THEN ARRAY(SELECT jsonb_array_elements_text(e.attributes -> 'fed_by'))
+            ELSE ARRAY(SELECT p.code FROM equipment p WHERE p.id = e.parent_equipment_id) END AS fed_by,
+       ARRAY(SELECT v.space_id FROM equipment_serves v WHERE v.equipment_id = e.id) AS spaces,
+       ARRAY(SELECT DISTINCT sp.floor_id FROM equipment_serves v JOIN space sp ON sp.id = v.space_id
+              WHERE v.equipment_id = e.id) AS floors,
+       ARRAY(SELECT c.code FROM meter m JOIN meter c ON c.parent_meter_id = m.id AND c.utility = m.utility
+              WHERE m.site_id = e.site_id AND m.code = e.code) AS sub_meters
+  FROM equipment e ORDER BY e.id;
+
+-- name: models
+-- What was learned of each unit.
+SELECT equipment_id, content, healthy_days, fitted_by, fitted_at FROM fault_model
+ WHERE %(equipment_id)s::bigint IS NULL OR equipment_id = %(equipment_id)s;
+
+-- name: store_model
+-- Keep what was learned of a unit.
+INSERT INTO fault_model (equipment_id, organisation_id, content, healthy_days, fitted_by, fitted_at)
+SELECT e.id, e.organisation_id, %(content)s, %(healthy_days)s::date[], %(fitted_by)s, %(fitted_at)s
+  FROM equipment e WHERE e.id = %(equipment_id)s
+ON CONFLICT (equipment_id) DO UPDATE SET content = EXCLUDED.content, healthy_days = EXCLUDED.healthy_days,
+       fitted_by = EXCLUDED.fitted_by, fitted_at = EXCLUDED.fitted_at
+RETURNING equipment_id;
+
+-- name: forget_model
+-- Give up what was learned of a unit.
+DELETE FROM fault_model WHERE equipment_id = %(equipment_id)s RETURNING equipment_id;
 
 -- name: evaluators
 -- What each evaluator remembers, locked for this turn.

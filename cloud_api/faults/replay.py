@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud_api.faults import findings, trend
+from cloud_api.faults import findings, pricing, trend
 from cloud_api.faults.evaluation import Evaluator, Verdicts
 from cloud_api.faults.findings import Finding
 from cloud_api.faults.rules import Rule, catalogue
@@ -52,7 +52,9 @@ def replay(rules: list[Rule], data: Trend, *, chunk_ticks: int = CHUNK_TICKS) ->
     used = {b.rule.id: b.roles for b in evaluator.bound}
     for rule in rules:
         columns = {n: v for n, v in data.columns.items() if n in evaluator.inputs(used[rule.id])}
-        found += findings.find(rule, joined[rule.id], data.seconds, data.tick_s, columns)
+        here = findings.find(rule, joined[rule.id], data.seconds, data.tick_s, columns)
+        waste = pricing.waste_column(rule, data.columns, data.seconds, data.tick_s, data.zone) if here else None
+        found += [pricing.priced(f, rule, waste, joined[rule.id].codes, data.seconds) for f in here]
     return Replayed(
         findings=tuple(sorted(found, key=lambda f: (f.start, f.rule))),
         missing=evaluator.missing(),

@@ -61,11 +61,15 @@ class RuleSpec(BaseModel):
     delay: str = "0 s"
     clear: str = f"{_CLEAR_DEFAULT_S} s"
     suppressed_by: tuple[str, ...] = ()
+    explained_by: tuple[str, ...] = ()
+    explained_by_supply: tuple[str, ...] = ()
     cluster: tuple[str, ...] = ()
     is_trigger: bool = False
     reference: str = ""
     note: str = ""
     waste: str = ""
+    impact: Literal["energy", "unbilled", "comfort", "data", "safety"] = "energy"
+    hours_per_day: float = Field(default=12.0, gt=0, le=24)
     playbook: _Steps
 
 
@@ -258,10 +262,33 @@ def _check(path: Path, family: str, spec: RuleSpec) -> Rule:
 
 def _check_links(rules: Mapping[str, Rule]) -> None:
     for rule in rules.values():
-        for other in rule.spec.suppressed_by:
-            if other not in rules:
-                raise RuleError(f"{rule.id}: suppressed_by names {other}, which does not exist")
+        for key in ("suppressed_by", "explained_by", "explained_by_supply"):
+            for other in getattr(rule.spec, key):
+                if other not in rules:
+                    raise RuleError(f"{rule.id}: {key} names {other}, which does not exist")
     in_order(rules.values())
+    _check_explanations(rules)
+
+
+def explainers(rule: Rule, rules: Mapping[str, Rule]) -> frozenset[str]:
+    """Return the rules whose fault on the same equipment explains this one: by name, or as trigger of its cluster."""
+    triggers = {
+        other.id
+        for other in rules.values()
+        if other.spec.is_trigger and not rule.spec.is_trigger and set(other.spec.cluster) & set(rule.spec.cluster)
+    }
+    return frozenset((*rule.spec.suppressed_by, *rule.spec.explained_by, *triggers)) - {rule.id}
+
+
+def _check_explanations(rules: Mapping[str, Rule]) -> None:
+    # Two faults that explain each other would hide both.
+    waiting = {name: explainers(rule, rules) for name, rule in rules.items()}
+    while waiting:
+        free = [name for name, above in waiting.items() if not above & waiting.keys()]
+        if not free:
+            raise RuleError(f"explained_by runs in a circle: {', '.join(sorted(waiting))}")
+        for name in free:
+            del waiting[name]
 
 
 def _unit_of(where: str, name: str, given: Any) -> str:

@@ -4,6 +4,7 @@ Everything is whole watts and whole watt-seconds. A parent meter counts exactly 
 losses, at every instant.
 """
 
+import math
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -34,6 +35,7 @@ class MeterTree:
         self.reactive_vars = [int(ws * REACTIVE_SHARE) for ws in self.meter_ws]
         self.loss_ws = [0] * count
         self.missed_ws = [0] * count  # What a faulty meter did not count.
+        self.tangents: dict[int, float] = {}  # Meter → tan φ where a fault changes it.
         self.missing: dict[int, float] = {}  # Meter → the share of its energy that a fault hides from it.
         self.demand_w = [0] * count  # Mean power of the last full quarter of an hour.
         self._quarter_ws = list(self.meter_ws)
@@ -54,6 +56,11 @@ class MeterTree:
             for code, fault in faults.items()
             if code in self.meters and (share := missed_share(self.phases[code], fault))
         }
+        self.tangents = {
+            self.meters[code]: tangent(fault["low_power_factor"])
+            for code, fault in faults.items()
+            if code in self.meters and "low_power_factor" in fault
+        }
         watts, load = self.meter_w, self.load_w
         for index, own in enumerate(self._own_loads):
             watts[index] = sum([load[item] for item in own]) if own else 0
@@ -72,7 +79,7 @@ class MeterTree:
         for index, power in enumerate(self.meter_w):
             self.meter_ws[index] += power * STEP_S
             self.loss_ws[index] += self.loss_w[index] * STEP_S
-            self.reactive_vars[index] += int(power * REACTIVE_SHARE) * STEP_S
+            self.reactive_vars[index] += int(power * self.tangents.get(index, REACTIVE_SHARE)) * STEP_S
         for index, power in enumerate(self.load_w):
             self.load_ws[index] += power * STEP_S
         for index, share in self.missing.items():
@@ -143,6 +150,11 @@ class MeterTree:
                 column[i] = value
         for name, i in self.loads.items():
             self.load_ws[i] = kept["loads"][name]
+
+
+def tangent(power_factor: float) -> float:
+    """Return reactive per active power."""
+    return math.sqrt(1.0 / power_factor**2 - 1.0)
 
 
 def missed_share(shares: tuple[float, float, float], fault: Mapping[str, float]) -> float:

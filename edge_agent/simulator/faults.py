@@ -66,6 +66,9 @@ KINDS: Mapping[str, FaultKind] = {
         _kind("phase_loss", "meter-", 1, (1, 3), "phase", "loses phase", "缺相"),
         _kind("reversed_ct", "meter-", 1, (1, 3), "phase", "current transformer reversed on phase", "互感器反接"),
         _kind("register_stuck", "meter-", 1, (1, 1), "", "energy register stands still", "电能寄存器停走"),
+        _kind("low_power_factor", "meter-", 0.7, (0.3, 0.9), "", "power factor falls to", "功率因数降至"),
+        _kind("imbalance", "meter-", 50, (20, 150), "%", "first phase carries more by", "首相电流偏大"),
+        _kind("night_load", "meter-", 5, (0.5, 200), "kW", "left on from 20 to 7 o'clock", "20 点至 7 点漏关负荷"),
         _kind(
             "drift",
             "",

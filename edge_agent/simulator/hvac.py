@@ -193,6 +193,8 @@ class RoomUnit:
         self.heating = self._valve(self.heating, heat_to - here + 0.3)
         if self.cooling or self.heating:
             self.set_point_c = cool_to if self.cooling else heat_to
+        if self.is_refrigerant and cold != hot:  # The outdoor unit says whether this is the season of one or the other.
+            self.set_point_c = cool_to if cold else heat_to
         wanted = max(self.cooling, self.heating)
         self.fan = 0.0 if not (self.is_on or wanted) else (1.0 if wanted > 0.66 else 0.66 if wanted > 0.33 else 0.33)
         blowing = 0.0 if "fan_failed" in fault else self.fan

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.simulator.calendar import DayKind, day_kind
 from edge_agent.simulator.electricity import STEP_S, MeterTree
-from edge_agent.simulator.hvac import Fault
+from edge_agent.simulator.hvac import NO_FAULT, Fault
 from edge_agent.simulator.people import Direction, Passage, day_passages, passage_order
 from edge_agent.simulator.plan import Plan
 from edge_agent.simulator.replay import Replay
@@ -23,6 +23,7 @@ from edge_agent.simulator.weather import Climate, Weather
 MINUTE_MS = 60_000
 DAY_MIN = 1440
 STATE_VERSION = 1
+LEFT_ON_FROM, LEFT_ON_UNTIL = 20.0, 7.0  # Local hours in which what is left on draws power.
 _SPACE_KEYS = ("temperature_c", "co2_ppm", "wander", "fan", "cooling_w", "heating_w", "supply_l_s", "fresh_l_s")
 _CORRIDORS = frozenset({"corridor", "lobby"})
 
@@ -196,13 +197,19 @@ class Building:
     def _loads(self, hour: float, moved: int) -> dict[str, int]:
         """Return the power of everything in whole watts."""
         dark = self.weather.solar_w_m2 < 6.0
-        return {
+        loads = {
             **{code: space.electric_w for code, space in self.spaces.items()},
             **self.services.loads(),
             # Two lifts: standby, and about 25 Wh for every trip of a little more than one person.
             "lifts": int(950 + 1050 * min(14, moved) * (0.7 + 0.6 * self.noise.random())),
             "outdoor": (1100 if dark else 160) + (5200 if dark and 16.0 <= hour < 22.5 else 0),
         }
+        if hour >= LEFT_ON_FROM or hour < LEFT_ON_UNTIL:
+            for meter in self.plan.meters:
+                left_on_kw = self.faults.get(meter.code, NO_FAULT).get("night_load", 0.0)
+                if left_on_kw and meter.loads:
+                    loads[meter.loads[0]] += int(1000 * left_on_kw)
+        return loads
 
     def _checkpoint(self) -> dict[str, Any]:
         """Return the state at the local midnight that has just come, before anything moved; plain JSON."""

@@ -88,7 +88,8 @@ class WaterMachine:
         self.set_point_c += 0.05 * (wanted - self.set_point_c)
 
     def _pump(self, demand: float, fault: Fault) -> None:
-        self.pump_commanded = self.is_commanded or self.idle_min < 5
+        # The pump starts with its machine and runs on until the demand has been gone for five minutes.
+        self.pump_commanded = self.is_commanded or (self.pump_commanded and self.idle_min < 5)
         self.pump_running = (self.pump_commanded or "pump_runs_on" in fault) and "pump_failed" not in fault
         wanted = min(1.0, 0.42 + 0.65 * demand) if self.pump_running else 0.0
         if "low_delta_t" in fault and self.pump_running:
@@ -125,24 +126,24 @@ class WaterMachine:
 class OutdoorUnit:
     """A VRF outdoor unit: heats or cools, whichever most of its indoor units ask for."""
 
-    __slots__ = ("is_heating", "load_w", "power_w", "rated_w", "running")
+    __slots__ = ("is_failed", "is_heating", "load_w", "power_w", "rated_w", "running")
 
     def __init__(self, rated_w: float) -> None:
         """At rest."""
         self.rated_w = rated_w
-        self.is_heating = False
+        self.is_heating = self.is_failed = False
         self.running = False
         self.load_w = self.power_w = 0.0
 
     @property
     def cold(self) -> float:
         """What the indoor units can take for cooling, 0…1."""
-        return 0.0 if self.is_heating else 1.0
+        return 0.0 if self.is_heating or self.is_failed else 1.0
 
     @property
     def hot(self) -> float:
         """What the indoor units can take for heating, 0…1."""
-        return 1.0 if self.is_heating else 0.0
+        return 1.0 if self.is_heating and not self.is_failed else 0.0
 
     def step(
         self, *, cooling_asked: float, heating_asked: float, load_w: float, outdoor_c: float, fault: Fault
@@ -154,7 +155,8 @@ class OutdoorUnit:
             self.is_heating = False
         self.load_w = min(load_w, self.rated_w)
         share = self.load_w / self.rated_w
-        self.running = share > 0.01 and "failed" not in fault
+        self.is_failed = "failed" in fault
+        self.running = share > 0.01 and not self.is_failed
         self.power_w = 120.0
         if self.running:
             lift = 0.06 * (outdoor_c - 7.0) if self.is_heating else 0.08 * (35.0 - outdoor_c)

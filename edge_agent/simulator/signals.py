@@ -130,7 +130,7 @@ class _Electric:
             "voltage": self._voltage,
             "current": self._current,
             "active_power": self._power,
-            "reactive_power": lambda now, p: REACTIVE_SHARE * self._power(now, p),
+            "reactive_power": lambda now, p: self._tangent(now) * self._power(now, p),
             "apparent_power": lambda now, p: self._voltage(now, p) * self._current(now, p),
             "power_factor": self._factor,
             "power_factor_code": self._factor,
@@ -164,11 +164,21 @@ class _Electric:
         of_phase = self._by_phase[quantity]
         return lambda now: sum(of_phase(now, p) for p in range(3))
 
+    def _tangent(self, now: Instant) -> float:
+        return now.building.power.tangents.get(self.index, REACTIVE_SHARE)
+
+    def _apparent_share(self, now: Instant) -> float:
+        return math.hypot(1.0, self._tangent(now))
+
+    def _share(self, now: Instant, phase: int) -> float:
+        excess = now.fault(self.device).get("imbalance", 0.0) / 300.0
+        return self.shares[phase] + (excess if phase == 0 else -excess / 2.0)
+
     def _total_factor(self, now: Instant) -> float:
         """With one transformer reversed, active power falls and apparent power does not."""
         powers = [self._power(now, p) for p in range(3)]
         whole = sum(map(abs, powers)) or 1.0
-        return sum(powers) / whole / APPARENT_SHARE
+        return sum(powers) / whole / self._apparent_share(now)
 
     def _voltage(self, now: Instant, phase: int) -> float:
         if int(now.fault(self.device).get("phase_loss", 0)) - 1 == phase:
@@ -178,18 +188,18 @@ class _Electric:
 
     def _power(self, now: Instant, phase: int) -> float:
         fault = now.fault(self.device)
-        power = now.building.power.power_at(self.index, now.ms) * self.shares[phase]
+        power = now.building.power.power_at(self.index, now.ms) * self._share(now, phase)
         if int(fault.get("phase_loss", 0)) - 1 == phase:
             return 0.0
         return -power if int(fault.get("reversed_ct", 0)) - 1 == phase else power
 
     def _current(self, now: Instant, phase: int) -> float:
-        apparent = abs(self._power(now, phase)) * APPARENT_SHARE
+        apparent = abs(self._power(now, phase)) * self._apparent_share(now)
         return apparent / max(self._voltage(now, phase), 100.0)
 
     def _factor(self, now: Instant, phase: int) -> float:
         sign = -1.0 if int(now.fault(self.device).get("reversed_ct", 0)) - 1 == phase else 1.0
-        return sign / APPARENT_SHARE
+        return sign / self._apparent_share(now)
 
     def _line_voltage(self, rest: str) -> Signal:
         pair = [int(digit) - 1 for digit in rest if digit in "123"][:2]
@@ -270,7 +280,9 @@ _INDOOR: Mapping[str, Callable[[RoomUnit, Instant], Value]] = {
     "alarm_forced_off": lambda _unit, _now: 0,
     "fan_on_off": lambda unit, _now: int(unit.fan > 0),
     "heating_on_off": lambda unit, now: int(now.building.services.vrf.is_heating and unit.heating > 0),
-    "cooling_on_off_thermo": lambda unit, _now: int(max(unit.cooling, unit.heating) > 0),
+    "cooling_on_off_thermo": lambda unit, now: int(
+        (unit.heating if now.building.services.vrf.is_heating else unit.cooling) > 0
+    ),
     "status_code_fan_speed": lambda unit, _now: _FAN_STEPS[unit.fan],
     "status_code_mode": lambda _unit, now: 1 if now.building.services.vrf.is_heating else 2,
     "filter_alarm": lambda _unit, _now: 0,

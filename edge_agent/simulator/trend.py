@@ -18,7 +18,10 @@ from edge_agent.simulator.signals import Instant
 
 _CONSTANTS = {
     "minimum_outside_air_fraction": "min_oa_fraction",
-    **{role: role for role in ("override_active", "rated_power", "rated_current")},
+    "supply_flow_l_s": "supply_flow",
+    "heating_kw": "rated_thermal",
+    **{role: role for role in ("override_active", "rated_power", "rated_current", "fan_kw")},
+    **{role: role for role in ("cooling_mode_code", "heating_mode_code")},
 }
 
 
