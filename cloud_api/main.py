@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from cloud_api.api.install import install as install_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.request import SystemTx
+from cloud_api.faults.rules import use_own_rules
 from cloud_api.ingest.http import router as ingest
 from cloud_api.ingest.write import router as lines
 from cloud_api.kit.clock import Clock
@@ -42,6 +43,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     app = FastAPI(title="Wattlease", version="0.1.0", lifespan=lifespan)
     app.state.settings = settings
+    use_own_rules(settings.fault_rules_folder)
     app.state.clock = clock or Clock()
     app.include_router(health)
     app.include_router(ingest)

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         default="wattlease",
         description="Name of the host application, which edge nodes may name as their primary host.",
     )
+    fault_rules_folder: Path | None = Field(
+        default=None, description="Folder with own fault rules (*.yaml), beside the shipped ones."
+    )
     demo_control_url: str | None = Field(
         default=None, description="Control channel of a simulated building; with it the console shows the demo page."
     )

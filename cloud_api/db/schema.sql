@@ -1172,6 +1172,15 @@ CREATE TABLE app.fault_evaluator (
     missing jsonb DEFAULT '{}'::jsonb NOT NULL
 );
 
+CREATE TABLE app.fault_model (
+    equipment_id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    content jsonb NOT NULL,
+    healthy_days date[] NOT NULL,
+    fitted_by text NOT NULL,
+    fitted_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE app.fault_rule_setting (
     equipment_id bigint NOT NULL,
     rule text NOT NULL,
@@ -2857,6 +2866,9 @@ ALTER TABLE ONLY app.fact_history
 ALTER TABLE ONLY app.fault_evaluator
     ADD CONSTRAINT fault_evaluator_pkey PRIMARY KEY (equipment_id);
 
+ALTER TABLE ONLY app.fault_model
+    ADD CONSTRAINT fault_model_pkey PRIMARY KEY (equipment_id);
+
 ALTER TABLE ONLY app.fault_rule_setting
     ADD CONSTRAINT fault_rule_setting_pkey PRIMARY KEY (equipment_id, rule);
 
@@ -3469,6 +3481,12 @@ ALTER TABLE ONLY app.fault_evaluator
 ALTER TABLE ONLY app.fault_evaluator
     ADD CONSTRAINT fault_evaluator_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
+ALTER TABLE ONLY app.fault_model
+    ADD CONSTRAINT fault_model_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.fault_model
+    ADD CONSTRAINT fault_model_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
 ALTER TABLE ONLY app.fault_rule_setting
     ADD CONSTRAINT fault_rule_setting_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id) ON DELETE CASCADE;
 
@@ -3923,6 +3941,8 @@ CREATE POLICY by_organisation ON app.expected_point USING (((( SELECT app.viewer
 
 CREATE POLICY by_organisation ON app.fault_evaluator USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.fault_model USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.fault_rule_setting USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.floor USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4026,6 +4046,8 @@ ALTER TABLE app.expected_point ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.fact_history ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.fault_evaluator ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.fault_model ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.fault_rule_setting ENABLE ROW LEVEL SECURITY;
 
@@ -4247,6 +4269,8 @@ GRANT SELECT,INSERT ON TABLE app.fact_history TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.fact_history_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.fault_evaluator TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.fault_model TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.fault_rule_setting TO wattlease_app;
 

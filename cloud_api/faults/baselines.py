@@ -42,6 +42,7 @@ class Kind:
     features: Callable[[Columns], Array]
     when: Callable[[Columns], NDArray[np.bool_]]
     needs: tuple[str, ...] = ()  # Besides target and inputs, for the condition.
+    hours_min: int = HOURS_MIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,7 @@ KINDS: Mapping[str, Kind] = {
         inputs=("oat", "hour", "is_weekend"),
         features=_power,
         when=_always,
+        hours_min=7 * 24,  # Every hour of the week once.
     ),
     "chiller_power": Kind(
         target="chiller_kw",
@@ -244,7 +246,7 @@ def _fit_one(
     roles = (kind.target, *kind.inputs)
     hours, where, counts = np.unique(seconds[known] // _WINDOW_S, return_inverse=True, return_counts=True)
     full = counts >= 0.25 * max(counts.max(initial=0), 1)
-    if full.sum() < HOURS_MIN:
+    if full.sum() < kind.hours_min:
         return None
     means = {r: np.bincount(where, weights=have[r][known], minlength=len(hours))[full] / counts[full] for r in roles}
     features, target = kind.features(means), means[kind.target]

@@ -45,7 +45,9 @@ def hold_back(rule_id: str) -> timedelta:
     """Return how long an announcement waits for a cause that takes longer to be certain than its consequence."""
     rules = catalogue().rules
     own, supply = explained_by(rule_id)
-    later = [rules[cause].delay_s - rules[rule_id].delay_s for cause in own | supply if cause in rules]
+    # A cluster spans families; on the same equipment only rules of its own family can be the cause.
+    near = {cause for cause in own if cause in rules and rules[cause].family == rules[rule_id].family}
+    later = [rules[cause].delay_s - rules[rule_id].delay_s for cause in near | (supply & rules.keys())]
     wait = timedelta(seconds=max(later, default=0.0))
     return min(HOLD_BACK_MAX, wait + _CERTAIN_AFTER) if wait > timedelta(0) else HOLD_BACK
 

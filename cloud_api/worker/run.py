@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 import cloud_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.queue import Service, Worker, registry
+from cloud_api.faults.rules import use_own_rules
 from cloud_api.kit.clock import Clock
 from cloud_api.settings import Settings
 
@@ -60,6 +61,7 @@ async def run_worker(
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    use_own_rules(settings.fault_rules_folder)
     database_url = settings.database_url.get_secret_value()
     async with make_pool(database_url, size_max=settings.pool_size_max) as pool:
         worker = Worker(pool=pool, clock=clock, database_url=database_url)

@@ -79,3 +79,42 @@ def test_parameters_can_be_given_in_other_units_and_unknown_ones_are_refused():
     assert rule.params["sensor_tolerance"] == pytest.approx(2.0)
     with pytest.raises(RuleError, match="it has sensor_tolerance"):
         rule.with_params({"tolerance": 1})
+
+
+def test_a_bad_rule_is_left_out_with_file_and_line_and_blocks_no_other(tmp_path):
+    (path,) = family(
+        tmp_path,
+        GOOD,
+        GOOD | {"id": "TST-02", "when": "sta > limit"},
+        GOOD | {"id": "TST-03", "playbook": {"zh": ["看"]}},
+        GOOD | {"id": "TST-04", "params": {"limit": "30 parsec"}},
+        GOOD | {"id": "TST-05", "suppressed_by": ["TST-02"]},
+        GOOD | {"id": "TST-06", "suppressed_by": ["TST-07"]},
+        GOOD | {"id": "TST-07", "suppressed_by": ["TST-06"]},
+    )
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("family: [")
+    problems = []
+    found = load_catalogue([broken, path], problems)
+    assert set(found.rules) == {"TST-01", "TST-05"}
+    assert len(problems) == 6
+    lines = path.read_text().splitlines()
+    assert any(
+        p.startswith(f"test.yaml:{1 + next(i for i, t in enumerate(lines) if 'TST-02' in t)}: ") for p in problems
+    )
+    assert any("TST-03" in p and "playbook.en" in p for p in problems)
+    assert any("broken.yaml: not YAML" in p for p in problems)
+    assert any("circle: TST-06, TST-07" in p for p in problems)
+
+
+def test_two_faults_that_explain_each_other_are_refused(tmp_path):
+    files = family(tmp_path, GOOD | {"explained_by": ["TST-02"]}, GOOD | {"id": "TST-02", "explained_by": ["TST-01"]})
+    with pytest.raises(RuleError, match="explained_by runs in a circle: TST-01, TST-02"):
+        load_catalogue(files)
+
+
+def test_the_shipped_rules_have_no_problem_and_cover_the_whole_appendix_of_clusters():
+    assert catalogue().problems == ()
+    clusters = {c for r in catalogue().rules.values() for c in r.spec.cluster}
+    triggers = {c for r in catalogue().rules.values() if r.spec.is_trigger for c in r.spec.cluster}
+    assert clusters == triggers == {f"C{n:02}" for n in range(1, 11)}
