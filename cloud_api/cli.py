@@ -14,11 +14,13 @@ from cloud_api.operations.cli import app as operations
 from cloud_api.operations.storage.cli import storage_app
 from cloud_api.operations.tenancy.cli import app as lease_app
 from cloud_api.settings import load_settings
+from cloud_api.workorders.cli import app as work
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The cloud side of Wattlease.")
 app.add_typer(user_commands, name="user")
 app.add_typer(gateway, name="gateway")
 app.add_typer(faults, name="faults")
+app.add_typer(work, name="work")
 app.add_typer(tariff_app, name="tariff")
 app.add_typer(bill_app, name="bill")
 app.add_typer(lease_app, name="lease")

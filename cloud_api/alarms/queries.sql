@@ -224,6 +224,10 @@ DELETE FROM notification_route WHERE id = %(id)s RETURNING id;
 -- The conditions of a subject that are not out of service, locked.
 SELECT * FROM alarm WHERE subject = %(subject)s AND suppression <> 'out_of_service' ORDER BY id FOR UPDATE;
 
+-- name: alarms_out_of_service
+-- The conditions of a subject that are out of service, locked.
+SELECT * FROM alarm WHERE subject = %(subject)s AND suppression = 'out_of_service' ORDER BY id FOR UPDATE;
+
 -- name: occurred
 -- Occurrences announced in a period.
 SELECT o.alarm_id, a.rule, a.subject, a.severity, o.annunciated_at AS at, o.acknowledged_at, o.cleared_at,

@@ -203,6 +203,18 @@ async def take_out_of_service(
     return len(found)
 
 
+async def return_to_service(conn: AsyncConnection, clock: Clock, subject: str, *, actor: str) -> int:
+    """Bring the alarms of a subject back before the end of their maintenance; returns how many changed."""
+    now = clock.now()
+    found = await repository.rows(conn, repository.queries.alarms_out_of_service, {"subject": subject})
+    for row in found:
+        alarm = repository.alarm_from_row(row)
+        state, transitions = states.unsuppress(alarm.state, now, only=Suppression.OUT_OF_SERVICE)
+        policy = policy_of(alarm.rule, alarm.policy)
+        await _store(conn, _with_state(alarm, state), policy, transitions, now, actor=actor)
+    return len(found)
+
+
 async def _act(conn: AsyncConnection, now: datetime, alarm_id: AlarmId, actor: str, reason: str, action: Any) -> None:
     alarm = await repository.alarm_for_change(conn, alarm_id)
     if alarm is None:

@@ -40,7 +40,7 @@ def replay(
             fitted = learning.fit(data, [parse_day(text) for text in healthy])
             data = trends.with_constants(data, learning.as_constants(fitted))
         if model:
-            data = trends.with_constants(data, trends.load_model(model))
+            data = learning.with_learned(data, learning.from_file(model))
         done = engine.replay(engine.rules_for(equipment, how), data)
     except (trends.TrendError, ValueError) as error:
         raise SystemExit(str(error)) from error
@@ -50,13 +50,16 @@ def replay(
     for note in data.notes:
         print(f"note: {note}")
     titles = {r.id: r.spec.title for r in done.rules}
-    print(f"{'start':<17}{'end':<17}{'minutes':>8}  {'rule':<11}{'severity':<12}finding")
+    explained = _explained(done)
+    print(f"{'start':<17}{'end':<17}{'minutes':>8}{'kWh/day':>9}  {'rule':<11}{'severity':<12}finding")
     for f in done.findings:
         title = titles[f.rule].zh if lang == "zh" else titles[f.rule].en
         ends = "(open)" if f.is_open else ""
+        cause = f"<- {explained[f.rule, f.start]}" if (f.rule, f.start) in explained else ""
+        cost = "" if f.kwh_per_day is None else f"{f.kwh_per_day:.1f}"
         print(
-            f"{_local(f.start, data):<17}{_local(f.end, data):<17}{f.fault_minutes:>8.0f}  {f.rule:<11}"
-            f"{_SEVERITIES[f.severity]:<12}{title} {ends}".rstrip()
+            f"{_local(f.start, data):<17}{_local(f.end, data):<17}{f.fault_minutes:>8.0f}{cost:>9}  {f.rule:<11}"
+            f"{_SEVERITIES[f.severity]:<12}{' '.join(filter(None, (title, ends, cause)))}"
         )
     judged = len(done.rules) - len(done.missing)
     print(f"{len(done.findings)} findings of {judged} rules on {len(data.seconds)} ticks of {data.tick_s} s")
@@ -72,6 +75,7 @@ def learn(
     healthy: Annotated[list[str], typer.Option(help="A day known to be healthy (2017-04-01); may be repeated.")],
     out: Annotated[Path, typer.Option(help="Where to write the unit's model (YAML).")],
     map_file: _Map = Path("columns.yaml"),
+    equipment: _Family = "ahu",
 ) -> None:
     """Fit the learned channel of one unit on healthy days; `replay --model` then finds what no fixed limit can."""
     import yaml
@@ -80,16 +84,19 @@ def learn(
     from cloud_api.faults import trend as trends
 
     try:
-        fitted = learning.fit(
-            trends.load_trend(trend, trends.load_map(map_file)), [parse_day(text) for text in healthy]
-        )
+        data = trends.load_trend(trend, trends.load_map(map_file))
+        days = [parse_day(text) for text in healthy]
+        fitted = learning.fit(data, days)
+        learned = learning.fit_unit(equipment, data, learning.on_days(data, days))
     except (trends.TrendError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    if not fitted:
+    if not learned.constants and not learned.baselines:
         raise SystemExit("the healthy days hold less than an hour of any feature: name more days, or map more roles")
     for f in fitted:
         print(f"{f.name:<20}{f.expected:>9.3f} ± {f.band:.3f}  ({f.hours} h)")
-    content = {"fitted_on": list(healthy), "constants": dict(learning.as_constants(fitted))}
+    for b in learned.baselines:
+        print(f"{b.kind:<20}{'':>9} ± {b.band:.3f}  ({b.hours:.0f} h, scatter {b.cv_rmse:.1%})")
+    content = {"fitted_on": list(healthy)} | json.loads(json.dumps(learning.as_json(learned)))
     out.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
@@ -109,6 +116,50 @@ def score(
         days = [parse_day(text) for text in healthy or ()]
         print(scoring.report(equipment, trends.load_map(map_file), trend, labels, days))
     except (trends.TrendError, ValueError, KeyError, OSError) as error:
+        raise SystemExit(str(error)) from error
+
+
+@app.command("try")
+def try_out(
+    equipment: Annotated[str, typer.Argument(help="Code of the equipment, such as ahu-3.")],
+    rule: Annotated[str, typer.Argument(help="The rule, such as AHU-0028.")],
+    days: Annotated[int, typer.Option(min=1, max=31, help="Over how many of the last days.")] = 30,
+    param: Annotated[list[str] | None, typer.Option(help="Another parameter: sensor_tolerance='3 K'.")] = None,
+) -> None:
+    """Say what a rule would have found on stored data, without switching it on."""
+    from datetime import timedelta
+
+    from cloud_api.alarms import detail
+    from cloud_api.db.command import carry_out
+    from cloud_api.faults import live
+
+    changed: dict[str, str | float | bool] = {}
+    for text in param or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SystemExit(f"{text!r} is not name=value")
+        changed[name.strip()] = value.strip()
+
+    async def use_case(conn: Any, clock: Any) -> str:
+        found = [e for e in await live.bound_equipment(conn) if e.code == equipment]
+        if not found:
+            raise SystemExit(f"no equipment with rules has the code {equipment!r}")
+        end = clock.now()
+        tried = await detail.try_out(
+            conn, equipment_id=found[0].id, rule_id=rule, params=changed, start=end - timedelta(days=days), end=end
+        )
+        if tried.missing:
+            return f"{rule} cannot be judged on {equipment}: it lacks {', '.join(tried.missing)}"
+        lines = [
+            f"{f.start.astimezone(found[0].zone):%Y-%m-%d %H:%M}  {f.end.astimezone(found[0].zone):%Y-%m-%d %H:%M}"
+            f"  {f.fault_minutes:>6.0f} min  {'' if f.kwh_per_day is None else f'{f.kwh_per_day} kWh/day'}".rstrip()
+            for f in tried.findings
+        ]
+        return "\n".join([*lines, f"{len(lines)} findings in {days} days; judged {tried.judged_share:.0%} of the time"])
+
+    try:
+        print(carry_out(use_case))
+    except ValueError as error:
         raise SystemExit(str(error)) from error
 
 
@@ -173,6 +224,7 @@ def check(
 
 def _as_json(done: Any, data: Any, lang: str) -> dict[str, Any]:
     specs = {r.id: r.spec for r in done.rules}
+    explained = _explained(done)
     return {
         "tick_s": data.tick_s,
         "from": _iso(int(data.seconds[0]), data),
@@ -191,6 +243,10 @@ def _as_json(done: Any, data: Any, lang: str) -> dict[str, Any]:
                 "title": specs[f.rule].title.zh if lang == "zh" else specs[f.rule].title.en,
                 "reference": specs[f.rule].reference,
                 "cluster": list(specs[f.rule].cluster),
+                "waste_kwh": f.waste_kwh,
+                "kwh_per_day": f.kwh_per_day,
+                "impact": specs[f.rule].impact,
+                "explained_by": explained.get((f.rule, f.start)),
                 "evidence": f.evidence,
                 "playbook": list(specs[f.rule].playbook.zh if lang == "zh" else specs[f.rule].playbook.en),
             }
@@ -198,6 +254,13 @@ def _as_json(done: Any, data: Any, lang: str) -> dict[str, Any]:
         ],
         "not_evaluated": {rule: list(lacking) for rule, lacking in done.missing.items()},
     }
+
+
+def _explained(done: Any) -> dict[tuple[str, datetime], str]:
+    from cloud_api.faults import causes
+
+    found = causes.explain({"": done.findings}, {})
+    return {(e.finding.rule, e.finding.start): e.cause[1] for e in found if e.cause}
 
 
 def _iso(second: int, data: Any) -> str:

@@ -58,7 +58,7 @@ async def learn(
         raise NotFound
     lesson = await study(conn, found[0], days=days, now=now)
     if len(lesson.days) < DAYS_MIN:
-        raise Invalid(f"{DAYS_MIN} days in good order are needed, found {len(lesson.days)}")
+        raise Invalid("{least} days in good order are needed, found {found}", least=DAYS_MIN, found=len(lesson.days))
     if not lesson.learned.constants and not lesson.learned.baselines:
         raise Invalid("these days hold too little to learn from: name others, or bind more points")
     await _keep(conn, found[0], lesson, by, now)
@@ -70,7 +70,7 @@ async def study(conn: AsyncConnection, equipment: Equipment, *, days: Sequence[d
     today = now.astimezone(equipment.zone).date()
     wanted = list(days or (today - timedelta(days=n) for n in range(LOOK_BACK_DAYS, 0, -1)))
     if len(wanted) > DAYS_MAX:
-        raise Invalid(f"name at most {DAYS_MAX} days")
+        raise Invalid("name at most {most} days", most=DAYS_MAX)
     blank = replace(equipment, learned=Learned())
     data = await _trend(conn, blank, wanted)
     if days is None:

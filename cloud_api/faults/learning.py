@@ -9,16 +9,18 @@ outside the conditions that were fitted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from cloud_api.faults import baselines, derived, series
 from cloud_api.faults.baselines import Baseline
-from cloud_api.faults.trend import Trend
+from cloud_api.faults.trend import Trend, TrendError, with_constants
 
 FALSE_INCIDENTS_PER_DAY_MAX = 0.01
 WINDOW_S = 3600
@@ -73,6 +75,23 @@ def from_json(content: Mapping[str, Any]) -> Learned:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise baselines.BaselineError(f"not a model written by `cloud-api faults learn`: {error}") from error
     return Learned(constants=constants, baselines=fitted)
+
+
+def from_file(path: Path) -> Learned:
+    """Read what `faults learn` wrote; raises TrendError naming the file."""
+    try:
+        return from_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise TrendError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, TypeError, baselines.BaselineError) as error:
+        raise TrendError(f"{path}: {error}") from error
+
+
+def with_learned(data: Trend, learned: Learned) -> Trend:
+    """Return the trend with what is expected of the unit; a column that the trend carries is kept."""
+    known = with_constants(data, learned.constants)
+    expected = baselines.expectations(learned.baselines, known.columns, data.seconds, data.zone)
+    return replace(known, columns=dict(known.columns) | expected)
 
 
 def fit(data: Trend, healthy: Sequence[date]) -> list[Fitted]:

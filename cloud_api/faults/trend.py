@@ -145,20 +145,6 @@ def with_constants(data: Trend, constants: Mapping[str, float]) -> Trend:
     return replace(data, columns=added | dict(data.columns))
 
 
-def load_model(path: Path) -> dict[str, float]:
-    """Read what `faults learn` wrote: constants by role."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        constants = {str(k): float(v) for k, v in content["constants"].items()}
-    except OSError as error:
-        raise TrendError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TrendError(f"{path}: not a model written by `cloud-api faults learn`") from error
-    for name in constants:
-        _canonical(path, name)
-    return constants
-
-
 def resample(seconds: NDArray[np.int64], values: Array, grid: NDArray[np.int64], max_age_s: int) -> Array:
     """Return the newest value at or before each tick, unknown when it is older than `max_age_s`."""
     known = ~np.isnan(values)

@@ -75,12 +75,63 @@ SELECT photo, photo_type FROM work_order_entry WHERE id = %(entry_id)s AND work_
 
 -- name: waiting_for_confirmation
 -- Done orders about an alarm, with the alarm's present state and whether it opened again since.
-SELECT w.id, w.done_at, w.confirm_at, a.active, a.opened_at, a.verdict,
+SELECT w.id, w.done_at, w.confirm_at, w.equipment_id, w.site_id, a.rule, a.active, a.verdict,
+       coalesce(a.opened_at, (SELECT max(o.opened_at) FROM alarm_occurrence o WHERE o.alarm_id = a.id), w.created_at)
+       AS opened_at,
        (a.active OR (a.opened_at IS NOT NULL AND a.opened_at > w.done_at)
         OR EXISTS (SELECT 1 FROM alarm_journal j WHERE j.alarm_id = a.id AND j.kind IN ('opened', 'reopened')
                     AND j.at > w.done_at)) AS came_back
   FROM work_order w JOIN alarm a ON a.id = w.alarm_id
  WHERE w.state = 'done' AND w.confirm_at IS NOT NULL FOR UPDATE OF w;
+
+-- name: set_measured
+-- What the repair saved, by the data.
+UPDATE work_order SET measured_before_kwh = %(before)s, measured_after_kwh = %(after)s, saved_money_per_day = %(money)s,
+       measured_at = %(at)s, measured_how = %(how)s WHERE id = %(id)s;
+
+-- name: people
+-- Staff that an order can be given to.
+SELECT login, display_name FROM app_user WHERE tenant_id IS NULL AND is_active ORDER BY login LIMIT 200;
+
+-- name: savings
+-- Verified savings of confirmed repairs, the largest first.
+SELECT w.id, w.title_zh, w.title_en, w.closed_at, w.kwh_per_day_before, w.measured_before_kwh, w.measured_after_kwh,
+       w.saved_money_per_day, w.measured_how, s.currency
+  FROM work_order w JOIN site s ON s.id = w.site_id
+ WHERE w.state = 'confirmed' AND w.measured_at IS NOT NULL
+ ORDER BY w.saved_money_per_day DESC NULLS LAST, w.closed_at DESC LIMIT 100;
+
+-- name: windows
+-- Maintenance windows: those that run or come, or the past ones, the newest first.
+SELECT w.id, w.equipment_id, lower(w.period) AS starts_at, upper(w.period) AS ends_at, w.reason, w.created_by,
+       w.cancelled_at, e.code, e.name_zh, e.name_en
+  FROM maintenance_window w JOIN equipment e ON e.id = w.equipment_id
+ WHERE (upper(w.period) > %(now)s::timestamptz AND w.cancelled_at IS NULL) <> %(past)s
+ ORDER BY lower(w.period) DESC LIMIT 200;
+
+-- name: cancel_window
+-- End a window before its time.
+UPDATE maintenance_window SET cancelled_at = %(now)s, cancelled_by = %(actor)s
+ WHERE id = %(id)s AND cancelled_at IS NULL AND upper(period) > %(now)s::timestamptz RETURNING equipment_id;
+
+-- name: plans
+-- Preventive plans by their next day.
+SELECT p.id, p.equipment_id, p.title_zh, p.title_en, p.every_days, p.next_on, p.window_hours, p.is_enabled, e.code,
+       e.name_zh, e.name_en
+  FROM preventive_plan p JOIN equipment e ON e.id = p.equipment_id ORDER BY NOT p.is_enabled, p.next_on, p.id LIMIT 500;
+
+-- name: set_plan
+-- Switch a plan on or off, or move its next day.
+UPDATE preventive_plan SET is_enabled = %(is_enabled)s, next_on = coalesce(%(next_on)s::date, next_on)
+ WHERE id = %(id)s RETURNING id;
+
+-- name: equipment
+-- What can be maintained.
+SELECT id, code, name_zh, name_en FROM equipment WHERE brick_class NOT IN ('Access_Reader') ORDER BY code LIMIT 1000;
+
+-- name: equipment_by_code
+-- One equipment by its code.
+SELECT id FROM equipment WHERE code = %(code)s;
 
 -- name: add_window
 -- A maintenance window of an equipment.
@@ -91,7 +142,7 @@ SELECT e.organisation_id, e.id, tstzrange(%(start)s, %(end)s), %(reason)s, %(cre
 -- name: windows_now
 -- Equipment under maintenance at an instant, and until when.
 SELECT equipment_id, max(upper(period)) AS until, min(reason) AS reason FROM maintenance_window
- WHERE period @> %(now)s::timestamptz GROUP BY equipment_id;
+ WHERE period @> %(now)s::timestamptz AND cancelled_at IS NULL GROUP BY equipment_id;
 
 -- name: plans_due
 -- Preventive plans whose day has come, with the site's zone.

@@ -11,7 +11,9 @@ from psycopg.rows import dict_row
 from cloud_api.alarms import detail
 from cloud_api.alarms import service as alarms
 from cloud_api.alarms.model import AlarmId
+from cloud_api.alarms.price import price_per_kwh
 from cloud_api.db.queries import load_queries
+from cloud_api.faults import savings
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
 from cloud_api.kit.i18n import Text
@@ -41,12 +43,12 @@ class ActionNotAllowed(DomainError):
 async def from_alarm(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, actor: str) -> WorkOrderId:
     """Make an order of an alarm, its playbook as the checklist; an alarm that has an open order gets no second one."""
     alarm = await alarms.alarm(conn, alarm_id)
-    existing = await _rows(conn, queries.open_order_of_alarm, {"alarm_id": alarm_id})
+    existing = await rows(conn, queries.open_order_of_alarm, {"alarm_id": alarm_id})
     if existing:
         return existing[0]["id"]
     now = clock.now()
     kind, _, subject = alarm.subject.partition(":")
-    order = await _create(
+    order = await create(
         conn,
         now,
         site_id=alarm.site_id,
@@ -80,7 +82,7 @@ async def request(
     """Take a request of a tenant or of staff; it waits for approval."""
     if not title.strip():
         raise Invalid("say in a few words what is wrong")
-    return await _create(
+    return await create(
         conn,
         clock.now(),
         site_id=site_id,
@@ -106,7 +108,7 @@ async def act(
     reason: str = "",
 ) -> State:
     """Take an order one step on; anything not in the table is refused. Assigning needs a person, rejecting a reason."""
-    found = await _rows(conn, queries.order_for_change, {"id": order_id})
+    found = await rows(conn, queries.order_for_change, {"id": order_id})
     if not found:
         raise WorkOrderNotFound
     order, now = found[0], clock.now()
@@ -159,7 +161,7 @@ async def tick(
         "actor": actor if is_done else None,
         "at": clock.now() if is_done else None,
     }
-    if not await _rows(conn, queries.tick_step, values):
+    if not await rows(conn, queries.tick_step, values):
         raise Invalid("the checklist has no line {number}", number=number)
 
 
@@ -176,7 +178,7 @@ async def add_part(
 
 async def order(conn: AsyncConnection, order_id: WorkOrderId) -> dict[str, Any]:
     """Return one order; raises WorkOrderNotFound."""
-    found = await _rows(conn, queries.order, {"id": order_id})
+    found = await rows(conn, queries.order, {"id": order_id})
     if not found:
         raise WorkOrderNotFound
     return found[0]
@@ -187,16 +189,16 @@ async def details(conn: AsyncConnection, order_id: WorkOrderId) -> dict[str, Any
     values = {"id": order_id}
     return {
         "order": await order(conn, order_id),
-        "steps": await _rows(conn, queries.steps, values),
-        "parts": await _rows(conn, queries.parts, values),
-        "entries": await _rows(conn, queries.entries, values),
+        "steps": await rows(conn, queries.steps, values),
+        "parts": await rows(conn, queries.parts, values),
+        "entries": await rows(conn, queries.entries, values),
     }
 
 
 async def photo(conn: AsyncConnection, order_id: WorkOrderId, entry_id: int) -> tuple[bytes, str]:
     """Return a photo and its media type."""
     await order(conn, order_id)
-    found = await _rows(conn, queries.photo, {"id": order_id, "entry_id": entry_id})
+    found = await rows(conn, queries.photo, {"id": order_id, "entry_id": entry_id})
     if not found:
         raise NotFound
     return bytes(found[0]["photo"]), found[0]["photo_type"]
@@ -204,90 +206,53 @@ async def photo(conn: AsyncConnection, order_id: WorkOrderId, entry_id: int) -> 
 
 async def orders(conn: AsyncConnection, *, closed: bool = False) -> list[dict[str, Any]]:
     """Return open orders, the most urgent first; or closed ones, the newest first (at most 500)."""
-    return await _rows(conn, queries.orders, {"closed": closed})
+    return await rows(conn, queries.orders, {"closed": closed})
+
+
+async def verified_savings(conn: AsyncConnection) -> list[dict[str, Any]]:
+    """Return what confirmed repairs saved, measured before and after, the largest first."""
+    return await rows(conn, queries.savings, {})
+
+
+async def people(conn: AsyncConnection) -> list[dict[str, Any]]:
+    """Return the staff an order can be given to."""
+    return await rows(conn, queries.people, {})
 
 
 async def confirm_repairs(conn: AsyncConnection, clock: Clock) -> int:
     """Ask the fault rules about finished repairs: reopen what came back, confirm what stayed away; returns how many."""
     now, changed = clock.now(), 0
-    for row in await _rows(conn, queries.waiting_for_confirmation, {}):
+    for row in await rows(conn, queries.waiting_for_confirmation, {}):
         order_id = WorkOrderId(row["id"])
         if row["came_back"]:
             await act(conn, clock, order_id, Action.REOPEN, actor="system", reason="the fault is back")
         elif now >= row["confirm_at"]:
             await act(conn, clock, order_id, Action.CONFIRM, actor="system")
+            await _measure(conn, order_id, row, now)
         else:
             continue
         changed += 1
     return changed
 
 
-async def maintain(
-    conn: AsyncConnection, *, equipment_id: int, start: datetime, end: datetime, reason: str, actor: str
-) -> None:
-    """Open a maintenance window: the equipment's alarms stay silent in it."""
-    if not reason.strip() or end <= start:
-        raise Invalid("a maintenance window needs a reason and an end after its start")
-    values = {"equipment_id": equipment_id, "start": start, "end": end, "reason": reason.strip(), "created_by": actor}
-    if not await _rows(conn, queries.add_window, values):
-        raise NotFound
-
-
-async def apply_windows(conn: AsyncConnection, clock: Clock) -> int:
-    """Take the alarms of equipment under maintenance out of service until the window ends; returns how many."""
-    changed = 0
-    for window in await _rows(conn, queries.windows_now, {"now": clock.now()}):
-        changed += await alarms.take_out_of_service(
-            conn, clock, f"equipment:{window['equipment_id']}", until=window["until"], reason=window["reason"]
-        )
-    return changed
-
-
-async def add_plan(
-    conn: AsyncConnection,
-    *,
-    equipment_id: int,
-    title_zh: str,
-    title_en: str,
-    every_days: int,
-    next_on: Any,
-    window_hours: Decimal = Decimal(4),
-) -> int:
-    """Add a preventive plan; on its day it makes an order and a maintenance window."""
-    values = {k: v for k, v in locals().items() if k != "conn"}
-    found = await _rows(conn, queries.add_plan, values)
-    if not found:
-        raise NotFound
-    return found[0]["id"]
-
-
-async def run_plans(conn: AsyncConnection, clock: Clock) -> int:
-    """Make the orders of preventive plans whose day has come; returns how many. Running it again changes nothing."""
-    now = clock.now()
-    due = await _rows(conn, queries.plans_due, {"now": now})
-    for plan in due:
-        await _create(
-            conn,
-            now,
-            site_id=plan["site_id"],
-            equipment_id=plan["equipment_id"],
-            kind="preventive",
-            state=State.OPEN,
-            priority=4,
-            title_zh=plan["title_zh"],
-            title_en=plan["title_en"],
-            due_at=now + timedelta(days=7),
-            created_by="system",
-        )
-        if plan["window_hours"] > 0:
-            end = now + timedelta(hours=float(plan["window_hours"]))
-            reason = plan["title_zh"]
-            await maintain(conn, equipment_id=plan["equipment_id"], start=now, end=end, reason=reason, actor="system")
-        next_on = plan["next_on"]
-        while next_on <= now.date():
-            next_on += timedelta(days=plan["every_days"])
-        await conn.execute(queries.advance_plan, {"id": plan["id"], "next_on": next_on})
-    return len(due)
+async def _measure(conn: AsyncConnection, order_id: WorkOrderId, row: Mapping[str, Any], now: datetime) -> None:
+    """Say what the repair saved, by the data before and after; the alarm's estimate does not count."""
+    if row["equipment_id"] is None:
+        return
+    measured = await savings.measure(
+        conn, equipment_id=row["equipment_id"], rule_id=row["rule"], opened_at=row["opened_at"],
+        mended_at=row["done_at"], now=now,
+    )  # fmt: skip
+    price = await price_per_kwh(conn, row["site_id"], now) if measured.saved_kwh is not None else None
+    values = {
+        "id": order_id,
+        "before": measured.before_kwh,
+        "after": measured.after_kwh,
+        "money": None if price is None or measured.saved_kwh is None else round(measured.saved_kwh * float(price), 2),
+        "at": now,
+        "how": measured.how,
+    }
+    await conn.execute(queries.set_measured, values)
 
 
 def _after(
@@ -307,17 +272,18 @@ def _after(
     }
 
 
-async def _create(conn: AsyncConnection, now: datetime, **given: Any) -> WorkOrderId:
+async def create(conn: AsyncConnection, now: datetime, **given: Any) -> WorkOrderId:
+    """Insert an order with its first line of history; raises Invalid for a site that does not exist."""
     values = {
         "tenant_id": None, "space_id": None, "equipment_id": None, "alarm_id": None, "kind": "corrective",
         "priority": 3, "description": "", "due_at": None, "kwh_per_day_before": None, "created_at": now,
     } | given  # fmt: skip
     values["state"] = str(values["state"])
-    site = await _rows(conn, queries.organisation_of_site, {"site_id": values["site_id"]})
+    site = await rows(conn, queries.organisation_of_site, {"site_id": values["site_id"]})
     if not site:
         raise Invalid("there is no such site")
     values["organisation_id"] = site[0]["organisation_id"]
-    created = WorkOrderId((await _rows(conn, queries.insert_order, values))[0]["id"])
+    created = WorkOrderId((await rows(conn, queries.insert_order, values))[0]["id"])
     await _note(conn, created, now, values["created_by"], "state", values["state"])
     return created
 
@@ -338,6 +304,7 @@ async def _note(
     await conn.execute(queries.add_entry, values)
 
 
-async def _rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Run one of the package's queries and return its rows."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         return await (await cursor.execute(query, values)).fetchall()

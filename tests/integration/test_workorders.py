@@ -13,7 +13,7 @@ from cloud_api.faults.model import Verdict
 from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.scope import SYSTEM, Scope
-from cloud_api.workorders import service
+from cloud_api.workorders import service, upkeep
 from cloud_api.workorders.model import Action
 
 T0 = datetime(2026, 3, 2, 1, tzinfo=UTC)
@@ -127,21 +127,21 @@ async def test_checklist_parts_comments_and_photos_are_kept(conn, place):
 async def test_in_a_maintenance_window_alarms_are_silent_and_sound_after_it(conn, place):
     alarm = await fault(conn, place, 0)
     start = T0 - timedelta(hours=1)
-    await service.maintain(
+    await upkeep.maintain(
         conn, equipment_id=place[2], start=start, end=T0 + timedelta(hours=4), reason="coil cleaning", actor="lin"
     )
-    await service.apply_windows(conn, clock(0.01))
+    await upkeep.apply_windows(conn, clock(0.01))
     assert await alarms.open_alarms(conn) == []
     await alarms.run_timers(conn, T0 + timedelta(hours=4, minutes=1))
     assert [a.id for a in await alarms.open_alarms(conn)] == [alarm]
 
 
 async def test_a_preventive_plan_makes_one_order_and_a_window_on_its_day(conn, place):
-    await service.add_plan(
+    await upkeep.add_plan(
         conn, equipment_id=place[2], title_zh="清洗滤网", title_en="Clean filter", every_days=30, next_on=T0.date()
     )
-    assert await service.run_plans(conn, clock()) == 1
-    assert await service.run_plans(conn, clock(1)) == 0
+    assert await upkeep.run_plans(conn, clock()) == 1
+    assert await upkeep.run_plans(conn, clock(1)) == 0
     [order] = await service.orders(conn)
     assert (order["kind"], order["title_en"]) == ("preventive", "Clean filter")
 

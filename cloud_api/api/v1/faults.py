@@ -1,14 +1,15 @@
 """Fault rules: the catalogue, what each says about each equipment, trying one on history, setting one."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from cloud_api.alarms import detail
+from cloud_api.alarms import service as alarms
 from cloud_api.api.auth import FacilitiesCall, StaffCall
-from cloud_api.faults import live
+from cloud_api.faults import history, live
 from cloud_api.faults.rules import RuleError, RuleSpec, catalogue
 from cloud_api.kit.errors import Invalid, NotFound
 
@@ -24,6 +25,12 @@ class TryOut(BaseModel):
     rule: str
     days: Annotated[int, Field(ge=1, le=31)] = 30
     params: Params = {}
+
+
+class Lesson(BaseModel):
+    """The days a unit is known to have been in good order; none for the quiet days of the last fortnight."""
+
+    days: Annotated[list[date] | None, Field(min_length=history.DAYS_MIN, max_length=history.DAYS_MAX)] = None
 
 
 class Setting(BaseModel):
@@ -66,6 +73,52 @@ async def try_out(call: StaffCall, wanted: TryOut) -> dict[str, Any]:
     except RuleError as error:
         raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
     return {"missing": tried.missing, "judged_share": tried.judged_share, "findings": tried.findings}
+
+
+@router.get("/problems")
+async def problems(call: StaffCall) -> list[str]:
+    """Return which rules or rule files were left out, with file, line and reason; the others work on."""
+    assert call.viewer
+    return list(catalogue().problems)
+
+
+@router.get("/costly")
+async def costly(call: StaffCall) -> list[dict[str, Any]]:
+    """Return the open faults that have a price, the dearest first: kWh and money per day, tenants, confidence."""
+    found = await alarms.open_alarms(call.conn, limit=500)
+    keys = ("kwh_per_day", "money_per_day", "currency", "impact", "confidence", "tenants_zh", "tenants_en")
+    priced = [a for a in found if a.params.get("kwh_per_day")]
+    priced.sort(key=lambda a: (-float(a.params.get("money_per_day") or 0), -float(a.params["kwh_per_day"])))
+    return [
+        {"alarm_id": a.id, "rule": a.rule, "sentence_zh": a.sentence("zh"), "sentence_en": a.sentence("en")}
+        | {key: a.params.get(key) for key in keys}
+        for a in priced
+    ]
+
+
+@router.get("/learned/{equipment_id}")
+async def learned(call: StaffCall, equipment_id: int) -> dict[str, Any]:
+    """Return what a unit has learned to be normal for it."""
+    found = await history.model(call.conn, equipment_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+@router.post("/learned/{equipment_id}")
+async def learn(call: FacilitiesCall, equipment_id: int, lesson: Lesson) -> dict[str, Any]:
+    """Let a unit learn from the named days, or from the quiet days of the last fortnight."""
+    done = await history.learn(
+        call.conn, equipment_id=equipment_id, days=lesson.days, by=call.viewer.login, now=call.clock.now()
+    )
+    return {"days": done.days, "constants": done.learned.constants, "baselines": len(done.learned.baselines)}
+
+
+@router.delete("/learned/{equipment_id}", status_code=204)
+async def forget(call: FacilitiesCall, equipment_id: int) -> None:
+    """Give up what a unit has learned."""
+    if not await history.forget(call.conn, equipment_id):
+        raise NotFound
 
 
 @router.put("/settings/{equipment_id}/{rule}", status_code=204)

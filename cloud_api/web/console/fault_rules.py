@@ -1,13 +1,14 @@
 """Fault rules per equipment: what each says now, what cannot be judged, and a rule tried on last month's data."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.alarms import detail
-from cloud_api.faults import live
-from cloud_api.faults.rules import RuleError
+from cloud_api.alarms import service as alarms
+from cloud_api.faults import history, live
+from cloud_api.faults.rules import RuleError, catalogue, roles
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.navigation import NavItem
@@ -18,6 +19,7 @@ from cloud_api.web.shared.templates import ngettext
 router = APIRouter(prefix="/console/fault-rules")
 NAV = NavItem(group="system", order=60, label=N_("Fault rules"), href="/console/fault-rules", icon="settings")
 _PARAMS_MAX = 20
+_COSTLY_MAX = 10
 
 
 @router.get("")
@@ -28,7 +30,22 @@ async def list_equipment(page: StaffPage) -> Response:
     answer = (
         ngettext("One fault is present.", "{count} faults are present.", found) if found else _("No fault is present.")
     )
-    return page.render("console/fault_rules.html", rows=rows, answer=answer)
+    costly = sorted(
+        (
+            a
+            for a in await alarms.open_alarms(page.conn, limit=500)
+            if a.params.get("money_per_day") or a.params.get("kwh_per_day")
+        ),
+        key=lambda a: (-float(a.params.get("money_per_day") or 0), -float(a.params.get("kwh_per_day") or 0)),
+    )
+    return page.render(
+        "console/fault_rules.html",
+        rows=rows,
+        answer=answer,
+        costly=costly[:_COSTLY_MAX],
+        problems=catalogue().problems,
+        rule_count=len(catalogue().rules),
+    )
 
 
 @router.get("/{equipment_id}")
@@ -65,6 +82,9 @@ async def show_equipment(
         verdicts=row["verdicts"] if row else {},
         missing=row["missing"] if row else {},
         tried=tried,
+        model=await history.model(page.conn, equipment_id),
+        can_learn=history.can_learn(found[0]),
+        role_names=roles(),
         rule=rule,
         days=days,
         params=params,
@@ -95,6 +115,20 @@ async def set_rule(
     if not done:
         raise NotFound
     return page.redirect(f"/console/fault-rules/{equipment_id}", notice=_("Saved."))
+
+
+@router.post("/{equipment_id}/learn/{what}")
+async def learn(page: FacilitiesPage, equipment_id: int, what: Literal["fit", "forget"]) -> Response:
+    """Let a unit learn what is normal for it from its last quiet days, or forget it."""
+    if what == "forget":
+        if not await history.forget(page.conn, equipment_id):
+            raise NotFound
+        return page.redirect(f"/console/fault-rules/{equipment_id}", notice=_("Forgotten."))
+    lesson = await history.learn(
+        page.conn, equipment_id=equipment_id, days=None, by=page.viewer.login, now=page.clock.now()
+    )
+    notice = ngettext("Learned from one quiet day.", "Learned from {count} quiet days.", len(lesson.days))
+    return page.redirect(f"/console/fault-rules/{equipment_id}", notice=notice)
 
 
 def parse_params(text: str) -> dict[str, str | float | bool]:

@@ -1,0 +1,188 @@
+"""`cloud-api work`: orders, maintenance windows and preventive plans."""
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import typer
+from psycopg import AsyncConnection
+
+from cloud_api.db.command import actor, carry_out
+from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import Invalid
+
+app = typer.Typer(no_args_is_help=True, help="Work orders, maintenance windows, preventive plans.")
+
+
+@app.command("orders")
+def list_orders(closed: Annotated[bool, typer.Option(help="Closed orders instead of open ones.")] = False) -> None:
+    """List work orders, the most urgent first."""
+    from cloud_api.workorders import service
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await service.orders(conn, closed=closed)
+        lines = [
+            f"{o['id']:>6}  {o['state']:<12}{o['assignee'] or '-':<16}{_day(o['due_at']):<12}{o['title_en']}"
+            for o in found
+        ]
+        return "\n".join([*lines, f"{len(found)} orders"])
+
+    print(carry_out(use_case))
+
+
+@app.command("from-alarm")
+def from_alarm(alarm_id: Annotated[int, typer.Argument(help="Number of the alarm.")]) -> None:
+    """Make an order of an alarm, or name the one it has."""
+    from cloud_api.alarms.model import AlarmId
+    from cloud_api.workorders import service
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        return f"work order {await service.from_alarm(conn, clock, AlarmId(alarm_id), actor=actor())}"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def act(
+    order_id: Annotated[int, typer.Argument(help="Number of the order.")],
+    action: Annotated[str, typer.Argument(help="approve, reject, assign, start, complete or reopen.")],
+    to: Annotated[str | None, typer.Option(help="Who shall do it (assign).")] = None,
+    reason: Annotated[str, typer.Option(help="Why (reject, reopen).")] = "",
+) -> None:
+    """Take an order one step on."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import Action, WorkOrderId
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        if action not in set(Action):
+            raise Invalid("there is no action {action}", action=action)
+        state = await service.act(
+            conn, clock, WorkOrderId(order_id), Action(action), actor=actor(), assignee=to, reason=reason
+        )
+        return f"work order {order_id} is {state.value}"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def maintain(
+    equipment: Annotated[str, typer.Argument(help="Code of the equipment.")],
+    hours: Annotated[float, typer.Option(help="How long from now.")],
+    reason: Annotated[str, typer.Option(help="Why; people read it on the alarms.")],
+) -> None:
+    """Open a maintenance window now: the equipment's alarms stay silent in it."""
+    from cloud_api.workorders import upkeep
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        now = clock.now()
+        equipment_id = await upkeep.equipment_named(conn, equipment)
+        end = now + timedelta(hours=hours)
+        await upkeep.maintain(conn, equipment_id=equipment_id, start=now, end=end, reason=reason, actor=actor())
+        await upkeep.apply_windows(conn, clock)
+        return f"{equipment} is under maintenance until {end:%Y-%m-%d %H:%M} UTC"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def windows() -> None:
+    """List the maintenance windows that run or come."""
+    from cloud_api.workorders import upkeep
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await upkeep.windows(conn, clock)
+        lines = [
+            f"{w['id']:>6}  {w['code']:<16}{w['starts_at']:%Y-%m-%d %H:%M} to {w['ends_at']:%Y-%m-%d %H:%M} UTC"
+            f"  {w['reason']}"
+            for w in found
+        ]
+        return "\n".join([*lines, f"{len(found)} windows"])
+
+    print(carry_out(use_case))
+
+
+@app.command("end-window")
+def end_window(window_id: Annotated[int, typer.Argument(help="Number of the window.")]) -> None:
+    """End a maintenance window now."""
+    from cloud_api.workorders import upkeep
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        await upkeep.cancel_window(conn, clock, window_id, actor=actor())
+        return f"window {window_id} has ended"
+
+    print(carry_out(use_case))
+
+
+@app.command("plan")
+def add_plan(
+    equipment: Annotated[str, typer.Argument(help="Code of the equipment.")],
+    title_zh: Annotated[str, typer.Option(help="What is to be done, in Chinese.")],
+    title_en: Annotated[str, typer.Option(help="What is to be done, in English.")],
+    every_days: Annotated[int, typer.Option(help="How often.")],
+    first: Annotated[str, typer.Option(help="First day (2026-12-01).")],
+    window_hours: Annotated[str, typer.Option(help="How long the alarms stay silent on the day.")] = "4",
+) -> None:
+    """Add a preventive plan."""
+    from cloud_api.workorders import upkeep
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        try:
+            next_on, hours = date.fromisoformat(first), Decimal(window_hours)
+        except (ValueError, InvalidOperation) as error:
+            raise Invalid("give the first day as 2026-12-01 and the hours as a number") from error
+        equipment_id = await upkeep.equipment_named(conn, equipment)
+        plan = await upkeep.add_plan(
+            conn,
+            equipment_id=equipment_id,
+            title_zh=title_zh,
+            title_en=title_en,
+            every_days=every_days,
+            next_on=next_on,
+            window_hours=hours,
+        )
+        return f"plan {plan}"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def plans() -> None:
+    """List the preventive plans, the next due first."""
+    from cloud_api.workorders import upkeep
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await upkeep.plans(conn)
+        lines = [
+            f"{p['id']:>6}  {p['next_on']}  every {p['every_days']} d"
+            f"  {'' if p['is_enabled'] else '(off) '}{p['code']}: {p['title_en']}"
+            for p in found
+        ]
+        return "\n".join([*lines, f"{len(found)} plans"])
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def savings() -> None:
+    """List what confirmed repairs saved, measured before and after."""
+    from cloud_api.workorders import service
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await service.verified_savings(conn)
+        lines = [
+            f"{s['id']:>6}  {_kwh(s['measured_before_kwh'])} -> {_kwh(s['measured_after_kwh'])} kWh/day"
+            f"  {s['saved_money_per_day'] if s['saved_money_per_day'] is not None else '-'} {s['currency']}/day"
+            f"  ({s['measured_how']})  {s['title_en']}"
+            for s in found
+        ]
+        return "\n".join([*lines, f"{len(found)} confirmed repairs"])
+
+    print(carry_out(use_case))
+
+
+def _day(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d}" if instant else "-"
+
+
+def _kwh(value: Decimal | None) -> str:
+    return "?" if value is None else f"{value:.1f}"
