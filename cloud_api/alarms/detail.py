@@ -8,16 +8,12 @@ import numpy as np
 from psycopg import AsyncConnection
 
 from cloud_api.alarms.model import OpenAlarm
-from cloud_api.faults import live, replay
-from cloud_api.faults.evaluation import NO_EVAL, Evaluator
-from cloud_api.faults.findings import Finding
+from cloud_api.faults import live
+from cloud_api.faults.evaluation import Evaluator
 from cloud_api.faults.rules import RoleSpec, Rule, bind, catalogue, roles
-from cloud_api.faults.trend import Trend
-from cloud_api.kit.errors import Invalid, NotFound
 
 BEFORE = timedelta(hours=3)
 SPAN_MAX = timedelta(hours=12)
-TRY_OUT_MAX = timedelta(days=31)
 CHART_STEPS_MAX = 400
 
 
@@ -28,16 +24,6 @@ class Evidence:
     unit: str
     instants: tuple[datetime, ...]
     series: tuple[tuple[RoleSpec, tuple[float | None, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TryOut:
-    """What a rule would have found: findings, and for how much of the time it could not judge."""
-
-    rule: Rule
-    missing: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    judged_share: float
 
 
 def rule_of(alarm: OpenAlarm) -> Rule | None:
@@ -80,32 +66,6 @@ async def evidence(conn: AsyncConnection, alarm: OpenAlarm, now: datetime) -> li
     shown = evaluator.inputs(bind(rule, frozenset(columns)).roles)
     constants = frozenset(found[0].constants)
     return _blocks(seconds.tolist(), {n: v.tolist() for n, v in columns.items() if n in shown and n not in constants})
-
-
-async def try_out(
-    conn: AsyncConnection,
-    *,
-    equipment_id: int,
-    rule_id: str,
-    params: Mapping[str, str | float | bool],
-    start: datetime,
-    end: datetime,
-) -> TryOut:
-    """Say what a rule would have found on an equipment's stored data, without switching it on."""
-    if not timedelta(0) < end - start <= TRY_OUT_MAX:
-        raise Invalid("choose a period of at most {days} days", days=TRY_OUT_MAX.days)
-    found = await live.bound_equipment(conn, equipment_id)
-    if not found:
-        raise NotFound
-    if rule_id not in catalogue().rules:
-        raise Invalid("there is no rule {rule_id!r}", rule_id=rule_id)
-    rule = catalogue().rules[rule_id].with_params(params)
-    seconds, columns = await live.columns_between(conn, found[0], start, end)
-    data = Trend(seconds=seconds, columns=columns, tick_s=live.TICK_S, zone=found[0].zone)
-    done = replay.replay([rule], data)
-    codes = done.verdicts[rule_id].codes
-    judged = float((codes != NO_EVAL).mean()) if len(codes) else 0.0
-    return TryOut(rule=rule, missing=done.missing.get(rule_id, ()), findings=done.findings, judged_share=judged)
 
 
 def _blocks(seconds: list[int], columns: Mapping[str, list[float]]) -> list[Evidence]:

@@ -129,9 +129,8 @@ def try_out(
     """Say what a rule would have found on stored data, without switching it on."""
     from datetime import timedelta
 
-    from cloud_api.alarms import detail
     from cloud_api.db.command import carry_out
-    from cloud_api.faults import live
+    from cloud_api.faults import live, tryout
 
     changed: dict[str, str | float | bool] = {}
     for text in param or ():
@@ -145,7 +144,7 @@ def try_out(
         if not found:
             raise SystemExit(f"no equipment with rules has the code {equipment!r}")
         end = clock.now()
-        tried = await detail.try_out(
+        tried = await tryout.try_out(
             conn, equipment_id=found[0].id, rule_id=rule, params=changed, start=end - timedelta(days=days), end=end
         )
         if tried.missing:

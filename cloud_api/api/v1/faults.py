@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from cloud_api.alarms import detail
 from cloud_api.alarms import service as alarms
 from cloud_api.api.auth import FacilitiesCall, StaffCall
-from cloud_api.faults import history, live
+from cloud_api.faults import history, live, tryout
 from cloud_api.faults.rules import RuleError, RuleSpec, catalogue
 from cloud_api.kit.errors import Invalid, NotFound
 
@@ -62,7 +61,7 @@ async def try_out(call: StaffCall, wanted: TryOut) -> dict[str, Any]:
     """Say what a rule would have found, without switching it on."""
     end = call.clock.now()
     try:
-        tried = await detail.try_out(
+        tried = await tryout.try_out(
             call.conn,
             equipment_id=wanted.equipment_id,
             rule_id=wanted.rule,

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Response
 
-from cloud_api.alarms import detail
 from cloud_api.alarms import service as alarms
-from cloud_api.faults import history, live
+from cloud_api.faults import history, live, tryout
 from cloud_api.faults.rules import RuleError, catalogue, roles
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
@@ -65,7 +64,7 @@ async def show_equipment(
     if rule:
         end = page.clock.now()
         try:
-            tried = await detail.try_out(
+            tried = await tryout.try_out(
                 page.conn,
                 equipment_id=equipment_id,
                 rule_id=rule,
