@@ -17,9 +17,11 @@ DEVICE_SILENT = "device_silent"
 DEVICE_STALE = "device_stale"
 RULES = (GATEWAY_LOST, BUS_SILENT, DEVICE_SILENT, DEVICE_STALE)
 SEVERITIES = {GATEWAY_LOST: 2, BUS_SILENT: 2, DEVICE_SILENT: 3, DEVICE_STALE: 3}
+HEARTBEAT = timedelta(seconds=10)
+GATEWAY_TIMEOUT = 3 * HEARTBEAT
 EVALUATION_PERIOD = timedelta(seconds=1)
-# Three heartbeats of 10 s.
-GATEWAY_TIMEOUT = timedelta(seconds=30)
+# What dies together with its gateway waits so long: one heartbeat may still come, then the loss must be noticed.
+GATEWAY_KNOWN_AFTER = HEARTBEAT + GATEWAY_TIMEOUT + EVALUATION_PERIOD
 # After the evaluator itself was away, a gateway gets this long to be heard before its silence counts.
 START_GRACE = timedelta(seconds=15)
 # What has waited in an outbox for so long waits because of an interruption.
@@ -116,10 +118,11 @@ def bus_verdict(devices: Sequence[DeviceFacts], *, gateway_is_lost: bool, now: d
 def hold_back(child: DeviceFacts, siblings: Sequence[DeviceFacts]) -> timedelta:
     """How long a device's alarm waits for its gateway and its bus: H >= T_parent + E + P_child - T_child.
 
-    The gateway spoke when it called the device silent, so its own loss is known a gateway timeout later at most. A bus
+    A gateway that dies of the same cause may send one more heartbeat after it called the device silent; its own loss is
+    known a gateway timeout later. A bus
     is known to be silent when its slowest device is: T_parent is then the longest timeout + period on the bus.
     """
-    hold = GATEWAY_TIMEOUT + EVALUATION_PERIOD
+    hold = GATEWAY_KNOWN_AFTER
     if len(siblings) >= DEVICES_OF_A_BUS_MIN:
         slowest = max(detection_time(d) for d in siblings)
         hold = max(hold, slowest + EVALUATION_PERIOD + _poll(child) - _timeout(child))
@@ -136,10 +139,15 @@ def linger(device: DeviceFacts) -> timedelta:
     return 2 * detection_time(device) + EVALUATION_PERIOD
 
 
-def policy(rule: str, hold: timedelta = timedelta(0)) -> Policy:
-    """How communication losses alarm: at once, acknowledged by the return, a short relapse is the same case."""
+def policy(rule: str) -> Policy:
+    """How communication losses alarm: acknowledged by the return, a short relapse is the same case.
+
+    A bus waits for its gateway; devices are given their hold-back one by one.
+    """
     return Policy(
-        hold_back=hold, reopen_within=timedelta(0) if rule == GATEWAY_LOST else _REOPEN, acknowledged_by_return=True
+        hold_back=GATEWAY_KNOWN_AFTER if rule == BUS_SILENT else timedelta(0),
+        reopen_within=timedelta(0) if rule == GATEWAY_LOST else _REOPEN,
+        acknowledged_by_return=True,
     )
 
 

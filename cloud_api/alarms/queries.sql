@@ -187,7 +187,7 @@ SELECT n.organisation_id, n.topic, coalesce(sh.channel_id, n.channel_id) AS chan
        count(*) AS told_count
   FROM alarm a
   JOIN site s ON s.id = a.site_id
-  JOIN notification n ON n.topic = 'alarm:' || a.id || ':' || a.occurrence AND n.transition <> 'cleared'
+  JOIN notification n ON n.topic = 'alarm:' || a.id || ':' || a.occurrence AND n.transition NOT LIKE 'cleared%%'
   LEFT JOIN notification_route r ON r.id = n.route_id
   LEFT JOIN notification_shift sh ON sh.rota_id = r.rota_id AND sh.period @> %(now)s::timestamptz
  WHERE a.active AND NOT a.acknowledged AND a.suppression = 'none' AND n.repeat_minutes IS NOT NULL

@@ -20,7 +20,15 @@ queries = load_queries(__file__)
 
 _STATE_FIELDS = tuple(f.name for f in fields(State))
 _NOTIFIED_MAX = 50
-_DISPATCHED = {Kind.ANNUNCIATED, Kind.REALARMED, Kind.ACKNOWLEDGED, Kind.CLEARED, Kind.SHELVED, Kind.SUPPRESSED}
+_DISPATCHED = {
+    Kind.ANNUNCIATED,
+    Kind.REALARMED,
+    Kind.REOPENED,
+    Kind.ACKNOWLEDGED,
+    Kind.CLEARED,
+    Kind.SHELVED,
+    Kind.SUPPRESSED,
+}
 _MARKS = {Kind.ANNUNCIATED, Kind.REALARMED, Kind.ACKNOWLEDGED, Kind.CLEARED, Kind.REOPENED}
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
-from cloud_api.alarms import repository, wording
+from cloud_api.alarms import repository, service, wording
 from cloud_api.alarms.detail import first_step
 from cloud_api.alarms.model import Alarm
 from cloud_api.alarms.rota import HOLIDAY_REGION
@@ -22,6 +22,9 @@ from cloud_api.kit.errors import Invalid
 from cloud_api.notify import outbox
 from cloud_api.notify import service as notify
 from cloud_api.notify.outbox import GROUP_WAIT, Entry
+
+# A recovery is told when the fault has stayed away for so long (or its rule's time for relapses, if that is shorter).
+RELAPSE_WAIT_MAX = timedelta(minutes=10)
 
 # The routes found so far in one turn, by what they depend on.
 Routes = dict[tuple[int, int, int, str], list[dict[str, Any]]]
@@ -37,6 +40,9 @@ async def dispatch(conn: AsyncConnection, now: datetime) -> int:
         match Kind(row["kind"]):
             case Kind.ANNUNCIATED | Kind.REALARMED:
                 await _announce(conn, alarm, topic, row, now, routes)
+            case Kind.REOPENED:
+                if await outbox.relapse(conn, topic):
+                    await _announce(conn, alarm, topic, row, now, routes)
             case Kind.CLEARED:
                 await _recover(conn, alarm, topic, row, now)
             case _:
@@ -109,7 +115,8 @@ async def _announce(
         return
     if row["journal_occurrence"] != alarm.state.occurrence:
         return
-    transition = "opened" if row["kind"] == Kind.ANNUNCIATED else f"realarmed-{row['journal_id']}"
+    transition = "opened" if row["kind"] == Kind.ANNUNCIATED else f"{row['kind']}-{row['journal_id']}"
+    is_relapse = row["kind"] == Kind.REOPENED  # Its siblings have been waited for once already.
     text_zh, text_en = _with_first_step(alarm, *_sentences(alarm, row))
     zone = ZoneInfo(row["time_zone"])
     for route in await _routes_for(conn, alarm, now, routes):
@@ -129,7 +136,7 @@ async def _announce(
                 severity=alarm.severity,
                 text_zh=text_zh,
                 text_en=text_en,
-                due_at=_due(route, alarm, now, zone),
+                due_at=_due(route, alarm, now, zone, wait=timedelta(0) if is_relapse else GROUP_WAIT),
                 repeat_minutes=route["repeat_minutes"],
                 route_id=route["id"],
             ),
@@ -138,21 +145,23 @@ async def _announce(
 
 
 async def _recover(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime) -> None:
-    """Tell those who were told; whoever was not told yet is spared both messages."""
+    """Tell those who were told, once it has stayed away for a while; whoever was not told is spared both messages."""
     await outbox.cancel(conn, topic)
+    policy = service.policy_of(alarm.rule, alarm.policy)
+    due_at = now + min(policy.reopen_within, RELAPSE_WAIT_MAX)
     text_zh, text_en = _sentences(alarm, row)
     for channel in await outbox.told(conn, topic):
         if channel["sends_recovery"]:
             entry = Entry(
                 organisation_id=alarm.organisation_id,
                 topic=topic,
-                transition="cleared",
+                transition=f"cleared-{row['journal_id']}" if channel["recoveries"] else "cleared",
                 channel_id=channel["channel_id"],
                 group_key=f"site:{alarm.site_id}",
                 severity=alarm.severity,
                 text_zh=f"已恢复：{text_zh}",
                 text_en=f"Cleared: {text_en}",
-                due_at=_after_quiet_hours(channel, now, ZoneInfo(row["time_zone"])),
+                due_at=_after_quiet_hours(channel, due_at, ZoneInfo(row["time_zone"])),
                 route_id=channel["route_id"],
             )
             await outbox.enqueue(conn, entry, now)
@@ -196,12 +205,12 @@ def _is_within(hour: int, start: int | None, end: int | None, *, otherwise: bool
     return start <= hour < end if start < end else hour >= start or hour < end
 
 
-def _due(route: Mapping[str, Any], alarm: Alarm, now: datetime, zone: ZoneInfo) -> datetime:
+def _due(route: Mapping[str, Any], alarm: Alarm, now: datetime, zone: ZoneInfo, *, wait: timedelta) -> datetime:
     """Return when a route may speak: after its step and a short wait for siblings, and not in quiet hours."""
     due = now + timedelta(minutes=route["after_minutes"])
     if alarm.severity == 1:
         return due
-    return _after_quiet_hours(route, due + GROUP_WAIT, zone)
+    return _after_quiet_hours(route, due + wait, zone)
 
 
 def _after_quiet_hours(route: Mapping[str, Any], due: datetime, zone: ZoneInfo) -> datetime:

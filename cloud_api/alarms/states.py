@@ -240,7 +240,16 @@ def _open(state: State, policy: Policy, at: datetime) -> Step:
     continues = state.cleared_at is not None and state.occurrence > 0 and at - state.cleared_at < policy.reopen_within
     if continues:
         waits = None if state.is_annunciated else at + policy.hold_back
-        state = replace(state, active=True, cleared_at=None, latched=policy.is_latching, annunciate_at=waits)
+        # What nobody but its own return had acknowledged waits for someone again.
+        acknowledged = state.acknowledged and state.acknowledged_at is not None
+        state = replace(
+            state,
+            active=True,
+            cleared_at=None,
+            latched=policy.is_latching,
+            annunciate_at=waits,
+            acknowledged=acknowledged,
+        )
         return state, _one(Kind.REOPENED, at, state)
     state = replace(
         state,

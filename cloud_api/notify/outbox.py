@@ -91,6 +91,13 @@ async def cancel(conn: AsyncConnection, topic: str, transitions: Sequence[str] |
     await conn.execute(queries.cancel, {"topic": topic, "transitions": list(transitions) if transitions else None})
 
 
+async def relapse(conn: AsyncConnection, topic: str) -> bool:
+    """Take back a recovery that has not left; returns whether the topic must be announced (again)."""
+    await conn.execute(queries.cancel_recovery, {"topic": topic})
+    last = await rows(conn, queries.last_word, {"topic": topic})
+    return not last or last[0]["transition"].startswith("cleared")
+
+
 async def told(conn: AsyncConnection, topic: str) -> list[dict[str, Any]]:
     """Return the channels that were told of a topic."""
     return await rows(conn, queries.told, {"topic": topic})

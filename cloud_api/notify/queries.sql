@@ -1,11 +1,13 @@
 -- name: enqueue
--- Put one message for one channel into the outbox; the same key again changes nothing.
+-- Put one message for one channel into the outbox; the same key again changes nothing, unless it had been taken back.
 INSERT INTO notification (organisation_id, topic, transition, channel_id, fallback_channel_id, group_key, severity,
                           text_zh, text_en, created_at, due_at, repeat_minutes, route_id)
 VALUES (%(organisation_id)s, %(topic)s, %(transition)s, %(channel_id)s, %(fallback_channel_id)s, %(group_key)s,
         %(severity)s, %(text_zh)s, %(text_en)s, %(created_at)s, %(due_at)s, %(repeat_minutes)s,
         %(route_id)s)
-ON CONFLICT (topic, transition, channel_id) DO NOTHING;
+ON CONFLICT (topic, transition, channel_id) DO UPDATE
+   SET state = 'waiting', due_at = EXCLUDED.due_at, text_zh = EXCLUDED.text_zh, text_en = EXCLUDED.text_en
+ WHERE notification.state = 'cancelled';
 
 -- name: cancel
 -- What has not been sent need not be sent any more.
@@ -15,12 +17,22 @@ UPDATE notification SET state = 'cancelled' WHERE topic = %(topic)s AND state = 
 -- name: told
 -- The channels that were told of a topic, or are being told right now.
 SELECT DISTINCT ON (n.channel_id) n.channel_id, n.organisation_id, c.sends_recovery, r.id AS route_id, r.quiet_from,
-       r.quiet_to
+       r.quiet_to, (SELECT count(*) FROM notification p WHERE p.topic = n.topic AND p.channel_id = n.channel_id
+                       AND p.transition LIKE 'cleared%%') AS recoveries
   FROM notification n
   JOIN notification_channel c ON c.id = n.channel_id
   LEFT JOIN notification_route r ON r.id = n.route_id
- WHERE n.topic = %(topic)s AND n.state IN ('sending', 'sent', 'failed') AND n.transition <> 'cleared'
+ WHERE n.topic = %(topic)s AND n.state IN ('sending', 'sent', 'failed') AND n.transition NOT LIKE 'cleared%%'
  ORDER BY n.channel_id, n.id DESC;
+
+-- name: cancel_recovery
+-- It came back before anyone was told that it had gone.
+UPDATE notification SET state = 'cancelled' WHERE topic = %(topic)s AND state = 'waiting' AND transition LIKE 'cleared%%';
+
+-- name: last_word
+-- What was said, or is about to be said, of a topic last.
+SELECT transition FROM notification WHERE topic = %(topic)s AND state IN ('waiting', 'sending', 'sent')
+ ORDER BY id DESC LIMIT 1;
 
 -- name: due
 -- What is due on working channels, oldest first, locked; a group that was just told waits for its interval.

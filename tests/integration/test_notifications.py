@@ -13,6 +13,7 @@ import pytest
 
 from cloud_api.alarms import rota, routing, service
 from cloud_api.alarms.model import Report
+from cloud_api.alarms.states import Policy
 from cloud_api.db.pool import transaction
 from cloud_api.faults.model import Verdict
 from cloud_api.kit.clock import fixed_clock
@@ -92,7 +93,7 @@ class Stage:
         async with self.transaction() as conn:
             await routing.add_route(conn, organisation_id=self.organisation, channel_id=channel, **more)
 
-    async def say(self, seconds, verdict, *, subject="device:1", rule="device_silent", severity=2):
+    async def say(self, seconds, verdict, *, subject="device:1", rule="device_silent", severity=2, policy=None):
         at = T0 + timedelta(seconds=seconds)
         report = Report(
             organisation_id=self.organisation,
@@ -103,6 +104,7 @@ class Stage:
             verdict=verdict,
             at=at,
             params={"name": subject},
+            policy=policy,
         )
         async with self.transaction() as conn:
             return await service.report(conn, [report], at)
@@ -439,6 +441,32 @@ async def test_recoveries_and_repetitions_below_critical_wait_for_the_end_of_the
     assert [t for _, t in hook.items()] == ["opened", "opened"]
     await stage.turns(9 * 3600 + 1, 9 * 3600 + 600, step=60)
     assert sorted(t for _, t in hook.items()) == ["cleared", "opened", "opened", "repeat-1"]
+
+
+async def test_a_fault_that_comes_back_before_anyone_was_told_is_told(stage, receivers):
+    hook = receivers()
+    await stage.route(await stage.channel("hook", hook.url))
+    await stage.say(0, Verdict.FAULT)
+    await stage.turn(1)
+    await stage.say(10, Verdict.OK)
+    await stage.turn(11)
+    await stage.say(20, Verdict.FAULT)
+    await stage.turns(21, 120)
+    assert len(hook.items()) == 1
+
+
+async def test_a_signal_that_chatters_for_a_day_is_told_once_and_its_end_once(stage, receivers):
+    hook = receivers()
+    await stage.route(await stage.channel("hook", hook.url), repeat_minutes=10_080)
+    signal = {"rule": "PNT-01/3", "subject": "point:1", "policy": Policy(reopen_within=timedelta(hours=2))}
+    for minute in range(0, 24 * 60, 4):
+        await stage.say(minute * 60, Verdict.FAULT, **signal)
+        await stage.turn(minute * 60 + 45)
+        await stage.say(minute * 60 + 60, Verdict.OK, **signal)
+        await stage.turn(minute * 60 + 65)
+    assert len(hook.items()) == 1
+    await stage.turns(24 * 3600, 26 * 3600, step=300)
+    assert [t.partition("-")[0] for _, t in hook.items()][1:] == ["cleared"]
 
 
 async def test_a_channel_of_someone_else_is_refused(stage):
