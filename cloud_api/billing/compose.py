@@ -10,7 +10,7 @@ from typing import Any
 from cloud_api.billing import cost_share, resale
 from cloud_api.billing.apportionment import Apportioned, Stretch, apportion
 from cloud_api.billing.book import Book, kwh, open_book
-from cloud_api.billing.charge import Issue, issue_json
+from cloud_api.billing.charge import Issue, Rated, issue_json
 from cloud_api.billing.charging import Charge, charging
 from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult
 from cloud_api.billing.snapshot import fingerprint, snapshot_of
@@ -41,6 +41,19 @@ def compose(inputs: RunInputs, issues: Sequence[Issue] = (), *, tick: Tick | Non
     return RunResult(
         bills=tuple(drafts), apportioned=apportioned, summary=_summary(inputs, apportioned, drafts, blocking, sheet)
     )
+
+
+def rate_parties(inputs: RunInputs) -> list[tuple[int, Decimal, Rated]]:
+    """Return who used how many kWh on its own meters and what that is charged, without bills: (party, kWh, charges)."""
+    inputs = replace(inputs, after_hours={}, after_hours_tariff=None)
+    book = open_book(inputs)
+    apportioned = _apportion(book)
+    charge = charging(book, apportioned)
+    parties = [p for p in sorted(apportioned.parties) if p in inputs.tenants and _concerned(book, apportioned, p)]
+    return [
+        (party, kwh(sum(apportioned.parties[party].own.values())), close(*charge(party, book.cycle(party))))
+        for party in parties
+    ]
 
 
 def _apportion(book: Book) -> Apportioned:

@@ -142,9 +142,19 @@ class Pins:
 
 
 async def load_inputs(
-    conn: AsyncConnection, site: SiteFacts, utility: str, first: date, after: date, *, pins: Pins | None = None
+    conn: AsyncConnection,
+    site: SiteFacts,
+    utility: str,
+    first: date,
+    after: date,
+    *,
+    pins: Pins | None = None,
+    evidence: bool = True,
 ) -> tuple[RunInputs, list[Issue]]:
-    """Load a period's inputs, as they are now or as a bill pinned them. Raises TariffMissing or NoTariff."""
+    """Load a period's inputs, as they are now or as a bill pinned them. Raises TariffMissing or NoTariff.
+
+    Without `evidence` the readings beside the boundaries are left out: a trial prints no bills.
+    """
     stored = await find_tariff(conn, site, utility)
     if stored is None:
         raise TariffMissing(
@@ -194,7 +204,7 @@ async def load_inputs(
         runs=runs,
         parts=parts,
         energy=await load_energy(conn, utility, parts, runs, gathered_runs(tariff, runs)),
-        readings=await load_readings(conn, utility, parts),
+        readings=await load_readings(conn, utility, parts) if evidence else {},
         tenants={row["id"]: _tenant(row) for row in await rows(conn, queries.tenants, ids)},
         tenancies=tenancies,
         spaces=[SpaceFacts(**row) for row in await rows(conn, queries.lettable_spaces, ids)],

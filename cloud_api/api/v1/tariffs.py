@@ -1,5 +1,7 @@
 """Tariffs: list, read with the proof of the year, check, upload; the templates that come with the product."""
 
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +12,7 @@ from cloud_api.api.auth import FinanceCall
 from cloud_api.billing import coverage, service, tariff_file
 from cloud_api.billing.inputs import find_calendar, find_site
 from cloud_api.billing.tariff_file import dump_tariff, load_dumped, parse_tariff
+from cloud_api.billing.trial import Compared, try_tariff
 from cloud_api.kit.errors import NotFound
 
 router = APIRouter(prefix="/tariffs", tags=["tariffs"])
@@ -48,6 +51,32 @@ class Checked(BaseModel):
     proof: Proof
 
 
+class TrialWanted(TariffText):
+    """A tariff to be tried on the full months of `[first, after)`, at most twelve."""
+
+    site: str | None = None
+    first: date
+    after: date
+
+
+class Amounts(BaseModel):
+    """Money by today's tariff and by the one that is tried."""
+
+    today: Decimal
+    trial: Decimal
+    difference: Decimal
+
+
+class TrialResult(BaseModel):
+    """What tenants would have paid in the months that have readings; `doubts` keep it from being a bill."""
+
+    months: list[str]
+    total: Amounts
+    tenants: dict[str, Amounts]
+    components: dict[str, Amounts]
+    doubts: list[str]
+
+
 @router.get("")
 async def list_tariffs(call: FinanceCall) -> list[dict[str, Any]]:
     """Return the newest revision of every tariff, with the sites and payers that use it."""
@@ -77,6 +106,25 @@ async def check(call: FinanceCall, body: TariffText, year: Year | None = None) -
     minutes = coverage.minutes_of_year(found.tariff, calendar, year or call.clock.now().year)
     proof = _proof(minutes, year or call.clock.now().year, official=calendar.is_official(year or call.clock.now().year))
     return Checked(tariff=dump_tariff(found.tariff), warnings=found.warnings, proof=proof)
+
+
+@router.post("/trial")
+async def try_on_the_past(call: FinanceCall, body: TrialWanted) -> TrialResult:
+    """Rate up to twelve past months by a tariff and by today's: money in all, per tenant and per component."""
+    site = await find_site(call.conn, code=body.site)
+    tariff = parse_tariff(body.text).tariff
+    found = await try_tariff(call.conn, site, tariff, first=body.first, after=body.after)
+    return TrialResult(
+        months=[f"{month:%Y-%m}" for month in found.months],
+        total=_amounts(found),
+        tenants={t.tenant.code: _amounts(t) for t in found.tenants.values()},
+        components={code: _amounts(c) for code, c in found.components.items()},
+        doubts=list(found.doubts),
+    )
+
+
+def _amounts(found: Compared) -> Amounts:
+    return Amounts(today=found.today, trial=found.trial, difference=found.difference)
 
 
 @router.post("", status_code=201)

@@ -10,6 +10,7 @@ from cloud_api.billing import coverage, service, tariff_file, timetable
 from cloud_api.billing.inputs import find_calendar, find_site
 from cloud_api.billing.tariff import Tariff, bucket_name
 from cloud_api.billing.tariff_file import TariffFileInvalid, load_dumped, parse_tariff
+from cloud_api.billing.trial import try_tariff
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
@@ -91,6 +92,43 @@ async def _list(
 def _template(name: str) -> str:
     path = _TEMPLATES / f"{name}.yaml"
     return path.read_text(encoding="utf-8") if name and path.parent == _TEMPLATES and path.is_file() else ""
+
+
+@router.post("/trial")
+async def try_text(page: FinancePage, text: Annotated[str, Form(max_length=TEXT_LENGTH_MAX)]) -> Response:
+    """Try a tariff that was not recorded on the last full months."""
+    try:
+        tariff = parse_tariff(text).tariff
+        return await _trial(page, tariff)
+    except TariffFileInvalid as error:
+        return await _list(page, text=text, problems=error.problems, status=422)
+    except DomainError as error:
+        return await _list(page, text=text, problems=[say(error)], status=error.status)
+
+
+@router.get("/{code}/trial")
+async def try_recorded(page: FinancePage, code: str) -> Response:
+    """Try a recorded tariff on the last full months."""
+    found = await service.find_tariff(page.conn, page.viewer.organisation_id, code)
+    if found is None:
+        raise NotFound
+    return await _trial(page, load_dumped(found["content"]))
+
+
+async def _trial(page: FinancePage, tariff: Tariff) -> Response:
+    after = page.clock.now().astimezone(page.zone).date().replace(day=1)
+    site = await find_site(page.conn)
+    found = await try_tariff(page.conn, site, tariff, first=after.replace(year=after.year - 1), after=after)
+    tenants = sorted(found.tenants.values(), key=lambda t: t.difference)
+    return page.render(
+        "console/tariff_trial.html",
+        tariff={"name_zh": tariff.name.zh, "name_en": tariff.name.en, "code": tariff.tariff},
+        trial=found,
+        currency=site.currency,
+        tenants=[{"name_zh": t.tenant.name["zh"], "name_en": t.tenant.name["en"], "row": t} for t in tenants],
+        components=[{"name_zh": c.name.zh, "name_en": c.name.en, "row": c} for c in found.components.values()],
+        doubts=[say(text) for text in found.doubts.values()],
+    )
 
 
 @router.get("/{code}")

@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from tests.integration.billing.small_site import TARIFF
-from tests.integration.billing.test_pages import PASSWORD, app, bills, work  # noqa: F401
+from tests.integration.billing.test_pages import PASSWORD, app, bills, sign_in, work  # noqa: F401
 
 BILLING = {"tariffs", "bill runs", "bills", "bill corrections", "payments", "utility bills"}
 FOR_TENANTS = {"/api/v1/bills", "/api/v1/bills/{bill}", "/api/v1/bills/{bill}/pdf", "/api/v1/bills/{bill}/questions"}
@@ -155,3 +155,29 @@ async def test_the_api_of_billing_is_documented_with_its_bodies_and_answers(app)
         operation = schema["paths"][path][method.lower()]
         assert operation["description"], path
     assert {"Bill", "BillLine", "Payment", "UtilityBill", "Proof"} <= set(schema["components"]["schemas"])
+
+
+async def test_a_tariff_is_tried_on_the_past_beside_todays(people):
+    dearer = TARIFF.replace("1.07", "2.14").replace("0.31", "0.62").replace("0.0292", "0.0584")
+    body = {"text": dearer, "first": "2026-09-01", "after": "2026-11-01"}
+    tried = (await people["finance"].post("/tariffs/trial", json=body)).json()
+    assert tried["months"] == ["2026-10"]  # September has no readings.
+    assert set(tried["tenants"]) == {"a", "b"}
+    for part in (*tried["tenants"].values(), *tried["components"].values(), tried["total"]):
+        assert abs(float(part["trial"]) - 2 * float(part["today"])) <= 0.05
+    assert float(tried["total"]["difference"]) > 0
+    same = (await people["finance"].post("/tariffs/trial", json=body | {"text": TARIFF})).json()
+    assert same["total"]["difference"] == "0.00"
+    long = await people["finance"].post("/tariffs/trial", json=body | {"first": "2024-01-01"})
+    assert "1 to 12 months" in long.json()["detail"]
+
+
+async def test_the_trial_page_answers_first_and_names_every_tenant(app, bills):  # noqa: F811
+    finance = await sign_in(app, "finance")
+    page = (await finance.get("/console/tariffs")).text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+    shown = await finance.post("/console/tariffs/trial", data={"csrf_token": token, "text": TARIFF})
+    assert shown.status_code == 200
+    assert "Tenants would have paid" in shown.text
+    assert "Tenant a" in shown.text
+    assert (await finance.get("/console/tariffs/test-tou/trial")).status_code == 200
