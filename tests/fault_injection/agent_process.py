@@ -3,7 +3,9 @@
 Reads lines from standard input: `OUTBOX URL SEED` starts one agent and answers its process id; the agent lives until it
 is killed, or stops by itself when `drain` is given as a fourth word and nothing waits any more. It reads an endless,
 numbered source, and writes to standard output how far its data are durable. With `mqtt PORT` as fourth and fifth word it
-reads a door behind the broker at that port instead.
+reads a door behind the broker at that port instead. With `site` as fourth word it is the whole agent: URL is then the path
+of a site file, OUTBOX the data folder, and a file `clock` in that folder says by how many milliseconds the wall clock is
+set wrong.
 """
 
 import asyncio
@@ -17,10 +19,12 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from device_profiles.catalog import load_mqtt
+from edge_agent.agent import Agent
+from edge_agent.clock import SystemClock
 from edge_agent.drivers.mqtt.subscriber import BrokerSubscriber
 from edge_agent.model import Event, Frame, Quality
 from edge_agent.outbox import Outbox
-from edge_agent.settings import MqttBroker, MqttDevice
+from edge_agent.settings import AgentSettings, MqttBroker, MqttDevice
 from edge_agent.uplink.backoff import Backoff
 from edge_agent.uplink.https import Destination, HttpsUplink
 from edge_agent.uplink.wire import Catalogue, CatalogueDevice, CataloguePoint
@@ -71,6 +75,23 @@ def door(outbox: Outbox, port: int) -> BrokerSubscriber:
     return BrokerSubscriber(broker, [(device, profile)], outbox, gateway="gw-killed", zone=zone, key=b"k" * 32)
 
 
+class WrongClock(SystemClock):
+    """A wall clock that somebody sets while the agent runs; the other one goes on."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def now_ms(self) -> int:
+        wrong_by_ms = int(self._file.read_text()) if self._file.exists() else 0
+        return super().now_ms() + wrong_by_ms
+
+
+async def whole_agent(folder: Path, site: Path) -> None:
+    """Everything that `edge-agent run` starts."""
+    agent = Agent(site, AgentSettings(data_dir=folder, status_port=0), clock=WrongClock(folder / "clock"))
+    await agent.run(asyncio.Event())
+
+
 async def agent(path: Path, url: str, seed: int, mode: str, port: int) -> None:
     source = random.Random(seed)
     outbox = Outbox(path)
@@ -115,6 +136,8 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.setpgid(0, 0)
+            if mode == "site":
+                asyncio.run(whole_agent(Path(path), Path(url)))
             asyncio.run(agent(Path(path), url, int(seed), mode, int(port) if port.isdigit() else 0))
             os._exit(0)
         os.write(1, f"started {child}\n".encode())

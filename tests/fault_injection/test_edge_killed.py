@@ -64,24 +64,35 @@ class Victim:
         await self._until(b"ended", seconds=60)
 
 
-@pytest.fixture
-async def victim():
+@contextlib.asynccontextmanager
+async def victim_process(inside: list[str] | None = None):
+    """Start the parent of agents; `inside` is a shell command that ends with what is to be run."""
+    command = [sys.executable, str(ROOT / "tests/fault_injection/agent_process.py")]
+    if inside is not None:
+        command = [*inside[:-1], inside[-1] + " ".join(command)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ROOT / "tests/fault_injection/agent_process.py"),
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    yield Victim(process)
-    process.stdin.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(5):
+    try:
+        yield Victim(process)
+    finally:
+        process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
             await process.wait()
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+
+
+@pytest.fixture
+async def victim():
+    async with victim_process() as victim:
+        yield victim
 
 
 def compare(cloud: ContractCloud, durable: int) -> int:
