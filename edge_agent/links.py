@@ -83,6 +83,7 @@ def _sparkplug_destination(broker: Sparkplug, gateway: str) -> SparkplugDestinat
         node=broker.node or gateway,
         primary_host=broker.primary_host,
         data_qos=broker.data_qos,
+        host_silence_s=broker.host_silence_s,
         username=broker.username,
         password=password,
         tls=broker.tls,

@@ -59,6 +59,7 @@ class Sparkplug(_Section):
     primary_host: Annotated[str, Field(pattern=r"^[^+/#\s]+$", max_length=100)] | None = None
     # The specification wants 0; with 1 the broker keeps what a host application that was killed had not acknowledged.
     data_qos: Literal[0, 1] = 0
+    host_silence_s: Seconds = 90  # 1.5 × the keep-alive of the primary host: so long its death goes unnoticed.
     tls: bool = False
     ca_file: Path | None = None
     username: str | None = None

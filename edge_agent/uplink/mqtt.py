@@ -1,14 +1,15 @@
 """Sends what the outbox holds to an MQTT broker as a Sparkplug B edge node; the alternative to HTTPS.
 
-Sparkplug data have no receipt, and QoS 0 unless told otherwise. A batch is settled when the broker has answered a
-request that was sent after it: bytes of one connection arrive in order, so the broker then has the batch. What was
-under way when a connection broke is sent again, marked historical; a host that keeps metric and time together stores it
-once.
+Sparkplug data have no receipt, and QoS 0 unless told otherwise. The broker has a batch when it has answered a request
+that was sent after it: bytes of one connection arrive in order. That settles the batch, unless a primary host reads with
+QoS 0: then it is settled when that host was still online so much later that the broker would have told its death (its
+will comes when its keep-alive has passed one and a half times). What was under way when the connection broke or the host
+died is sent again, marked historical; a host that keeps metric and time together stores it once.
 """
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ ANSWER_TIMEOUT_S = 10.0
 KEEPALIVE_S = 30
 IDLE_S = 1.0
 HISTORICAL_AFTER_MS = 10_000
+UNCONFIRMED_MAX = 200_000  # Observations that wait for the host to prove that it lives.
 BD_SEQ_CURSOR = "sparkplug/bdSeq"
 
 
@@ -48,6 +50,7 @@ class SparkplugDestination:
     node: str
     primary_host: str | None = None  # Publish only while this host application says that it is online.
     data_qos: int = 0
+    host_silence_s: float = 90.0  # So long a dead host may go unnoticed by the broker.
     username: str | None = None
     password: str | None = None
     tls: bool = False
@@ -80,6 +83,7 @@ class SparkplugUplink:
         self._session = Session(group=destination.group, node=destination.node, catalogue=catalogue())
         self._live_at_s = float("-inf")
         self._rebirth_wanted = False
+        self._unconfirmed: deque[tuple[float, Batch]] = deque()
 
     def catalogue_changed(self) -> None:
         """Announce everything anew before the next data."""
@@ -101,6 +105,7 @@ class SparkplugUplink:
                 self.status.last_error = str(error) or type(error).__name__
                 log.warning("sparkplug_link_down", reason=self.status.last_error)
             finally:
+                self._doubt_unconfirmed()
                 # A DISCONNECT cancels the will, so the death is published; on a broken connection the broker does it.
                 connection.publish(self._session.death(self._now_ms()))
                 await asyncio.shield(asyncio.to_thread(connection.close))
@@ -121,7 +126,9 @@ class SparkplugUplink:
                 self._session.use(self._catalogue())
                 for message in self._session.births(self._now_ms()):
                     connection.publish(message)
-            batch = await asyncio.to_thread(self._next_batch) if self._outbox.has_data() else None
+            await self._settle_confirmed()
+            is_free = sum(batch.count for _, batch in self._unconfirmed) < UNCONFIRMED_MAX
+            batch = await asyncio.to_thread(self._next_batch) if is_free and self._outbox.has_data() else None
             if batch is None:
                 await asyncio.sleep(LIVE_INTERVAL_S)
             else:
@@ -156,11 +163,26 @@ class SparkplugUplink:
         except BaseException:
             self._outbox.release(batch)
             raise
-        spans = [(span.first, span.last) for span in batch.chunks]
-        await asyncio.to_thread(self._outbox.settle, batch, accepted=spans)
+        to = self._destination
+        is_done = to.primary_host is None or to.data_qos > 0
+        wait_s = 0.0 if is_done else to.host_silence_s
+        self._unconfirmed.append((monotonic() + wait_s, batch))
         self.status.batches += 1
         self.status.observations += batch.count
         self.status.last_success_at_ms = self._now_ms()
+        await self._settle_confirmed()
+
+    async def _settle_confirmed(self) -> None:
+        """Let go what whoever reads it has for certain; with a primary host only while it is online."""
+        while self._unconfirmed and self._unconfirmed[0][0] <= monotonic():
+            _, batch = self._unconfirmed.popleft()
+            spans = [(span.first, span.last) for span in batch.chunks]
+            await asyncio.to_thread(self._outbox.settle, batch, accepted=spans)
+
+    def _doubt_unconfirmed(self) -> None:
+        """Keep for sending again what the host may never have seen."""
+        while self._unconfirmed:
+            self._outbox.release(self._unconfirmed.popleft()[1])
 
     def _follow_devices(self, connection: "_Connection", batch: Batch) -> None:
         known = {device.name for device in self._catalogue().devices}

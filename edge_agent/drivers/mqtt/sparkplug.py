@@ -29,7 +29,30 @@ from edge_agent.sparkplug.payload import Quality as Said
 
 NAMESPACE = "spBv1.0/"
 _REBIRTH = "Node Control/Rebirth"
+NUMBERED = frozenset({"NBIRTH", "NDATA", "DBIRTH", "DDATA", "DDEATH"})
+SEQUENCE_NUMBERS = 256
 _TIME = PayloadTime(path=(), format="ms")
+
+
+class NodeSequence:
+    """Looks for messages of an edge node that were lost: all but its death and commands are numbered together."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def has_gap(self, kind: str, message: bytes) -> bool:
+        """Note a message of the node or of one of its devices; returns whether others before it are missing."""
+        if kind not in NUMBERED:
+            self._last = None if kind == "NDEATH" else self._last
+            return False
+        try:
+            number = decode(message).seq
+        except (SparkplugError, UnicodeDecodeError):
+            return False
+        before, self._last = self._last, number
+        if kind == "NBIRTH" or before is None or number is None:
+            return False
+        return number != (before + 1) % SEQUENCE_NUMBERS
 
 
 class SparkplugRoute:
@@ -42,6 +65,8 @@ class SparkplugRoute:
         self.qos = 0
         self._inner = inner
         self.node_topic = "/".join([parts[0], parts[1], "+", parts[3]])
+        self.everything = f"{self.node_topic}/#"  # Also what the node says of itself and of its other devices.
+        self.node = (parts[1], parts[3])
         self.rebirth_topic = "/".join([parts[0], parts[1], "NCMD", parts[3]])
         self._names: dict[int, tuple[str, DataType | None]] | None = None
         self._types: dict[str, DataType | None] = {}

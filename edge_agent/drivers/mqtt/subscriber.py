@@ -22,7 +22,7 @@ from device_profiles.model import MqttProfile
 from edge_agent.drivers.mqtt.mapping import Arrival, Reading, Route, routes_of
 from edge_agent.drivers.mqtt.payload import PAYLOAD_BYTES_MAX
 from edge_agent.drivers.mqtt.repeats import Repeats
-from edge_agent.drivers.mqtt.sparkplug import NAMESPACE, SparkplugRoute
+from edge_agent.drivers.mqtt.sparkplug import NAMESPACE, NodeSequence, SparkplugRoute
 from edge_agent.drivers.mqtt.thinning import Thinning
 from edge_agent.drivers.mqtt.topics import is_filter, matches
 from edge_agent.drivers.mqtt.watch import Watched
@@ -88,6 +88,7 @@ class BrokerSubscriber:
         self._exact: dict[str, list[Route]] = {}
         self._filters: list[tuple[str, Route | SparkplugRoute]] = []
         self._sources: list[SparkplugRoute] = []
+        self._sequences: dict[tuple[str, str], NodeSequence] = {}
         self._rebirth_asked_at_s: dict[str, float] = {}
         self._watched: dict[str, Watched] = {}
         self._thinning: dict[str, Thinning] = {}
@@ -110,7 +111,8 @@ class BrokerSubscriber:
                 source = SparkplugRoute(route)
                 self._sources.append(source)
                 self._filters += [(source.topic, source), (source.node_topic, source)]
-                self._qos |= {source.topic: 0, source.node_topic: 0}
+                self._sequences.setdefault(source.node, NodeSequence())
+                self._qos[source.everything] = 0  # Once: overlapping subscriptions may bring a message twice.
             elif is_filter(route.topic):
                 self._filters.append((route.topic, route))
                 self._qos[route.topic] = route.qos
@@ -267,13 +269,27 @@ class BrokerSubscriber:
         routes = self._exact.get(message.topic) or [
             route for pattern, route in self._filters if matches(pattern, message.topic)
         ]
-        if not routes:
+        is_known_node = message.topic.startswith(NAMESPACE) and self._follow_sequence(message.topic, arrival.payload)
+        if not routes and not is_known_node:
             self.counters["unknown_topic"] += 1
         for route in routes:
             reading = route.read(arrival)
             if reading.wants_rebirth and isinstance(route, SparkplugRoute):
                 self._ask_for_birth(route)
             self._hand_over(route, reading, arrival, is_resent=message.dup)
+
+    def _follow_sequence(self, topic: str, payload: bytes) -> bool:
+        """Ask a node whose messages were lost on the way for a birth; returns whether it is one of ours."""
+        _, group, kind, node = topic.split("/")[:4] if topic.count("/") > 2 else ("", "", "", "")
+        sequence = self._sequences.get((group, node))
+        if sequence is None:
+            return False
+        if sequence.has_gap(kind, payload):
+            self.counters["sequence_gap"] += 1
+            for source in self._sources:
+                if source.node == (group, node):
+                    self._ask_for_birth(source)
+        return True
 
     def _ask_for_birth(self, source: SparkplugRoute) -> None:
         """Ask each node at most every few seconds, however many of its messages cannot be understood."""
