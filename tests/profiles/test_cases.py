@@ -17,6 +17,8 @@ from device_profiles.lined_yaml import read_yaml
 from device_profiles.model import ModbusProfile, Point
 from edge_agent.drivers.modbus.codec import Value, compile_decoder, factor_of
 from edge_agent.drivers.mqtt.mapping import Arrival, Reading, routes_of
+from edge_agent.drivers.mqtt.sparkplug import NAMESPACE, SparkplugRoute
+from edge_agent.drivers.mqtt.topics import matches
 from edge_agent.model import Quality
 
 CASES = {path.stem: read_yaml(path).data for path in sorted((Path(__file__).parent / "cases").glob("*.yaml"))}
@@ -72,9 +74,11 @@ def test_the_payloads_of_a_device_become_its_readings_and_events(name):
 def answer_to(case: dict[str, Any], message: dict[str, Any]) -> Reading:
     """What the agent makes of one message."""
     routes = routes_of("device", load_mqtt(case["profile"]), case["parameters"], zone=ZoneInfo(case["zone"]), key=b"k")
-    route = next(route for route in routes if route.topic == message["topic"])
-    received = int(RECEIVED_AT.timestamp() * 1000)
-    return route.read(Arrival(topic=message["topic"], payload=message["payload"].encode(), received_at_ms=received))
+    topic = message["topic"]
+    route = next(route for route in routes if matches(route.topic, topic))
+    reader = SparkplugRoute(route) if topic.startswith(NAMESPACE) else route
+    payload = bytes.fromhex(message["payload_hex"]) if "payload_hex" in message else message["payload"].encode()
+    return reader.read(Arrival(topic=topic, payload=payload, received_at_ms=int(RECEIVED_AT.timestamp() * 1000)))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from edge_agent.drivers.mqtt.subscriber import BrokerSubscriber
 from edge_agent.model import Frame, Quality
 from edge_agent.outbox import Outbox
 from edge_agent.settings import MqttBroker, MqttDevice
+from edge_agent.sparkplug.payload import DataType, Metric, Payload, encode
 from tests.integration.edge.test_mqtt_subscriber import running, states, stored, until
 from tests.integration.edge.test_sparkplug_uplink import PEER, SCRIPT
 from tests.integration.edge.test_sparkplug_uplink import running as node_running
@@ -143,3 +144,37 @@ async def test_rubbish_in_the_namespace_is_counted(broker, outbox, tmp_path):
     assert subscriber.counters["internal_error"] == 0
     assert stored(outbox) == ([], [])
     assert subscriber.counters["not_sparkplug"] >= 4
+
+
+async def test_a_gap_in_the_numbers_of_a_node_asks_for_a_birth_whichever_device_it_hit(broker, outbox, tmp_path):
+    from tests.integration.edge.test_mqtt_subscriber import publisher
+
+    asked = []
+
+    def message(seq, name, value):
+        metric = Metric(name=name, timestamp_ms=now + seq, datatype=DataType.DOUBLE, value=value)
+        return encode(Payload(timestamp_ms=now + seq, seq=seq % 256, metrics=(metric,)))
+
+    def publish(client, kind, seq, device="", value=1.0):
+        topic = f"spBv1.0/plant/{kind}/line-1" + (f"/{device}" if device else "")
+        client.publish(topic, message(seq, "energy", value), qos=0).wait_for_publish(5)
+
+    now = time.time_ns() // 1_000_000
+    subscriber = reader(broker, outbox, tmp_path, group="plant", node="line-1", device="press")
+    async with running(subscriber):
+        with publisher(broker) as client:
+            client.on_message = lambda _c, _u, message: asked.append(message.topic)
+            client.subscribe("spBv1.0/plant/NCMD/line-1")
+            publish(client, "NBIRTH", 0)
+            publish(client, "DBIRTH", 1, "press")
+            publish(client, "DBIRTH", 2, "other")
+            publish(client, "DDATA", 3, "other")
+            publish(client, "DDATA", 4, "press", 2.0)
+            await until(lambda: values(outbox, "active_energy_import") == [1000, 2000])
+            assert subscriber.counters["sequence_gap"] == 0
+            assert subscriber.counters["unknown_topic"] == 0
+            subscriber._rebirth_asked_at_s.clear()  # The one of the connection was a moment ago.
+            publish(client, "DDATA", 6, "press", 3.0)
+            await until(lambda: subscriber.counters["sequence_gap"] == 1)
+            await until(lambda: asked)
+            await until(lambda: values(outbox, "active_energy_import")[-1] == 3000)
