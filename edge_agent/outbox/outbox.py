@@ -66,6 +66,8 @@ class Outbox:
             if not is_corrupt(error):
                 raise
             self._failed(error)
+        else:
+            self._tell_repair()
 
     def _use_store(self) -> None:
         self._layout_cache.clear()
@@ -332,6 +334,15 @@ class Outbox:
         self._store.close()
         self._store = opening.repair(self._path, self.limits, self.stats, self._now_ms(), cause=str(error))
         self._use_store()
+        self._tell_repair()
+
+    def _tell_repair(self) -> None:
+        """Let the cloud know that the file was damaged or gone: somebody should look at the disk."""
+        if self.stats.repair is not None:
+            now = self._now_ms()
+            data = {"what": self.stats.repair}
+            event = Event(kind="outbox.repaired", device="", at_ms=now, received_at_ms=now, data=data)
+            self.append((), (event,))
 
     def close(self) -> None:
         """Commit and close; raises `sqlite3.Error` when the last commit is refused."""

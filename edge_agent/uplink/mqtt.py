@@ -1,10 +1,10 @@
 """Sends what the outbox holds to an MQTT broker as a Sparkplug B edge node; the alternative to HTTPS.
 
 Sparkplug data have no receipt, and QoS 0 unless told otherwise. The broker has a batch when it has answered a request
-that was sent after it: bytes of one connection arrive in order. That settles the batch, unless a primary host reads with
-QoS 0: then it is settled when that host was still online so much later that the broker would have told its death (its
-will comes when its keep-alive has passed one and a half times). What was under way when the connection broke or the host
-died is sent again, marked historical; a host that keeps metric and time together stores it once.
+that was sent after it: bytes of one connection arrive in order. That settles the batch, unless a primary host reads
+with QoS 0: then it is settled when that host was still online so much later that the broker would have told its death
+(its will comes when its keep-alive has passed one and a half times). What was under way when the connection broke or
+the host died is sent again, marked historical; a host that keeps metric and time together stores it once.
 """
 
 import asyncio

@@ -541,8 +541,29 @@ def test_a_file_that_is_not_a_database_is_set_aside(open_outbox, path):
     outbox = open_outbox()
     outbox.append([frame(1.0)])
     outbox.flush()
-    assert everything(outbox) == {1: 1.0}
+    assert everything(outbox) == {1: 1.0, 2: "outbox.repaired"}
     assert "kept as outbox.db.damaged-" in outbox.report()["repair"]
+
+
+@pytest.mark.parametrize("harm", ["garbage", "vanished", "damaged while open"])
+def test_a_repair_is_told_to_the_cloud_once(open_outbox, path, harm):
+    outbox = open_outbox()
+    outbox.append([frame(1.0)])
+    outbox.flush()
+    if harm == "damaged while open":
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        outbox._failed(error)
+    else:
+        outbox.close()
+        path.unlink() if harm == "vanished" else path.write_bytes(b"not a database at all, " * 400)
+        outbox = open_outbox()
+    outbox.flush()
+    events = []
+    while (batch := outbox.begin_batch(10_000)) is not None:
+        events += batch.events
+    [told] = events
+    assert (told.kind, told.data["what"]) == ("outbox.repaired", outbox.report()["repair"])
 
 
 def test_a_file_that_vanished_is_not_replaced_in_silence(open_outbox, path):
