@@ -17,7 +17,7 @@ from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import MeterId, RegisterId, SiteId
 from cloud_api.kit.period import Period
 from cloud_api.metering import packs, repository
-from cloud_api.metering.balance import Balance, Part, balance
+from cloud_api.metering.balance import Balance, Part, Suspect, balance, suspects
 from cloud_api.metering.model import Meter, MeterInterval, MeterNotFound
 from cloud_api.metering.virtual import combine, flatten
 
@@ -122,13 +122,7 @@ async def branch_balance(
     conn: AsyncConnection, meter_id: MeterId, period: Period, *, by: Literal["interval", "day"], quantity: str = ENERGY
 ) -> list[Balance]:
     """Return the balance of a meter and those directly below it, per bucket; the period lies on bucket edges."""
-    children = await _all(conn, queries.children, {"meter_id": meter_id})
-    ids = [meter_id, *(row["id"] for row in children)]
-    statement = queries.buckets_by_interval if by == "interval" else queries.buckets_by_day
-    arguments = {"meter_id": ids, "quantity": quantity, "start": period.start, "end": period.end}
-    buckets: dict[datetime, dict[int, Decimal | None]] = defaultdict(dict)
-    for row in await _all(conn, statement, arguments):
-        buckets[row["bucket"]][row["meter_id"]] = row["quantity"]
+    children, buckets = await _buckets(conn, meter_id, period, by, quantity)
     return [
         balance(
             bucket,
@@ -137,6 +131,37 @@ async def branch_balance(
         )
         for bucket, found in sorted(buckets.items())
     ]
+
+
+async def branch_suspects(
+    conn: AsyncConnection, meter_id: MeterId, period: Period, *, quantity: str = ENERGY
+) -> list[Suspect]:
+    """Return the meters whose reversed transformer or wrong place in the tree would explain a branch's residual.
+
+    Judged over the days of the period that are known completely.
+    """
+    children, buckets = await _buckets(conn, meter_id, period, "day", quantity)
+    ids = [meter_id, *(row["id"] for row in children)]
+    known = [found for found in buckets.values() if all(found.get(i) is not None for i in ids)]
+    if not known:
+        return []
+    sums = {i: sum((found[i] or Decimal(0) for found in known), Decimal(0)) for i in ids}
+    parts = [Part(meter_id=row["id"], use=row["use"], quantity=sums[row["id"]]) for row in children]
+    return suspects(sums[meter_id], parts)
+
+
+async def _buckets(
+    conn: AsyncConnection, meter_id: MeterId, period: Period, by: Literal["interval", "day"], quantity: str
+) -> tuple[list[dict[str, Any]], dict[datetime, dict[int, Decimal | None]]]:
+    """Return the children of a branch, and what its meters counted per bucket."""
+    children = await _all(conn, queries.children, {"meter_id": meter_id})
+    ids = [meter_id, *(row["id"] for row in children)]
+    statement = queries.buckets_by_interval if by == "interval" else queries.buckets_by_day
+    arguments = {"meter_id": ids, "quantity": quantity, "start": period.start, "end": period.end}
+    buckets: dict[datetime, dict[int, Decimal | None]] = defaultdict(dict)
+    for row in await _all(conn, statement, arguments):
+        buckets[row["bucket"]][row["meter_id"]] = row["quantity"]
+    return children, buckets
 
 
 async def set_formula(conn: AsyncConnection, meter_id: MeterId, terms: Mapping[MeterId, Decimal]) -> None:

@@ -20,8 +20,13 @@ SELECT t.id, t.site_id, t.parent_meter_id, t.code, t.name_zh, t.name_en, t.utili
  ORDER BY t.path;
 
 -- name: children
--- The meters directly below one in the tree.
-SELECT id, use, utility FROM meter WHERE parent_meter_id = %(meter_id)s ORDER BY code;
+-- The meters directly below one in the tree that measure the same utility. A check meter measures once more what another
+-- one does: it takes no part in a balance.
+SELECT c.id, c.use, c.utility
+  FROM meter c
+  JOIN meter m ON m.id = c.parent_meter_id AND m.utility = c.utility
+ WHERE c.parent_meter_id = %(meter_id)s AND c.use <> 'check'
+ ORDER BY c.code;
 
 -- name: buckets_by_interval
 -- What meters counted in each of their intervals; null where something is missing.

@@ -63,6 +63,36 @@ def balance(starts_at: datetime, main: Decimal | None, children: Sequence[Part])
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A meter whose mistake would explain most of a residual: what is wrong with it, and the residual without that."""
+
+    meter_id: int
+    kind: str  # "reversed": it counts backwards; "wrong_parent": it does not belong to this branch.
+    residual: Decimal
+
+
+def suspects(main: Decimal, children: Sequence[Part], *, share_max: Decimal = WARN_SHARE) -> list[Suspect]:
+    """Return the single mistakes that would close the balance of a period, the best explanation first.
+
+    A reversed transformer counts its energy negatively; turned round, the children grow by twice its size. A meter hung
+    below the wrong parent adds what does not flow here. Only what brings the residual within `share_max` is named, and
+    nothing when the balance holds as it is.
+    """
+    if main <= 0 or any(part.quantity is None for part in children):
+        return []
+    residual = main - sum((part.quantity or Decimal(0) for part in children), Decimal(0))
+    if -share_max / 3 <= residual / main <= share_max:
+        return []
+    found: list[Suspect] = []
+    for part in children:
+        quantity = part.quantity or Decimal(0)
+        mended = ("reversed", residual + 2 * quantity) if quantity < 0 else ("wrong_parent", residual + quantity)
+        if -share_max / 3 <= mended[1] / main <= share_max:
+            found.append(Suspect(meter_id=part.meter_id, kind=mended[0], residual=mended[1]))
+    return sorted(found, key=lambda s: abs(s.residual))
+
+
 def _kind(use: str) -> str:
     if use == "tenant":
         return "tenant"

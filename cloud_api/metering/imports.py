@@ -15,6 +15,7 @@ from cloud_api.identity import service as identity
 from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, NotFound
+from cloud_api.kit.i18n import Text
 from cloud_api.kit.ids import RegisterId
 from cloud_api.metering.reading_files import ParsedFile, Row, RowError, parse
 
@@ -41,6 +42,15 @@ class Preview:
     new: list[tuple[RegisterId, Row]]
     known_count: int
     errors: list[RowError]
+
+    @property
+    def stretches(self) -> list[tuple[str, datetime, datetime]]:
+        """Return which meters it touches, from when to when: what depends on them changes."""
+        found: dict[str, tuple[datetime, datetime]] = {}
+        for _, row in self.new:
+            first, last = found.get(row.meter, (row.taken_at, row.taken_at))
+            found[row.meter] = (min(first, row.interval_from or row.taken_at), max(last, row.taken_at))
+        return [(meter, first, last) for meter, (first, last) in found.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +155,10 @@ async def _preview(conn: AsyncConnection, upload_id: int, name: str, parsed: Par
     for row in parsed.rows:
         register = registers.get((row.meter, row.quantity))
         if register is None:
-            parsed.refuse(row.line, f"no meter {row.meter!r:.60} with a register {row.quantity!r:.60}")
+            refusal = Text(
+                "no meter {meter!r:.60} with a register {quantity!r:.60}", meter=row.meter, quantity=row.quantity
+            )
+            parsed.refuse(row.line, refusal)
         elif register["is_delta"] != (row.interval_from is not None):
             parsed.refuse(row.line, _WRONG_KIND[register["is_delta"]])
         else:
@@ -168,7 +181,7 @@ async def _preview(conn: AsyncConnection, upload_id: int, name: str, parsed: Par
         elif earlier == row.value:
             known += 1
         else:
-            parsed.refuse(row.line, f"another value stands there already: {earlier}")
+            parsed.refuse(row.line, Text("another value stands there already: {earlier}", earlier=earlier))
     return Preview(
         upload_id=upload_id,
         file_name=name,
@@ -180,8 +193,8 @@ async def _preview(conn: AsyncConnection, upload_id: int, name: str, parsed: Par
 
 
 _WRONG_KIND = {
-    True: "this register counts differences: import interval data, not cumulative readings",
-    False: "this register counts cumulatively: import its readings, not interval data",
+    True: Text("this register counts differences: import interval data, not cumulative readings"),
+    False: Text("this register counts cumulatively: import its readings, not interval data"),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cloud_api.kit.errors import Invalid
+from cloud_api.kit.i18n import Text
 
 ROWS_MAX = 200_000
 ERRORS_MAX = 200  # More of the same help nobody.
@@ -50,7 +51,7 @@ class RowError:
     """Why a row was not read."""
 
     line: int
-    reason: str
+    reason: Text
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,10 +62,16 @@ class ParsedFile:
     rows: list[Row] = field(default_factory=list)
     errors: list[RowError] = field(default_factory=list)
 
-    def refuse(self, line: int, reason: str) -> None:
+    def refuse(self, line: int, reason: Text) -> None:
         """Note a row that cannot be read."""
         if len(self.errors) < ERRORS_MAX:
             self.errors.append(RowError(line=line, reason=reason))
+
+
+class RowRefused(Invalid):
+    """A row cannot be read."""
+
+    code = "row_refused"
 
 
 class FileUnreadable(Invalid):
@@ -131,8 +138,8 @@ def _table(parsed: ParsedFile, rows: Iterable[list[Any]], zone: ZoneInfo, defaul
             raise FileUnreadable("more than {rows_max} rows; divide the file", rows_max=ROWS_MAX)
         try:
             parsed.rows.append(_row(line, cells, columns, zone, default_meter))
-        except ValueError as error:
-            parsed.refuse(line, str(error))
+        except RowRefused as error:
+            parsed.refuse(line, error.text)
     if columns is None:
         raise FileUnreadable("the file is empty")
     return parsed
@@ -159,7 +166,7 @@ def _row(line: int, cells: list[Any], columns: dict[str, int], zone: ZoneInfo, d
 
     meter = str(cell("meter") or default_meter).strip()
     if not meter:
-        raise ValueError("the meter is missing")
+        raise RowRefused("the meter is missing")
     return Row(
         line=line,
         meter=meter,
@@ -177,7 +184,7 @@ def _instant(value: Any, zone: ZoneInfo) -> datetime:
         try:
             found = datetime.fromisoformat(text)
         except ValueError:
-            raise ValueError(f"time: {text!r:.40} is not a date and time; write 2026-03-10 12:00") from None
+            raise RowRefused("time: {text!r:.40} is not a date and time; write 2026-03-10 12:00", text=text) from None
     return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
 
 
@@ -186,11 +193,11 @@ def _decimal(value: Any) -> Decimal:
     try:
         found = Decimal(text.replace(" ", ""))
     except InvalidOperation:
-        raise ValueError(f"value: {text!r:.40} is not a number") from None
+        raise RowRefused("value: {text!r:.40} is not a number", text=text) from None
     if not found.is_finite() or found < 0 or found >= Decimal(10) ** 15:
-        raise ValueError(f"value: {text!r:.40} must be a number from 0 to below 10^15")
+        raise RowRefused("value: {text!r:.40} must be a number from 0 to below 10^15", text=text)
     if isinstance(exponent := found.normalize().as_tuple().exponent, int) and exponent < -9:
-        raise ValueError(f"value: {text!r:.40} has more than nine decimals")
+        raise RowRefused("value: {text!r:.40} has more than nine decimals", text=text)
     return found
 
 
@@ -207,7 +214,7 @@ def _nem12(text: str) -> ParsedFile:
         for channel, intervals in channels.items():
             quantity = _NEM12_QUANTITIES.get(channel[:1])
             if quantity is None:
-                parsed.refuse(0, f"{nmi} {channel}: this kind of channel is not known")
+                parsed.refuse(0, Text("{nmi} {channel}: this kind of channel is not known", nmi=nmi, channel=channel))
                 continue
             for number, interval in enumerate(intervals, start=1):
                 _add_interval(
@@ -243,7 +250,7 @@ def _green_button(content: bytes, default_meter: str) -> ParsedFile:
             length = timedelta(seconds=int(reading.findtext(f"{_ESPI}timePeriod/{_ESPI}duration") or ""))
             value = reading.findtext(f"{_ESPI}value")
         except (ValueError, OverflowError, OSError) as error:
-            parsed.refuse(number, f"start and duration must be seconds: {error}")
+            parsed.refuse(number, Text("start and duration must be seconds: {problem}", problem=error))
             continue
         _add_interval(
             parsed, number, default_meter, _ENERGY, begin, begin + length,
@@ -266,8 +273,8 @@ def _add_interval(
         raise FileUnreadable("more than {rows_max} intervals; divide the file", rows_max=ROWS_MAX)
     try:
         used = value()
-    except ValueError as error:
-        parsed.refuse(line, str(error))
+    except RowRefused as error:
+        parsed.refuse(line, error.text)
         return
     parsed.rows.append(
         Row(
@@ -291,4 +298,4 @@ def _kilo(value: Decimal, unit: str) -> Decimal:
         return value.scaleb(-3)
     if prefix in {"mwh", "mvarh"}:
         return value.scaleb(3)
-    raise ValueError(f"the unit {unit!r:.20} is not known")
+    raise RowRefused("the unit {unit!r:.20} is not known", unit=unit)

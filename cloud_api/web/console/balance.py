@@ -7,13 +7,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from cloud_api.kit.i18n import format_short_day
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.ids import MeterId
-from cloud_api.kit.period import local_days
+from cloud_api.kit.period import Period, local_days
 from cloud_api.metering import analysis
-from cloud_api.metering.balance import Balance, BalanceState, Part, balance
+from cloud_api.metering.balance import (
+    BLOCK_NEGATIVE_SHARE,
+    BLOCK_SHARE,
+    WARN_SHARE,
+    Balance,
+    BalanceState,
+    Part,
+    balance,
+)
 from cloud_api.metering.model import Meter
-from cloud_api.web.shared.charts import Series, TimeChart, chart_response
+from cloud_api.web.shared.charts import CategoryChart, Limit, Series, chart_response
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
@@ -35,6 +44,8 @@ async def show(page: StaffPage, meter: MeterChoice = 0, days: Days = 31) -> Resp
         return page.render("console/balance.html", branches=[], branch=None, rows=[], whole=None, days=days)
     branch = next((m for m in branches if m.id == meter), branches[0])
     rows = await _rows(page, branch, days)
+    by_id = {m.id: m for m in meters}
+    found = await analysis.branch_suspects(page.conn, branch.id, _period(page, branch, days))
     return page.render(
         "console/balance.html",
         branches=branches,
@@ -42,6 +53,7 @@ async def show(page: StaffPage, meter: MeterChoice = 0, days: Days = 31) -> Resp
         rows=list(reversed(rows)),
         whole=_whole(rows),
         days=days,
+        suspects=[{"suspect": s, "meter": by_id[MeterId(s.meter_id)]} for s in found],
         unknown=sum(row.state is BalanceState.UNKNOWN for row in rows),
     )
 
@@ -56,10 +68,9 @@ async def chart(page: StaffPage, meter: MeterChoice, days: Days = 31) -> Respons
         return [None if (v := getattr(row, name)) is None else float(v) for row in rows]
 
     return chart_response(
-        TimeChart(
-            zone=branch.zone,
+        CategoryChart(
             unit="kWh",
-            instants=[row.starts_at for row in rows],
+            categories=_days(branch, rows),
             series=[
                 Series(name=_("Tenants"), values=values("tenants"), style="bar", colour="cat-1"),
                 Series(name=_("Common and plant"), values=values("common"), style="bar", colour="cat-3"),
@@ -71,10 +82,37 @@ async def chart(page: StaffPage, meter: MeterChoice, days: Days = 31) -> Respons
     )
 
 
+@router.get("/trend.json")
+async def trend(page: StaffPage, meter: MeterChoice, days: Days = 31) -> Response:
+    """Return the residual as a share of the main meter by day, with the limits it is judged by."""
+    branch = await analysis.meter(page.conn, MeterId(meter))
+    rows = await _rows(page, branch, days)
+    shares = [None if row.share is None else float(row.share * 100) for row in rows]
+    limits = ((_("look at it"), WARN_SHARE), (_("does not balance"), BLOCK_SHARE), (_("lowest"), BLOCK_NEGATIVE_SHARE))
+    return chart_response(
+        CategoryChart(
+            unit="%",
+            decimals=2,
+            categories=_days(branch, rows),
+            series=[Series(name=_("Residual"), values=shares, colour="cat-7")],
+            limits=[Limit(name=name, value=float(share * 100)) for name, share in limits],
+            from_zero=False,
+        )
+    )
+
+
+def _days(branch: Meter, rows: Sequence[Balance]) -> list[str]:
+    """Return the local days of the site: a day is a name here, not an instant."""
+    return [format_short_day(row.starts_at.astimezone(branch.zone).date()) for row in rows]
+
+
 async def _rows(page: Page, branch: Meter, days: int) -> list[Balance]:
+    return await analysis.branch_balance(page.conn, branch.id, _period(page, branch, days), by="day")
+
+
+def _period(page: Page, branch: Meter, days: int) -> Period:
     today = page.clock.now().astimezone(branch.zone).date()
-    period = local_days(today - timedelta(days=days), today, branch.zone)
-    return await analysis.branch_balance(page.conn, branch.id, period, by="day")
+    return local_days(today - timedelta(days=days), today, branch.zone)
 
 
 def _whole(rows: Sequence[Balance]) -> Balance | None:

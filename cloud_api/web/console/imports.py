@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Response, UploadFile
 
+from cloud_api.billing import corrections as billing
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.metering import analysis, imports
 from cloud_api.web.shared.navigation import NavItem
@@ -24,6 +25,7 @@ async def show(page: FacilitiesPage) -> Response:
         meters=await analysis.meters(page.conn),
         imports=await imports.imports(page.conn),
         preview=None,
+        touched=[],
         shown=SHOWN,
     )
 
@@ -48,6 +50,7 @@ async def preview(
         meters=await analysis.meters(page.conn),
         imports=await imports.imports(page.conn),
         preview=found,
+        touched=await billing.bills_touched(page.conn, page.viewer.organisation_id, found.stretches),
         shown=SHOWN,
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_api.metering.balance import BalanceState, Part, balance
+from cloud_api.metering.balance import BalanceState, Part, Suspect, balance, suspects
 from cloud_api.metering.estimation import Evidence, NothingKnown, estimate
 from cloud_api.metering.model import MeterInterval, Method
 from cloud_api.metering.vee import Limits, validate
@@ -129,3 +129,21 @@ def test_a_day_with_a_hole_a_jump_and_a_poor_power_factor_are_found():
     assert [f.check for f in validate(day([1, 2, 12, 1]), [], limits, expected=4)] == ["jump"]
     assert [f.check for f in validate(day([1, 2, 1, 2]), [], limits, reactive=Decimal(30))] == ["power_factor"]
     assert validate(day([1, 2, 1, 2]), [], limits, expected=4, reactive=Decimal(3)) == []
+
+
+def _parts(*quantities):
+    return [Part(meter_id=n, use="tenant", quantity=Decimal(q)) for n, q in enumerate(quantities)]
+
+
+def test_a_reversed_transformer_is_named_by_the_residual_it_leaves():
+    assert suspects(Decimal(100), _parts(60, -30, 9)) == [Suspect(meter_id=1, kind="reversed", residual=Decimal(1))]
+
+
+def test_a_meter_below_the_wrong_parent_is_named():
+    assert suspects(Decimal(100), _parts(60, 39, 25)) == [Suspect(meter_id=2, kind="wrong_parent", residual=Decimal(1))]
+
+
+def test_nobody_is_suspected_where_the_balance_holds_or_nothing_is_known():
+    assert suspects(Decimal(100), _parts(60, 39)) == []
+    assert suspects(Decimal(100), [Part(meter_id=1, use="tenant", quantity=None)]) == []
+    assert suspects(Decimal(0), _parts(1)) == []
