@@ -5,17 +5,18 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Form, Query, Response, UploadFile
 from pydantic import AwareDatetime, BaseModel, Field
 
 from cloud_api.api.auth import FacilitiesCall, StaffCall
+from cloud_api.billing import corrections as billing
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period
-from cloud_api.metering import analysis, corrections, exchanges, exports, service
-from cloud_api.metering.balance import Balance
-from cloud_api.metering.corrections import Author, Decision, RegisterLine, Undoable
-from cloud_api.metering.model import Energy, Interval, Meter, MeterInterval
+from cloud_api.metering import analysis, corrections, exchanges, exports, formulas, service
+from cloud_api.metering.balance import Balance, Suspect
+from cloud_api.metering.corrections import Author, Cause, Decision, RegisterLine, Undoable
+from cloud_api.metering.model import Energy, Interval, Meter, MeterInterval, ReadingLine
 
 router = APIRouter(prefix="/meters", tags=["meters"])
 
@@ -25,6 +26,9 @@ Reason = Annotated[str, Field(min_length=3, max_length=500)]
 Value = Annotated[Decimal, Field(ge=0, lt=10**15, max_digits=24, decimal_places=9)]
 
 
+Factor = Annotated[Decimal, Field(gt=-(10**9), lt=10**9, max_digits=18)]
+
+
 class Exchange(BaseModel):
     """One register closes and its successor opens at an instant."""
 
@@ -32,7 +36,8 @@ class Exchange(BaseModel):
     at: AwareDatetime
     closing: Value
     opening: Value
-    multiplier: Annotated[Decimal, Field(gt=-(10**9), lt=10**9, max_digits=18)] | None = None
+    multiplier: Factor | None = None
+    modulus: Annotated[Decimal, Field(gt=0, lt=10**15, max_digits=24, decimal_places=9)] | None = None
     reason: Reason
 
 
@@ -51,6 +56,44 @@ class Exclusion(BaseModel):
     register_id: Id
     taken_at: AwareDatetime
     correct_value: Value | None = None
+    reason: Reason
+
+
+class Reset(BaseModel):
+    """The counter was set anew: without `stop` the part before is not known and stays missing."""
+
+    register_id: Id
+    at: AwareDatetime
+    stop: Value | None = None
+    start: Value
+    reason: Reason
+
+
+class Multiplier(BaseModel):
+    """Another factor from an instant on.
+
+    `ratio`: the new ratio itself; `reversed`: the sign changes, no number needed; `unit` and `wiring`: what the factor
+    before is multiplied with.
+    """
+
+    register_id: Id
+    at: AwareDatetime
+    multiplier: Factor | None = None
+    cause: Cause = "ratio"
+    reason: Reason
+
+
+class Modulus(BaseModel):
+    """The value at which the counter starts again at zero; null: it never does."""
+
+    register_id: Id
+    modulus: Annotated[Decimal, Field(gt=0, lt=10**15, max_digits=24, decimal_places=9)] | None
+    reason: Reason
+
+
+class UndoExchange(BaseModel):
+    """Why an exchange is taken back."""
+
     reason: Reason
 
 
@@ -175,8 +218,107 @@ async def exchange(call: FacilitiesCall, meter_id: MeterPath, body: Exchange) ->
         closing=body.closing,
         opening=body.opening,
         multiplier=body.multiplier,
+        modulus=body.modulus,
     )
     return {"register_id": register_id}
+
+
+@router.post("/{meter_id}/exchanges/{exchange_id}/undo", status_code=204)
+async def undo_exchange(call: FacilitiesCall, meter_id: MeterPath, exchange_id: MeterPath, body: UndoExchange) -> None:
+    """Take an exchange back; refused while something stands on the new register."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await exchanges.undo(call.conn, _author(call, body.reason), exchange_id)
+
+
+@router.post("/{meter_id}/exchanges/{exchange_id}/photos", status_code=204)
+async def add_photo(
+    call: FacilitiesCall,
+    meter_id: MeterPath,
+    exchange_id: MeterPath,
+    photo: UploadFile,
+    side: Annotated[exchanges.Side, Form()],
+) -> None:
+    """Add a photograph of a display (JPEG, PNG or WebP, up to 5 MB) to an exchange."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    content = await photo.read(exchanges.PHOTO_BYTES_MAX + 1)
+    found = exchanges.Photo(side=side, media_type=photo.content_type or "", content=content)
+    await exchanges.add_photo(call.conn, _author(call, "photograph"), exchange_id, found)
+
+
+@router.get("/{meter_id}/photos/{photo_id}")
+async def photo(call: StaffCall, meter_id: MeterPath, photo_id: MeterPath) -> Response:
+    """Return a photograph of an exchange; `decisions` of the meter names them."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    content, media_type = await exchanges.photo(call.conn, photo_id)
+    return Response(content, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+
+
+@router.post("/{meter_id}/resets", status_code=204)
+async def declare_reset(call: FacilitiesCall, meter_id: MeterPath, body: Reset) -> None:
+    """Say that the counter was set anew."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await corrections.declare_reset(
+        call.conn,
+        _author(call, body.reason),
+        RegisterId(body.register_id),
+        at=body.at,
+        stop=body.stop,
+        start=body.start,
+    )
+
+
+@router.post("/{meter_id}/multipliers")
+async def change_multiplier(call: FacilitiesCall, meter_id: MeterPath, body: Multiplier) -> dict[str, Decimal]:
+    """Apply another factor from an instant on (transformer ratio, reversed, unit, wiring); return the factor."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    factor = await corrections.change_multiplier(
+        call.conn,
+        _author(call, body.reason),
+        RegisterId(body.register_id),
+        at=body.at,
+        multiplier=body.multiplier,
+        cause=body.cause,
+    )
+    return {"multiplier": factor}
+
+
+@router.post("/{meter_id}/modulus", status_code=204)
+async def set_modulus(call: FacilitiesCall, meter_id: MeterPath, body: Modulus) -> None:
+    """Say at which value the counter starts again at zero."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    await corrections.set_modulus(
+        call.conn, _author(call, body.reason), RegisterId(body.register_id), modulus=body.modulus
+    )
+
+
+@router.get("/{meter_id}/registers/{register_id}/readings")
+async def readings(
+    call: StaffCall, meter_id: MeterPath, register_id: MeterPath, period: PeriodAsked
+) -> list[ReadingLine]:
+    """Return a register's readings, at most 300, the excluded ones marked."""
+    await analysis.meter(call.conn, MeterId(meter_id))
+    return await service.readings_between(call.conn, RegisterId(register_id), period.start, period.end)
+
+
+@router.get("/{meter_id}/touched")
+async def touched(call: StaffCall, meter_id: MeterPath, period: PeriodAsked) -> dict[str, Any]:
+    """Return what a change in a period touches: bills made from it, and virtual meters it flows into."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    bills = await billing.bills_touched(
+        call.conn, call.viewer.organisation_id, [(meter.code, period.start, period.end)]
+    )
+    used_by = await formulas.used_by(call.conn, meter.id)
+    return {
+        "bills": [{"id": b["id"], "number": b["number"], "state": b["state"]} for b in bills],
+        "virtual_meters": [{"id": f.meter_id, "code": f.code} for f in used_by],
+    }
+
+
+@router.get("/{meter_id}/suspects")
+async def suspects(call: StaffCall, meter_id: MeterPath, period: PeriodAsked) -> list[Suspect]:
+    """Return meters whose reversed transformer or wrong place would explain the branch's residual."""
+    meter = await analysis.meter(call.conn, MeterId(meter_id))
+    return await analysis.branch_suspects(call.conn, meter.id, period)
 
 
 @router.post("/{meter_id}/readings", status_code=204)
