@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import PointId
 from cloud_api.kit.period import Period
 from cloud_api.telemetry import course as rules
@@ -34,7 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 async def course(
     conn: AsyncConnection, point_id: PointId, period: Period, *, now: datetime, steps_max: int = STEPS_MAX
 ) -> Course:
-    """Return a point's course in at most `steps_max` steps, and its gaps.
+    """Return a point's course in at most `steps_max` steps, and its gaps. Raises NotFound for a point of others.
 
     Observations are read where the steps are shorter than a quarter of an hour, sums where they are longer; what is not
     summed yet is read from the observations.
@@ -44,8 +45,9 @@ async def course(
     found = await _read(conn, point_id, cut, horizon["summed_until"])
     steps = rules.fill(cut, found)
     said = await _all(conn, queries.why_silent, {"point_id": point_id, "start": cut.start, "end": cut.end})
-    gaps = rules.gaps(steps, cut.step, Said(**said[0]), now) if said else []
-    return Course(step=cut.step, steps=steps, gaps=gaps)
+    if not said:
+        raise NotFound
+    return Course(step=cut.step, steps=steps, gaps=rules.gaps(steps, cut.step, Said(**said[0]), now))
 
 
 async def mark_late(conn: AsyncConnection, rows: Observations, points: Sequence[int], received_at: datetime) -> None:

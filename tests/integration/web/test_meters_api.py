@@ -50,3 +50,15 @@ async def test_a_refusal_reaches_a_program_in_its_language_with_the_same_code(cl
     assert {k: v for k, v in english.json().items() if k != "detail"} == {
         k: v for k, v in chinese.json().items() if k != "detail"
     }
+
+
+async def test_the_course_of_a_point_and_the_storage_are_read_through_the_api(client, meter):  # noqa: F811
+    await _call(client, "facilities")
+    period = {"start": (TODAY - timedelta(days=2)).isoformat(), "end": TODAY.isoformat()}
+    assert (await client.get("/api/v1/points/999999/course", params=period)).status_code == 404
+    report = (await client.get("/api/v1/storage")).json()
+    assert {"observation", "observation_kept", "observation_series", "event", "interval"} <= {
+        table["name"] for table in report["tables"]
+    }
+    await _call(client, "finance")
+    assert (await client.get("/api/v1/storage")).status_code == 403
