@@ -168,7 +168,7 @@ async def _p95(pool, query: Callable[..., Awaitable[None]]) -> float:
 
 async def _stored(pool) -> None:
     async with transaction(pool, SYSTEM) as conn:
-        tables = (await storage.report(conn)).tables
+        tables = (await storage.report(conn, Clock())).tables
     for table in tables:
         if table.bytes_per_row and table.name in {"observation", "observation_series", "interval", "interval_pack"}:
             print(f"storage: {table.name}: {table.row_count:,} rows, {table.bytes_per_row:.0f} bytes each with indexes")

@@ -34,4 +34,4 @@ async def course(
 @router.get("/storage")
 async def stored(call: FacilitiesCall) -> Report:
     """Return per table rows, bytes, pieces, oldest and newest, when the oldest piece goes and what holds it."""
-    return await storage.report(call.conn)
+    return await storage.report(call.conn, call.clock)

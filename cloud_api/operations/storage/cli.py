@@ -20,8 +20,7 @@ def show(context: typer.Context) -> None:
     from cloud_api.operations.storage import service, words
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
-        del clock
-        return "\n".join(words.lines(await service.report(conn)))
+        return "\n".join(words.lines(await service.report(conn, clock)))
 
     print(carry_out(use_case))
 

@@ -34,7 +34,7 @@ _AHEAD = timedelta(days=62)
 _COMPRESS_AFTER = timedelta(days=14)  # Late data are rare by then; they are taken into compressed chunks as well.
 
 
-async def report(conn: AsyncConnection) -> Report:
+async def report(conn: AsyncConnection, clock: Clock) -> Report:
     """Return what is stored, when it goes, what holds it, and what was done last."""
     keepings = await repository.keepings(conn)
     holds = await repository.holds(conn)
@@ -43,7 +43,7 @@ async def report(conn: AsyncConnection) -> Report:
     for piece in await repository.pieces(conn):
         by_parent[piece.parent].append(piece)
     tables = [
-        _table(parent, kind, keepings[kind], by_parent[parent], ratios.get(parent), holds)
+        _table(parent, kind, keepings[kind], by_parent[parent], ratios.get(parent), holds, clock.now())
         for parent, kind in KIND_OF.items()
         if kind != Kind.EVENTS
     ]
@@ -144,7 +144,13 @@ async def _note(conn: AsyncConnection, deed: Deed) -> Deed:
 
 
 def _table(
-    parent: str, kind: Kind, keeping: Keeping, pieces: Sequence[Piece], ratio: float | None, holds: Sequence[Hold]
+    parent: str,
+    kind: Kind,
+    keeping: Keeping,
+    pieces: Sequence[Piece],
+    ratio: float | None,
+    holds: Sequence[Hold],
+    now: datetime,
 ) -> Table:
     return Table(
         name=parent,
@@ -156,7 +162,7 @@ def _table(
         byte_count=sum(p.byte_count for p in pieces),
         compression_ratio=ratio,
         oldest_at=min((p.starts_at for p in pieces if p.row_count), default=None),
-        newest_at=max((p.ends_at for p in pieces if p.row_count), default=None),
+        newest_at=max((min(p.ends_at, now) for p in pieces if p.row_count), default=None),
         next_drop_at=pieces[0].ends_at + timedelta(days=keeping.keep_days) if pieces else None,
         holds=tuple(h for h in holds if h.kind == kind and pieces and h.needed_from < pieces[0].ends_at),
     )

@@ -48,7 +48,7 @@ async def storage(page: FacilitiesPage) -> Response:
     """Show every table, what holds its oldest data, and the journal."""
     return page.render(
         "console/storage.html",
-        report=await service.report(page.conn),
+        report=await service.report(page.conn, page.clock),
         size=size,
         tables=TABLES,
         kinds=KINDS,

@@ -152,7 +152,7 @@ async def test_readings_that_an_open_ledger_or_an_open_bill_needs_are_held(pool,
     await storage.tend(pool, much_later)
     assert await count(pool, "exact_observation") == 24 * 45
     async with transaction(pool, SYSTEM) as conn:
-        report = await storage.report(conn)
+        report = await storage.report(conn, LATER)
     [kept] = [t for t in report.tables if t.name == "observation_kept"]
     assert [h.reason for h in kept.holds] == [
         {"ledger": "ledger", "open run": "open_run", "never billed": "not_billed"}[what]
@@ -223,7 +223,7 @@ async def test_the_edge_of_a_month_a_year_or_a_clock_change_has_a_place(pool, po
 
 async def test_a_kind_can_be_kept_longer_but_not_for_a_week(conn):
     await storage.keep(conn, "raw", 900, actor="someone", clock=LATER)
-    report = await storage.report(conn)
+    report = await storage.report(conn, LATER)
     assert {t.keep_days for t in report.tables if t.kind == "raw"} == {900}
     assert (report.journal[0].action, report.journal[0].note) == ("keep", "400 → 900, someone")
     with pytest.raises(KeepRefused, match="35"):
@@ -235,7 +235,7 @@ async def test_a_kind_can_be_kept_longer_but_not_for_a_week(conn):
 async def test_the_report_tells_rows_bytes_and_the_next_drop(pool, points):
     await fill(pool, points[1], exact=False)
     async with transaction(pool, SYSTEM) as conn:
-        report = await storage.report(conn)
+        report = await storage.report(conn, LATER)
     [raw] = [t for t in report.tables if t.name == "observation"]
     assert raw.row_count == 24 * 45
     assert 50 < raw.bytes_per_row < 400
@@ -246,7 +246,7 @@ async def test_the_report_tells_rows_bytes_and_the_next_drop(pool, points):
 
 
 async def test_the_licence_decides_whether_chunks_are_compressed(conn, request):
-    report = await storage.report(conn)
+    report = await storage.report(conn, LATER)
     if request.config.getoption("--database") == "embedded":
         assert report.licence is None
     else:
