@@ -24,9 +24,14 @@ ROWS_MAX = 5_000_000
 _UNREADABLE_SHARE_MAX = 0.2
 TICKS_MAX = 5_000_000
 _TIME_FORMATS = (
-    "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S",
-    "%m/%d/%y %H:%M", "%d.%m.%Y %H:%M",
+    "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S", "%Y%m%d %H:%M",
+    "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%y %H:%M", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p",
+    "%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%y %H:%M", "%d/%m/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S", "%d-%b-%y %H:%M", "%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M", "%d-%b-%Y %H:%M:%S",
+    "%Y年%m月%d日 %H:%M", "%Y年%m月%d日 %H:%M:%S", "%Y年%m月%d日%H:%M",
 )  # fmt: skip
+_SAMPLES_MAX = 500
+_EPOCH_S, _EPOCH_MS = (1e8, 1e10), (1e11, 1e13)  # 1973 to 2286.
 _UNKNOWN = frozenset(("", "nan", "null", "none", "n/a", "na", "-", "#n/a", "bad", "no data"))
 _TRUE, _FALSE = (
     frozenset(("true", "on", "yes", "active", "occupied")),
@@ -111,7 +116,8 @@ def load_trend(path: Path, how: ColumnMap) -> Trend:
         zone = ZoneInfo(how.time.zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise TrendError(f"the map's time.zone {how.time.zone!r} is not a time zone") from error
-    header, rows = _read_rows(path)
+    header, rows, delimiter = _read_rows(path)
+    comma = delimiter == ";"
     picked = _pick(path, header, how)
     time_index = _time_column(path, header, how)
     seconds = np.array(_instants([r[time_index] if time_index < len(r) else "" for r in rows], how.time, zone, path))
@@ -124,7 +130,9 @@ def load_trend(path: Path, how: ColumnMap) -> Trend:
     tick_s = _tick(seconds, how)
     columns, notes = {}, []
     for role, index, conv, spec in picked:
-        values, unreadable = _numbers(path, [r[index] if index < len(r) else "" for r in rows], header[index])
+        values, unreadable = _numbers(
+            path, [r[index] if index < len(r) else "" for r in rows], header[index], comma=comma
+        )
         notes += [f"{header[index]}: {unreadable} cells that are no number are taken as unknown"] if unreadable else []
         values = values[order][last_of_instant] * conv.factor + conv.offset
         if spec.invert:
@@ -188,7 +196,7 @@ def _tick(seconds: NDArray[np.int64], how: ColumnMap) -> int:
     return int(min(max(float(np.median(np.diff(seconds))), 1), 3600))
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]], str]:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -208,7 +216,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     rows = [r for r in reader if r]
     if len(rows) > ROWS_MAX:
         raise TrendError(f"{path}: more than {ROWS_MAX} rows; split the file")
-    return header, rows
+    return header, rows, delimiter
 
 
 def _pick(path: Path, header: Sequence[str], how: ColumnMap) -> list[tuple[str, int, Unit, _Column]]:
@@ -252,7 +260,7 @@ def _time_column(path: Path, header: Sequence[str], how: ColumnMap) -> int:
 
 
 def _instants(texts: Sequence[str], time: _Time, zone: ZoneInfo, path: Path) -> list[int]:
-    parse = _time_parser(texts[0].strip() if texts else "", time, path)
+    parse = _time_parser(texts, time, path)
     offsets: dict[datetime, timedelta] = {}
     found = []
     for line, text in enumerate(texts, start=2):
@@ -270,7 +278,7 @@ def _instants(texts: Sequence[str], time: _Time, zone: ZoneInfo, path: Path) -> 
     return found
 
 
-def _time_parser(sample: str, time: _Time, path: Path) -> Any:
+def _time_parser(texts: Sequence[str], time: _Time, path: Path) -> Any:
     if time.format in {"epoch", "epoch_s"}:
         return lambda text: datetime.fromtimestamp(float(text), UTC)
     if time.format == "epoch_ms":
@@ -278,25 +286,53 @@ def _time_parser(sample: str, time: _Time, path: Path) -> Any:
     if time.format:
         wanted = time.format
         return lambda text: datetime.strptime(text, wanted)  # noqa: DTZ007  # The zone is the map's.
-    try:
-        datetime.fromisoformat(sample)
-    except ValueError:
-        pass
-    else:
-        return datetime.fromisoformat
-    for form in _TIME_FORMATS:
-        try:
-            datetime.strptime(sample, form)  # noqa: DTZ007
-        except ValueError:
-            continue
-        return lambda text, form=form: datetime.strptime(text, form)  # noqa: DTZ007
+    step = max(1, len(texts) // _SAMPLES_MAX)
+    samples = [text.strip() for text in texts[::step]] or [""]
+    if all(map(_is_number, samples)):
+        size = abs(float(samples[0]))
+        for low, high, unit in ((*_EPOCH_S, 1.0), (*_EPOCH_MS, 1000.0)):
+            if low <= size < high:
+                return lambda text, unit=unit: datetime.fromtimestamp(float(text) / unit, UTC)
+    # The form that most samples have: 02/03 may be February or March, 25/03 only March.
+    forms = (datetime.fromisoformat, *(_reader(form) for form in _TIME_FORMATS))
+    read, parse = max(((_count_read(parse, samples), parse) for parse in forms), key=lambda found: found[0])
+    if read:
+        return parse
     raise TrendError(
-        f"{path}: cannot read the time {sample!r}; give time.format in the map (strptime, epoch, epoch_ms)"
+        f"{path}: cannot read the time {samples[0]!r}; give time.format in the map (strptime, epoch, epoch_ms)"
     )
 
 
-def _numbers(path: Path, texts: Sequence[str], column: str) -> tuple[Array, int]:
-    """Read a column; a cell that is no number (#VALUE!, Bad) is unknown and counted, a column of words is refused."""
+def _reader(form: str) -> Any:
+    return lambda text: datetime.strptime(text, form)  # noqa: DTZ007  # The zone is the map's.
+
+
+def _count_read(parse: Any, samples: Sequence[str]) -> int:
+    count = 0
+    for text in samples:
+        try:
+            parse(text)
+        except ValueError:
+            if not count:  # The first row's form is not this one.
+                return 0
+            continue
+        count += 1
+    return count
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "-" not in text[1:] and not text.lower().startswith(("nan", "inf"))
+
+
+def _numbers(path: Path, texts: Sequence[str], column: str, *, comma: bool) -> tuple[Array, int]:
+    """Read a column; a cell that is no number (#VALUE!, Bad) is unknown and counted, a column of words is refused.
+
+    `comma`: the file parts its columns by semicolons, so a comma is the decimal mark and not that of thousands.
+    """
     try:
         return np.array([float(t) if t else np.nan for t in texts]), 0
     except ValueError:
@@ -308,7 +344,9 @@ def _numbers(path: Path, texts: Sequence[str], column: str) -> tuple[Array, int]
             values[i] = word in _TRUE
             continue
         try:
-            values[i] = float(word.removesuffix("%").replace(",", "")) if word not in _UNKNOWN else np.nan
+            values[i] = (
+                float(word.removesuffix("%").replace(",", "." if comma else "")) if word not in _UNKNOWN else np.nan
+            )
         except ValueError:
             values[i] = np.nan
             unreadable += 1

@@ -73,3 +73,32 @@ def test_a_wrong_map_is_refused_with_a_remedy(read, text, message):
 def test_a_row_with_a_broken_time_names_its_line(read):
     with pytest.raises(TrendError, match="line 3"):
         read("t,SAT,CCV,FAN\n2026-03-02 08:00,50,0.5,1\nnoon,50,0.5,1\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("03/02/2026 08:00:00 AM", "03/02/2026 08:01:00 AM"),
+        ("02.03.2026 08:00:00", "02.03.2026 08:01:00"),
+        ("02-Mar-26 08:00", "02-Mar-26 08:01"),
+        ("2026年03月02日 08:00", "2026年03月02日 08:01"),
+        ("1772409600", "1772409660"),
+        ("1772409600000", "1772409660000"),
+        ("2026-03-02T00:00:00Z", "2026-03-02T00:01:00Z"),
+    ],
+)
+def test_times_are_read_in_the_forms_that_other_systems_write(read, first, second):
+    data = read(f"t,SAT,CCV,FAN\n{first},50,0.5,on\n{second},50,0.5,on\n")
+    assert data.seconds.tolist() == [1772409600, 1772409660]
+
+
+def test_a_day_above_twelve_tells_day_and_month_apart_wherever_it_stands(read):
+    data = read("t,SAT,CCV,FAN\n02/03/2026 08:00,50,0.5,on\n13/03/2026 08:00,50,0.5,on\n")
+    assert data.seconds[-1] - data.seconds[0] <= 11 * 86_400
+    assert data.seconds[-1] - data.seconds[0] >= 11 * 86_400 - 3600
+
+
+def test_a_comma_is_a_decimal_mark_where_semicolons_part_the_columns(read):
+    data = read("t;SAT;CCV;FAN\n2026-03-02 08:00;50,5;0,5;on\n2026-03-02 08:01;50,5;0,5;on\n")
+    assert data.columns["sat"][0] == pytest.approx((50.5 - 32) / 1.8)
+    assert data.columns["clg_vlv_cmd"][0] == 50
