@@ -67,6 +67,8 @@ class Equipment:
     points: tuple[BoundPoint, ...]
     constants: Mapping[str, float]
     watermark: datetime | None
+    # Per gateway, how far what it sent about this unit is complete.
+    complete: Mapping[int, datetime] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     # Roles of its surroundings, and what other units' points they are computed from.
     host: tuple[HostRole, ...] = ()
@@ -314,13 +316,13 @@ def _surrounded(
     equipment: Equipment, given: Sequence[HostRole], here: Mapping[str, Equipment], model: Mapping[str, Any] | None
 ) -> Equipment:
     sources: dict[tuple[str, str], BoundPoint | float] = {}
-    watermarks = [equipment.watermark]
+    elsewhere: list[datetime] = []
     for code, role in (s for h in given for s in h.sources):
         other = here[code]
         point = next((p for p in other.points if p.role == role), None)
         sources[code, role] = other.constants[role] if point is None else point
-        watermarks.append(other.watermark)
-    known = [w for w in watermarks if w is not None]
+        # A neighbour that fell silent must not stop this unit; another gateway that is behind must.
+        elsewhere += [at for gateway, at in other.complete.items() if gateway not in equipment.complete]
     problems, learned = equipment.problems, Learned()
     try:
         learned = learning.from_json(model) if model else learned
@@ -332,8 +334,7 @@ def _surrounded(
         sources=sources,
         learned=learned,
         problems=problems,
-        # What it is computed from must be complete as well.
-        watermark=min(known) if len(known) == len(watermarks) else equipment.watermark,
+        watermark=min([equipment.watermark, *elsewhere]) if equipment.watermark else None,
     )
 
 
@@ -376,6 +377,7 @@ def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
         constants=constants_of(head["attributes"], {p.role for p in points}),
         # Data of the gateway that is furthest behind are still to come.
         watermark=min(newest.values(), default=None),
+        complete=newest,
         problems=tuple(problems),
     )
 
