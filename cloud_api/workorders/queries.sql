@@ -37,7 +37,7 @@ SELECT * FROM work_order WHERE id = %(id)s FOR UPDATE;
 -- name: order
 -- One order with what it is about.
 SELECT w.*, e.code AS equipment_code, e.name_zh AS equipment_zh, e.name_en AS equipment_en, t.name_zh AS tenant_zh,
-       t.name_en AS tenant_en, s.time_zone
+       t.name_en AS tenant_en, s.time_zone, s.currency
   FROM work_order w JOIN site s ON s.id = w.site_id
   LEFT JOIN equipment e ON e.id = w.equipment_id LEFT JOIN tenant t ON t.id = w.tenant_id
  WHERE w.id = %(id)s;

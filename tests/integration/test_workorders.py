@@ -178,3 +178,47 @@ async def test_a_tenant_sees_its_own_request_and_nobody_elses(pool):
             await service.request(
                 conn, clock(), site_id=site, title="x", description="", actor="b", tenant_id=tenants[0]
             )
+
+
+async def test_a_window_that_is_ended_early_lets_the_alarm_sound_again(conn, place):
+    _, _, equipment = place
+    alarm = await fault(conn, place, 0)
+    await upkeep.maintain(
+        conn, equipment_id=equipment, start=T0, end=T0 + timedelta(hours=8), reason="filters", actor="lin"
+    )
+    await upkeep.apply_windows(conn, clock(0.1))
+    assert (await alarms.alarm(conn, alarm)).suppression == "out_of_service"
+    [window] = await upkeep.windows(conn, clock(0.2))
+    await upkeep.cancel_window(conn, clock(0.2), window["id"], actor="lin")
+    assert (await alarms.alarm(conn, alarm)).suppression == "none"
+    assert await upkeep.windows(conn, clock(0.3)) == []
+    [past] = await upkeep.windows(conn, clock(0.3), past=True)
+    assert past["cancelled_at"] is not None
+    await upkeep.apply_windows(conn, clock(0.4))
+    assert (await alarms.alarm(conn, alarm)).suppression == "none"
+
+
+async def test_an_impossible_plan_or_window_is_refused_saying_why(conn, place):
+    _, _, equipment = place
+    with pytest.raises(Invalid, match="at most 30 days"):
+        await upkeep.maintain(
+            conn, equipment_id=equipment, start=T0, end=T0 + timedelta(days=31), reason="x", actor="lin"
+        )
+    with pytest.raises(Invalid, match="every 1 to 3650 days"):
+        await upkeep.add_plan(
+            conn, equipment_id=equipment, title_zh="保养", title_en="Service", every_days=0, next_on=T0.date()
+        )
+    with pytest.raises(Invalid, match="both languages"):
+        await upkeep.add_plan(
+            conn, equipment_id=equipment, title_zh="保养", title_en="", every_days=9, next_on=T0.date()
+        )
+
+
+async def test_a_confirmed_repair_without_data_claims_no_saving(conn, place):
+    alarm = await fault(conn, place, 0)
+    order = await service.from_alarm(conn, clock(), alarm, actor="lin")
+    await mend(conn, order, 1)
+    await fault(conn, place, 1.1, Verdict.OK)
+    assert await service.confirm_repairs(conn, clock(26)) == 1
+    [saved] = await service.verified_savings(conn)
+    assert (saved["measured_how"], saved["saved_money_per_day"]) == ("too_little_data", None)

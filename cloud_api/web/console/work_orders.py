@@ -42,7 +42,7 @@ async def show_order(page: StaffPage, order_id: int) -> Response:
     """Show one order with checklist, parts and history."""
     found = await service.details(page.conn, WorkOrderId(order_id))
     actions = [a.value for a in actions_of(State(found["order"]["state"])) if a is not Action.CONFIRM]
-    return page.render("console/work_order.html", **found, actions=actions)
+    return page.render("console/work_order.html", **found, actions=actions, people=await service.people(page.conn))
 
 
 @router.post("/{order_id}/act")
