@@ -32,6 +32,9 @@ _QUALIFIERS = {
     "cooling": ("cooling", "制冷"),
     "heating": ("heating", "制热"),
     "outdoor": ("outdoor", "室外"),
+    "return": ("return", "回风"),
+    "air": ("air", ""),
+    "mode": ("mode", "模式"),
     "evaporator": ("evaporator", "蒸发器"),
     "condenser": ("condenser", "冷凝器"),
 }
@@ -135,7 +138,7 @@ def _labels(entry: schema.PointFile, quantity: Quantity, base_name: str) -> tupl
     rest = base_name.removeprefix(quantity.name).strip("_")
     words = [_QUALIFIERS.get(word, (word.upper() if len(word) <= 3 else word,) * 2) for word in rest.split("_") if word]
     en = " ".join([f"{copy}{quantity.en}", *(word[0] for word in words)])
-    return en, "".join([f"{copy}{quantity.zh}", *(f" {word[1]}" for word in words)])
+    return en, "".join([f"{copy}{quantity.zh}", *(f" {word[1]}" for word in words if word[1])])
 
 
 def states_of(

@@ -10,6 +10,7 @@ import orjson
 
 from edge_agent.drivers.modbus.client import LineStats
 from edge_agent.poller import BusPoller
+from edge_agent.wording import say
 
 if TYPE_CHECKING:
     from edge_agent.agent import Agent
@@ -156,7 +157,7 @@ def page(data: dict[str, Any], language: str) -> str:
     """Render the status page as HTML, in `zh` or `en`."""
     words = WORDS[language]
     other = "en" if language == "zh" else "zh"
-    problems = "".join(f"<li>{_text(problem)}</li>" for problem in data["site_problems"])
+    problems = "".join(f"<li>{_text(say(problem, language))}</li>" for problem in data["site_problems"])
     bus_keys = ("requests", "timeouts", "bad_answers", "exceptions", "missed_cycles")
     buses = [
         [
@@ -165,7 +166,7 @@ def page(data: dict[str, Any], language: str) -> str:
             f"{bus['utilisation']:.1%}",
             *(bus[key] for key in bus_keys),
             f"{bus['lateness_p99_ms']} ms",
-            bus["last_error"],
+            say(bus["last_error"] or "", language),
         ]
         for bus in data["buses"]
     ]
@@ -180,7 +181,7 @@ def page(data: dict[str, Any], language: str) -> str:
             device["failures"],
             device["invalid_values"],
             ", ".join(device["unreadable"]),
-            device["last_error"],
+            say(device["last_error"] or "", language),
         ]
         for device in sorted(data["devices"], key=lambda device: (device["state"] == "online", device["name"]))
     ]

@@ -31,6 +31,7 @@ from edge_agent.commissioned import load_commissioned
 from edge_agent.commissioning.probe import Probe, open_line, probe_device
 from edge_agent.commissioning.record import keep_record, record_of
 from edge_agent.drivers.modbus.errors import ModbusError
+from edge_agent.model import Quality
 from edge_agent.settings import AgentSettings, Bus, ModbusDevice
 from edge_agent.wording import say
 
@@ -48,6 +49,9 @@ WORDS = {
         "help": "请检查站号、接线（A/B）、波特率与校验位；可用 edge-agent scan 查找设备",
     },
 }  # fmt: skip
+
+
+QUALITIES = {"en": {}, "zh": {Quality.GOOD: "良好", Quality.UNCERTAIN: "存疑", Quality.INVALID: "无效"}}
 
 
 def read(
@@ -120,11 +124,11 @@ def _table(probe: Probe, tongue: Tongue) -> str:
         shown = reading.value if isinstance(reading.value, str) else reading.number
         text = "—" if shown is None else shown if isinstance(shown, str) else f"{shown:.10g}"
         if isinstance(reading.value, int) and reading.value in point.states:
-            text += f" ({point.states[reading.value]})"
+            text += f" ({say(point.states[reading.value], tongue)})"
         named = point.label_zh if tongue == "zh" else point.label_en
         lines.append(
             f"  {point.function.value:8} {point.wire_address:5}  {raw:22} {point.name:36} {text:>16} {point.unit:6} "
-            f"{reading.quality.name.lower():9} {named}"
+            f"{QUALITIES[tongue].get(reading.quality, reading.quality.name.lower()):9} {named}"
         )
     lines += [f"  {'✓' if verdict.passed else '✗'} {verdict.text(tongue)}" for verdict in probe.fit.verdicts]
     if probe.refused:

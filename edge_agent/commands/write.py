@@ -2,10 +2,12 @@
 
 import asyncio
 import getpass
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from device_profiles.lined_yaml import ProfileError
@@ -66,6 +68,8 @@ def write(
     A running agent does it between two reads, because two programs on one line disturb each other; without one the bus
     is opened here.
     """
+    # What the log would say is said below, and kept in the event.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     tongue = language(lang)
     settings = AgentSettings() if data_dir is None else AgentSettings(data_dir=data_dir)
     try:
