@@ -51,6 +51,11 @@ SELECT w.id, w.kind, w.state, w.priority, w.title_zh, w.title_en, w.assignee, w.
  WHERE (%(closed)s AND w.state IN ('confirmed', 'rejected')) OR (NOT %(closed)s AND w.state NOT IN ('confirmed', 'rejected'))
  ORDER BY w.closed_at DESC NULLS FIRST, w.priority, w.due_at NULLS LAST, w.id LIMIT 500;
 
+-- name: requests_of_tenant
+-- What a tenant asked for, the newest first.
+SELECT id, state, title_zh, title_en, created_at, closed_at FROM work_order
+ WHERE tenant_id = %(tenant_id)s AND kind = 'request' ORDER BY id DESC LIMIT 200;
+
 -- name: set_state
 -- The new state with what goes with it.
 UPDATE work_order SET state = %(state)s, assignee = %(assignee)s, started_at = %(started_at)s, done_at = %(done_at)s,

@@ -14,6 +14,7 @@ from cloud_api.alarms.model import AlarmId
 from cloud_api.alarms.price import price_per_kwh
 from cloud_api.db.queries import load_queries
 from cloud_api.faults import savings
+from cloud_api.identity.model import TenantViewer
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError, Invalid, NotFound
 from cloud_api.kit.i18n import Text
@@ -207,6 +208,11 @@ async def photo(conn: AsyncConnection, order_id: WorkOrderId, entry_id: int) -> 
 async def orders(conn: AsyncConnection, *, closed: bool = False) -> list[dict[str, Any]]:
     """Return open orders, the most urgent first; or closed ones, the newest first (at most 500)."""
     return await rows(conn, queries.orders, {"closed": closed})
+
+
+async def access_requests(conn: AsyncConnection, viewer: TenantViewer) -> list[dict[str, Any]]:
+    """Return what a tenant asked for: the only road from the portal to work orders."""
+    return await rows(conn, queries.requests_of_tenant, {"tenant_id": viewer.tenant_id})
 
 
 async def verified_savings(conn: AsyncConnection) -> list[dict[str, Any]]:
