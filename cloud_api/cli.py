@@ -77,6 +77,18 @@ def sparkplug(
 
 
 @app.command()
+def mirror(
+    off: Annotated[bool, typer.Option("--off", help="Stop mirroring and give up what waits.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Print how it goes.")] = False,
+) -> None:
+    """Copy observations to InfluxDB 2 as they are stored. Needs CLOUD_INFLUX_URL; off unless this process runs."""
+    from cloud_api.kit.clock import Clock
+    from cloud_api.telemetry.mirror import run_mirror
+
+    asyncio.run(run_mirror(load_settings(), Clock(), off=off, status=status))
+
+
+@app.command()
 def bootstrap() -> None:
     """Create the roles and the database named in the addresses; needs CLOUD_SUPERUSER_DATABASE_URL."""
     from urllib.parse import unquote, urlsplit

@@ -40,6 +40,13 @@ class Settings(BaseSettings):
     fault_rules_folder: Path | None = Field(
         default=None, description="Folder with own fault rules (*.yaml), beside the shipped ones."
     )
+    influx_url: str | None = Field(
+        default=None,
+        description="InfluxDB 2 that `cloud-api mirror` copies observations to, such as http://127.0.0.1:8086.",
+    )
+    influx_token: SecretStr = SecretStr("")
+    influx_org: str = "wattlease"
+    influx_bucket: str = "wattlease"
     demo_control_url: str | None = Field(
         default=None, description="Control channel of a simulated building; with it the console shows the demo page."
     )

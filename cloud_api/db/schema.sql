@@ -15,6 +15,7 @@ BEGIN
         PERFORM app.mark_dirty(p_exact_point_id, p_exact_first, p_exact_last, p_settled_before);
     END IF;
     PERFORM app.add_arrival(p_content, p_waiting_max);
+    PERFORM app.add_to_mirror(p_content, p_observed_at);
     PERFORM pg_notify('live', notice) FROM unnest(p_notices) notice;
 END $$;
 
@@ -27,6 +28,24 @@ BEGIN
            < p_waiting_max THEN
         INSERT INTO app.observation_arrival (content) VALUES (p_content);
         PERFORM pg_notify('arrival', '');
+    END IF;
+END $$;
+
+CREATE FUNCTION app.add_to_mirror(p_content bytea, p_observed_at timestamp with time zone[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    batches_max constant bigint := 20000;
+    content_bytes_max constant integer := 50000;
+BEGIN
+    IF EXISTS (SELECT FROM app.mirror WHERE is_on) THEN
+        INSERT INTO app.mirror_batch (content, first_at, last_at)
+        SELECT CASE WHEN length(p_content) <= content_bytes_max
+                     AND coalesce((SELECT max(id) FROM app.mirror_batch) - (SELECT min(id) FROM app.mirror_batch), 0)
+                         < batches_max
+                    THEN p_content END, min(at), max(at)
+          FROM unnest(p_observed_at) at
+        HAVING count(*) > 0;
     END IF;
 END $$;
 
@@ -1677,6 +1696,34 @@ CREATE TABLE app.meter_term (
     CONSTRAINT meter_term_factor_check CHECK ((factor <> (0)::numeric))
 );
 
+CREATE TABLE app.mirror (
+    is_on boolean DEFAULT false NOT NULL,
+    written_count bigint DEFAULT 0 NOT NULL,
+    written_at timestamp with time zone,
+    refused_count bigint DEFAULT 0 NOT NULL,
+    last_error text DEFAULT ''::text NOT NULL,
+    singleton boolean DEFAULT true NOT NULL,
+    CONSTRAINT mirror_singleton_check CHECK (singleton)
+);
+
+CREATE TABLE app.mirror_batch (
+    id bigint NOT NULL,
+    content bytea,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
+ALTER TABLE ONLY app.mirror_batch ALTER COLUMN content SET STORAGE EXTERNAL;
+
+ALTER TABLE app.mirror_batch ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.mirror_batch_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.notice (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -2999,6 +3046,12 @@ ALTER TABLE ONLY app.meter_space
 
 ALTER TABLE ONLY app.meter_term
     ADD CONSTRAINT meter_term_pkey PRIMARY KEY (meter_id, input_meter_id);
+
+ALTER TABLE ONLY app.mirror_batch
+    ADD CONSTRAINT mirror_batch_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.mirror
+    ADD CONSTRAINT mirror_pkey PRIMARY KEY (singleton);
 
 ALTER TABLE ONLY app.notice
     ADD CONSTRAINT notice_pkey PRIMARY KEY (id);
@@ -4371,6 +4424,12 @@ GRANT USAGE ON SEQUENCE app.meter_photo_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_ratio TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_term TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.mirror TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.mirror_batch TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.mirror_batch_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.notice TO wattlease_app;
 

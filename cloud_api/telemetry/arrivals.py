@@ -10,6 +10,7 @@ import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from cloud_api.db.arrays import Instants
 from cloud_api.db.queries import load_queries
 from cloud_api.telemetry.columns import Observations
 
@@ -34,12 +35,18 @@ def arguments(rows: Observations) -> dict[str, Any]:
     return {"content": _packed(rows), "waiting_max": WAITING_MAX}
 
 
+async def add_to_mirror(conn: AsyncConnection, rows: Observations) -> None:
+    """Leave the rows for the mirror; nothing is left while it is off."""
+    span = Instants([rows.at_ms.min(), rows.at_ms.max()])
+    await conn.execute(queries.add_to_mirror, {"content": _packed(rows), "observed_at": span})
+
+
 async def take(conn: AsyncConnection) -> tuple[Observations, int]:
     """Take away what waits (at most 500 batches) and return it with the number of batches, oldest batch first."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(queries.take_arrivals, {"limit": TAKEN_MAX})
         found = await cursor.fetchall()
-    return _unpacked(b"".join(row["content"] for row in found)), len(found)
+    return unpacked(b"".join(row["content"] for row in found)), len(found)
 
 
 async def waiting(conn: AsyncConnection) -> int:
@@ -60,7 +67,8 @@ def _packed(rows: Observations) -> bytes:
     return table.tobytes()
 
 
-def _unpacked(content: bytes) -> Observations:
+def unpacked(content: bytes) -> Observations:
+    """Return the rows as they were left; exact digits are not among them."""
     table = np.frombuffer(content, dtype=_ROW)
     return Observations(
         point_id=table["point_id"],

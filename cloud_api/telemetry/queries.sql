@@ -88,3 +88,55 @@ SELECT coalesce((SELECT max(id) FROM observation_arrival) - (SELECT min(id) FROM
 -- name: forget_arrivals
 -- Too many to be read one by one.
 DELETE FROM observation_arrival;
+
+-- name: add_to_mirror
+-- The same for large batches as app.accept_batch does for small ones.
+SELECT app.add_to_mirror(%(content)s, %(observed_at)s);
+
+-- name: become_sole_mirror
+-- One writer per database; a second one takes over when this session ends.
+SELECT pg_try_advisory_lock(7206144112) AS is_mine;
+
+-- name: switch_mirror
+-- From here on ingest leaves batches, or no longer does.
+UPDATE mirror SET is_on = %(is_on)s;
+
+-- name: clear_mirror
+-- What waits is given up.
+DELETE FROM mirror_batch;
+
+-- name: mirror_batches
+-- Oldest first; each names its span, in case its content was left out.
+SELECT id, content, first_at, last_at FROM mirror_batch ORDER BY id LIMIT %(limit)s;
+
+-- name: mirror_page
+-- What is stored between two instants, in pages of the index of one point after another.
+SELECT point_id, (extract(epoch FROM observed_at) * 1000)::bigint AS at_ms, coalesce(value, 'NaN') AS value, quality
+  FROM observation
+ WHERE observed_at BETWEEN %(first)s AND %(last)s AND (observed_at, point_id) > (%(after_at)s, %(after_point)s)
+ ORDER BY observed_at, point_id
+ LIMIT %(limit)s;
+
+-- name: mirror_written
+-- Taken out only when InfluxDB has them; written twice they are the same there.
+WITH gone AS (DELETE FROM mirror_batch WHERE id = ANY (%(id)s::bigint[]))
+UPDATE mirror SET written_count = written_count + %(count)s, written_at = %(now)s, last_error = '';
+
+-- name: mirror_failed
+-- For people; the batches stay.
+UPDATE mirror SET refused_count = refused_count + 1, last_error = %(reason)s;
+
+-- name: mirror_state
+-- How it goes.
+SELECT is_on, written_count, written_at, refused_count, last_error,
+       (SELECT count(*) FROM mirror_batch) AS waiting, (SELECT min(first_at) FROM mirror_batch) AS waiting_from
+  FROM mirror;
+
+-- name: point_labels
+-- What a point is called, for the tags of its series.
+SELECT p.id, s.code AS site, d.name AS device, p.name AS point, p.unit, p.quantity
+  FROM point p
+  JOIN device d ON d.id = p.device_id
+  JOIN gateway g ON g.id = d.gateway_id
+  JOIN site s ON s.id = g.site_id
+ WHERE p.id = ANY (%(point_id)s::bigint[]);

@@ -31,6 +31,7 @@ async def store(conn: AsyncConnection, rows: Observations, received_at: datetime
     await repository.copy_observations(conn, rows)
     await repository.upsert_latest(conn, latest, received_at)
     await arrivals.add(conn, rows)
+    await arrivals.add_to_mirror(conn, rows)
     await series.mark_late(conn, rows, latest.point_id.tolist(), received_at)
     await repository.notify_live(conn, _notices(latest, received_at))
 

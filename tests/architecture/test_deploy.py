@@ -61,7 +61,7 @@ def test_every_command_that_compose_runs_exists():
     known = {command.name or command.callback.__name__ for command in cloud_app.registered_commands}
     text = " ".join(str(service.get("command", "")) for service in COMPOSE["services"].values())
     run = set(re.findall(r"cloud-api'?,? '?([a-z-]+)", text))
-    assert run == {"serve", "worker", "bootstrap", "migrate"}
+    assert run == {"serve", "worker", "bootstrap", "migrate", "sparkplug"}
     assert run <= known
 
 

@@ -17,6 +17,7 @@ wanted=(
   poppler-utils:/usr/bin/pdftotext
   debootstrap:/usr/sbin/debootstrap
   docker-compose:/usr/bin/docker-compose
+  victoria-metrics:/usr/bin/victoria-metrics
 )
 missing=()
 for entry in "${wanted[@]}"; do
