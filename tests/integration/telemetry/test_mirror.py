@@ -94,7 +94,7 @@ def drawn(*batches):
 
 async def until_drained(pool, task):
     async with asyncio.timeout(15):
-        while (await mirrors.state(pool))["waiting"]:  # noqa: ASYNC110  # The database tells.
+        while (await mirrors.state(pool))["waiting"]:  # The database tells.
             assert not task.done(), task.exception()
             await asyncio.sleep(0.1)
 
