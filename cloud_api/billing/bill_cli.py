@@ -247,6 +247,18 @@ def pdf(
     print(carry_out(use_case))
 
 
+@bill_app.command("einvoice")
+def einvoice(bill: Annotated[str, typer.Argument(help="Number of an issued bill.")]) -> None:
+    """Print the data fields of a 数电票 for a bill as JSON; no tax service is called."""
+    from cloud_api.billing import export, service
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await export.einvoice(conn, await service.get_bill(conn, bill))
+        return json.dumps(found, ensure_ascii=False, indent=2)
+
+    print(carry_out(use_case))
+
+
 @verify_app.command("verify")
 def verify(
     bill: Annotated[str | None, typer.Argument(help="Number or id of a bill.")] = None,

@@ -4,32 +4,71 @@ import csv
 import io
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
 from psycopg import AsyncConnection
 
 from cloud_api.billing import service
 from cloud_api.billing.repository import Row, one, queries
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import load_dumped
+from cloud_api.kit.errors import Invalid
 
 COLUMNS: tuple[str, ...] = (
     "bill", "kind", "tenant", "tenant_name_zh", "credit_code", "period_from", "period_to", "issued_on", "due_on",
     "line", "component", "name_zh", "bucket", "tier", "quantity", "unit", "unit_price", "net", "vat_rate", "tax",
     "gross", "currency", "gl_account", "fapiao_tax_code",
 )  # fmt: skip
+_MONEY = frozenset({"net", "tax", "gross"})
+_NUMBERS = _MONEY | {"quantity", "unit_price", "vat_rate"}
 
 
 async def run_csv(conn: AsyncConnection, run_id: int, *, delimiter: str = ",") -> str:
     """Return every line of a run's bills with net, tax and gross, ledger account and tax classification code."""
-    run = await service.get_run(conn, run_id)
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, delimiter=delimiter, lineterminator="\r\n")
     writer.writeheader()
+    writer.writerows(_safe(row) for row in await _run_rows(conn, run_id))
+    return out.getvalue()
+
+
+async def run_xlsx(conn: AsyncConnection, run_id: int) -> bytes:
+    """Return the same rows as an Excel file: amounts with two decimals, quantities and prices as they are printed."""
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("bills")
+    sheet.append(COLUMNS)
+    for row in await _run_rows(conn, run_id):
+        cells = [WriteOnlyCell(sheet, value=_number(name, _safe(row)[name])) for name in COLUMNS]
+        for name, cell in zip(COLUMNS, cells, strict=True):
+            if name in _MONEY:
+                cell.number_format = "0.00"
+        sheet.append(cells)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def _number(name: str, value: Any) -> Any:
+    # Excel keeps fifteen digits: enough for what is printed, and a sum of money stays exact to the cent.
+    return Decimal(value) if name in _NUMBERS and value != "" else value
+
+
+async def _run_rows(conn: AsyncConnection, run_id: int) -> list[dict[str, Any]]:
+    run = await service.get_run(conn, run_id)
+    found: list[dict[str, Any]] = []
     for listed in (b for b in run["bills"] if b["kind"] == "bill"):
         bill = await service.get_bill(conn, listed["id"])
-        tariff = await _tariff(conn, bill)
-        writer.writerows(_safe(row) for row in line_rows(bill, tariff))
-    return out.getvalue()
+        found += line_rows(bill, await _tariff(conn, bill))
+    return found
+
+
+async def einvoice(conn: AsyncConnection, bill: Row) -> dict[str, Any]:
+    """Return the data of a 数电票 for an issued bill, to be sent by an adapter. Raises Invalid for a draft."""
+    if not bill["number"]:
+        raise Invalid("only an issued bill has the data of an invoice")
+    return fapiao_fields(bill, await _tariff(conn, bill))
 
 
 async def _tariff(conn: AsyncConnection, bill: Row) -> Tariff:
@@ -58,7 +97,7 @@ def line_rows(bill: Row, tariff: Tariff) -> list[dict[str, Any]]:
                 "credit_code": snapshot["tenant"]["credit_code"] or "",
                 "period_from": snapshot["period"]["from"],
                 "period_to": snapshot["period"]["to"],
-                "issued_on": "" if bill["issued_at"] is None else bill["issued_at"].date().isoformat(),
+                "issued_on": _issued_on(bill),
                 "due_on": bill["due_on"] or "",
                 "line": number,
                 "component": line["component"],
@@ -78,6 +117,12 @@ def line_rows(bill: Row, tariff: Tariff) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _issued_on(bill: Row) -> str:
+    if bill["issued_at"] is None:
+        return ""
+    return bill["issued_at"].astimezone(ZoneInfo(bill["snapshot"]["site"]["time_zone"])).date().isoformat()
 
 
 def _safe(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from cloud_api.api.auth import FinanceCall
 from cloud_api.billing import documents, running, service, verification
 from cloud_api.billing.access import access_run
-from cloud_api.billing.export import run_csv
+from cloud_api.billing.export import run_csv, run_xlsx
 from cloud_api.billing.inputs import find_site
 from cloud_api.billing.states import Step
 
@@ -123,6 +123,14 @@ async def export(call: FinanceCall, run_id: int, delimiter: Annotated[str, Query
     await access_run(call.conn, call.viewer, run_id)
     text = await run_csv(call.conn, run_id, delimiter=delimiter)
     return Response("\ufeff" + text, media_type="text/csv; charset=utf-8")
+
+
+@router.get("/{run_id}/export.xlsx", response_class=Response)
+async def export_excel(call: FinanceCall, run_id: int) -> Response:
+    """Return the same rows as an Excel file."""
+    await access_run(call.conn, call.viewer, run_id)
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    return Response(await run_xlsx(call.conn, run_id), media_type=kind)
 
 
 @router.get("/{run_id}/documents.zip", response_class=Response)

@@ -12,6 +12,7 @@ from cloud_api.api.v1.bill_runs import Verdict, verdict_of
 from cloud_api.billing import corrections, service, verification
 from cloud_api.billing.access import access_bill
 from cloud_api.billing.documents import bill_document, document_name
+from cloud_api.billing.export import einvoice
 from cloud_api.identity.model import TenantViewer
 
 router = APIRouter(prefix="/bills", tags=["bills"])
@@ -147,6 +148,12 @@ async def verify(call: FinanceCall, bill: Key) -> Verdict:
     """Make a bill again from raw register readings and name every difference."""
     row = await access_bill(call.conn, call.viewer, bill)
     return verdict_of(await verification.verify_bill(call.conn, row["id"]))
+
+
+@router.get("/{bill}/einvoice")
+async def show_einvoice(call: FinanceCall, bill: Key) -> dict[str, Any]:
+    """Return the data fields of a 数电票 for an issued bill; no tax service is called."""
+    return await einvoice(call.conn, await access_bill(call.conn, call.viewer, bill))
 
 
 @router.post("/{bill}/questions", status_code=201)

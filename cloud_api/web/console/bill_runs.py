@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.billing import corrections, documents, running, service, settlement
 from cloud_api.billing.access import access_run
-from cloud_api.billing.export import run_csv
+from cloud_api.billing.export import run_csv, run_xlsx
 from cloud_api.billing.inputs import find_site
 from cloud_api.billing.states import TRANSITIONS, RunState, Step
 from cloud_api.identity.model import Role, StaffViewer
@@ -40,6 +40,7 @@ STEP_WORDS = {
     Step.SEND_BACK: N_("Send back"),
     Step.CANCEL: N_("Cancel the run"),
 }
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PHASES = {
     "waiting": N_("The calculation waits for the worker"),
     "reading": N_("Intervals are read"),
@@ -219,6 +220,14 @@ async def take_step(
     except DomainError as error:
         return page.redirect(f"/console/bills/runs/{run_id}", notice=say(error))
     return page.redirect(f"/console/bills/runs/{run_id}", notice=_("Done."))
+
+
+@router.get("/runs/{run_id}/export.xlsx")
+async def export_excel(page: FinancePage, run_id: int) -> Response:
+    """Return the same lines as an Excel file."""
+    await access_run(page.conn, page.viewer, run_id)
+    headers = {"Content-Disposition": f'attachment; filename="bill-run-{run_id}.xlsx"'}
+    return Response(await run_xlsx(page.conn, run_id), media_type=XLSX, headers=headers)
 
 
 @router.get("/runs/{run_id}/export.csv")

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from cloud_api.billing import corrections, settlement, verification
 from cloud_api.billing.access import access_bill
 from cloud_api.billing.documents import bill_document, document_name
+from cloud_api.billing.export import einvoice
 from cloud_api.kit.errors import DomainError, Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.bill_view import KINDS, bill_view, days_chart
@@ -32,6 +33,7 @@ async def show_bill(page: FinancePage, bill_id: int) -> Response:
         run_id=bill["run_id"],
         tenant_id=bill["tenant_id"],
         questions=await corrections.questions(page.conn, bill_id),
+        einvoice=await einvoice(page.conn, bill) if bill["number"] else None,
         statement=[
             row | {"what_word": KINDS.get(row["what"], N_("Payment"))}
             for row in await settlement.statement(page.conn, bill["tenant_id"])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.billing import corrections, service, settlement
 from cloud_api.billing.access import access_bill
@@ -44,11 +44,14 @@ async def list_bills(page: PortalPage) -> Response:
 
 
 @router.get("/{bill_id}")
-async def show_bill(page: PortalPage, bill_id: int) -> Response:
+async def show_bill(page: PortalPage, bill_id: int, line: Annotated[int, Query(ge=1)] = 1) -> Response:
     """Show one bill with the evidence of each line."""
     bill = await access_bill(page.conn, page.viewer, bill_id)
     return page.render(
-        "portal/bill.html", bill=bill_view(bill), questions=await corrections.questions(page.conn, bill_id)
+        "portal/bill.html",
+        bill=bill_view(bill),
+        questions=await corrections.questions(page.conn, bill_id),
+        asked_line=line,
     )
 
 

@@ -166,6 +166,7 @@ def _resale(sheet: Mapping[str, Any] | None) -> dict[str, Any] | None:
     numbers = ("paid_energy_kwh", "paid_total", "recovered", "paid_for_same_energy", "over_recovery", "sold_energy_kwh")
     return {key: Decimal(sheet[key]) for key in numbers} | {
         "average_price": sheet["average_price"],
+        "mode": sheet.get("mode", "pass_through"),
         "basis": BASES.get(sheet["basis"], ""),
     }
 

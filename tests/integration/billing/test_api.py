@@ -75,7 +75,10 @@ async def test_a_month_goes_from_preparation_to_payment_through_the_api(people, 
     assert (await finance.get(f"/bill-runs/{run}/export.csv")).text.count("PARK-2026-B") == 6
     assert all(v["holds"] for v in (await finance.get(f"/bill-runs/{run}/verification")).json())
 
+    assert (await finance.get(f"/bill-runs/{run}/export.xlsx")).content[:2] == b"PK"
     [south, north] = (await finance.get("/bills")).json()
+    fields = (await finance.get(f"/bills/{north['number']}/einvoice")).json()
+    assert (fields["request_serial"], fields["gross"]) == (north["number"], north["total"])
     assert {north["tenant_code"], south["tenant_code"]} == {"a", "b"}
     paid = {"tenant": north["tenant_code"], "amount": north["total"], "received_on": "2026-11-12", "reference": "x1"}
     answer = (await finance.post("/payments", json=paid)).json()

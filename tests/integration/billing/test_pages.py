@@ -7,6 +7,7 @@ import zipfile
 from decimal import Decimal
 
 import httpx
+import openpyxl
 import pytest
 from argon2 import PasswordHasher
 from pydantic import SecretStr
@@ -115,6 +116,8 @@ async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills, p
     mine = bill.replace("/console", "/portal")
     assert "业主购电价公示" in (await north.get(mine)).text
     assert "PARK-2026-B000001" in (await north.get("/portal/bills")).text
+    assert "?line=2#question" in (await north.get(mine)).text
+    assert '<option value="2" selected>' in (await north.get(mine + "?line=2")).text
     await post(north, mine, mine + "/questions", line="1", question="为什么这么多？")
     for path in (mine, mine + "/pdf", mine + "/days.json"):
         assert (await south.get(path)).status_code == 404
@@ -128,8 +131,14 @@ async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills, p
     await post(finance, bill, bill + "/payments", amount="10.00", received_on="2026-11-12", reference="r-1")
     await post(finance, bill, bill + "/credit", reason="wrong meter", rebill="true")
     assert "PARK-2026-R000001" in (await north.get("/portal/bills")).text
+    assert "Data of the electronic invoice" in (await finance.get(bill)).text
+    sheet = openpyxl.load_workbook(io.BytesIO((await finance.get(run + "/export.xlsx")).content)).active
+    lines = list(sheet.iter_rows(min_row=2, values_only=True))
+    gross = sheet[1][20].column - 1
+    assert [c.value for c in sheet[1]][gross] == "gross"
     rows = list(csv.DictReader(io.StringIO((await finance.get(run + "/export.csv")).text.lstrip("\ufeff"))))
     assert {r["bill"] for r in rows} == {"PARK-2026-B000001", "PARK-2026-B000002"}
+    assert [Decimal(str(line[gross])) for line in lines] == [Decimal(r["gross"]) for r in rows]
     assert all(Decimal(r["net"]) + Decimal(r["tax"]) == Decimal(r["gross"]) for r in rows)
 
 
