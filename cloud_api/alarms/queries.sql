@@ -259,8 +259,9 @@ SELECT pg_try_advisory_lock(7206144303) AS is_mine;
 
 -- name: limit_timers_due
 -- Alarms of limits whose next timer has ended, with how far the data of their gateway are complete: while it catches up
--- by more than a minute, up to the oldest observation that still waits there; else up to what it says it has sent.
-SELECT a.*, d.gateway_id, g.last_seen_at,
+-- by more than a minute, up to the oldest observation that still waits there; else up to what it says it has sent. Only a
+-- heartbeat that speaks of the outbox says anything.
+SELECT a.*, d.gateway_id, CASE WHEN g.health ? 'outbox' THEN g.last_seen_at END AS last_seen_at,
        CASE WHEN jsonb_typeof(g.health #> '{outbox,oldest_stored_at_ms}') = 'number'
             THEN to_timestamp((g.health #>> '{outbox,oldest_stored_at_ms}')::float8 / 1000) END AS waiting_since
   FROM alarm a

@@ -65,7 +65,10 @@ class Plant:
 
     async def heartbeat(self, seconds):
         async with transaction(self.pool, SYSTEM) as conn:
-            await conn.execute("UPDATE gateway SET last_seen_at = %s", (at(seconds),))
+            await conn.execute(
+                'UPDATE gateway SET last_seen_at = %s, health = \'{"outbox": {"oldest_stored_at_ms": null}}\'',
+                (at(seconds),),
+            )
 
     async def occurrences(self):
         async with transaction(self.pool, SYSTEM) as conn:

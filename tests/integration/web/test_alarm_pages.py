@@ -88,8 +88,8 @@ async def test_a_channel_and_a_route_are_set_up_by_page_and_the_secret_is_not_sh
     page = await client.get("/console/notifications")
     assert "hook" in page.text
     assert "s3cret" not in page.text
-    number = re.search(r'option value="(\d+)">hook', page.text)[1]
-    route = {"csrf_token": token, "channel_id": number, "after_minutes": "15"}
+    number = re.search(r'option value="channel:(\d+)">hook', page.text)[1]
+    route = {"csrf_token": token, "target": f"channel:{number}", "after_minutes": "15"}
     assert (await client.post("/console/notifications/routes", data=route)).status_code == 303
     assert "15 minutes" in (await client.get("/console/notifications")).text
     bad = channel | {"name": "x", "address": "pigeon://coop"}
@@ -103,3 +103,60 @@ async def test_a_channel_and_a_route_are_set_up_by_page_and_the_secret_is_not_sh
 async def test_the_other_pages_open(client, alarm_id, path):
     await sign_in(client, "facilities")
     assert (await client.get(path)).status_code == 200
+
+
+@pytest.fixture
+async def point(pool, park):
+    async with transaction(pool, SYSTEM) as conn:
+        return await (
+            await conn.execute(
+                "WITH s AS (INSERT INTO site (organisation_id, code, name_zh, name_en) VALUES (%(o)s, 'p', '站', 'P')"
+                " RETURNING id), g AS (INSERT INTO gateway (organisation_id, site_id, name)"
+                " SELECT %(o)s, id, 'g' FROM s RETURNING id), d AS (INSERT INTO device (organisation_id, gateway_id, name)"
+                " SELECT %(o)s, id, 'ahu-3' FROM g RETURNING id)"
+                " INSERT INTO point (organisation_id, device_id, name, unit) SELECT %(o)s, id, 't', '°C' FROM d"
+                " RETURNING id, device_id",
+                {"o": park.organisation_id},
+            )
+        ).fetchone()
+
+
+async def test_a_limit_is_set_on_its_points_page_and_listed(client, point):
+    point_id, device_id = point
+    await sign_in(client, "facilities")
+    assert "No limits yet" in (await client.get("/console/limits")).text
+    address = f"/console/devices/{device_id}/points/{point_id}"
+    token = await csrf_token(client, address)
+    data = {"csrf_token": token, "device_id": device_id, "kind": "above", "value": "30", "clear_value": "28"}
+    answer = await client.post(f"/console/limits/points/{point_id}", data=data)
+    assert answer.headers["location"] == address
+    assert "30 °C" in (await client.get(address)).text
+    page = (await client.get("/console/limits")).text
+    assert "One limit is watched." in page
+    [limit_id] = re.findall(r"/console/limits/(\d+)/remove", page)
+    await client.post(f"/console/limits/{limit_id}/remove", data={"csrf_token": token})
+    assert "No limits yet" in (await client.get("/console/limits")).text
+
+
+async def test_a_rota_is_planned_exchanged_and_used_by_a_route(client, park):
+    await sign_in(client, "facilities")
+    assert "Add a channel first" in (await client.get("/console/on-call")).text
+    token = await csrf_token(client, "/console/notifications")
+    for name in ("Lin", "Mo"):
+        data = {"csrf_token": token, "name": name, "address": "null://"}
+        await client.post("/console/notifications/channels", data=data)
+    channels = re.findall(r'name="channels" value="(\d+)"', (await client.get("/console/on-call")).text)
+    today = datetime.now(UTC).date()
+    plan = {"csrf_token": token, "name": "Duty", "channels": channels, "starts_on": str(today - timedelta(days=2))}
+    assert (await client.post("/console/on-call", data=plan)).status_code == 303
+    page = (await client.get("/console/on-call")).text
+    assert "On call now: Lin." in page
+    [rota_id] = re.findall(r"/console/on-call/(\d+)/give", page)
+    given = {"csrf_token": token, "channel_id": channels[1], "day": str(today - timedelta(days=1)), "days": 3}
+    await client.post(f"/console/on-call/{rota_id}/give", data=given)
+    assert "On call now: Mo." in (await client.get("/console/on-call")).text
+    route = {"csrf_token": token, "target": f"rota:{rota_id}", "days": "restdays", "hours_from": "20", "hours_to": "8"}
+    assert (await client.post("/console/notifications/routes", data=route)).status_code == 303
+    shown = (await client.get("/console/notifications")).text
+    assert "days off" in shown
+    assert "20–08" in shown
