@@ -3,6 +3,7 @@
 import asyncio
 import html
 from collections.abc import Iterable
+from datetime import datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,7 @@ def page(data: dict[str, Any], language: str) -> str:
         note=words["since"],
         problems=f'<section role="alert"><h2>{words["problems"]}</h2><ul>{problems}</ul></section>' if problems else "",
         devices=_table(words["devices"], [words[key] for key in (*device_heads, "last_error")], devices),
-        brokers=_table(
+        brokers="" if not data["brokers"] else _table(
             words["brokers"],
             [words[key] for key in ("name", "endpoint", "connected", "counters", "last_error")],
             [
@@ -210,8 +211,8 @@ def page(data: dict[str, Any], language: str) -> str:
             ],
         ),
         buses=_table(words["buses"], [words[key] for key in bus_heads], buses),
-        outbox=_table(words["outbox"], [], _pairs(data["outbox"])),
-        link=_table(words["link"], [], _pairs(link)),
+        outbox=_table(words["outbox"], [], _pairs(data["outbox"], language)),
+        link=_table(words["link"], [], _pairs(link, language)),
     )  # fmt: skip
 
 
@@ -222,8 +223,46 @@ def _table(caption: str, heads: list[str], rows: Iterable[Iterable[Any]]) -> str
     return f"<section><h2>{_text(caption)}</h2>{table}</section>"
 
 
-def _pairs(data: dict[str, Any]) -> list[list[Any]]:
-    return [[key, value] for key, value in data.items()]
+def _pairs(data: dict[str, Any], language: str) -> list[list[str]]:
+    """Bring counters and states into words; what has nothing to say is left out."""
+    column = 1 if language == "zh" else 0
+    return [
+        [FIELDS[key][column] if key in FIELDS else key, _shown(key, value, language)]
+        for key, value in data.items()
+        if value is not None
+    ]
+
+
+def _shown(key: str, value: Any, language: str) -> str:
+    column = 1 if language == "zh" else 0
+    if isinstance(value, dict):
+        parts = [(FIELDS[name][column] if name in FIELDS else name, count) for name, count in value.items()]
+        return " · ".join(f"{name} {count}" for name, count in parts)
+    if key.endswith("_at_ms"):
+        return f"{datetime.fromtimestamp(value / 1000).astimezone():%Y-%m-%d %H:%M:%S %z}"
+    if "bytes" in key:
+        return f"{value / 1024**2:.1f} MB"
+    text = str(value)
+    return FIELDS[text][column] if text in FIELDS else say(text, language)
+
+
+# What the outbox and the link report, in English and Chinese.
+FIELDS = {
+    "stream": ("Stream", "数据流"), "waiting": ("Waiting", "等待中"), "buffered": ("Not yet on the disk", "尚未写盘"),
+    "used_bytes": ("Used", "已用"), "bytes_max": ("At most", "上限"), "oldest_stored_at_ms": ("Oldest", "最早一条"),
+    "appended": ("Taken", "已接收"), "settled": ("Accepted by the cloud", "云端已接受"),
+    "rejected": ("Rejected by the cloud", "云端已拒绝"), "retried": ("To be sent again", "待重发"),
+    "malformed": ("Malformed", "格式错误"), "dropped": ("Dropped, no room", "因空间不足丢弃"),
+    "damaged_chunks": ("Damaged rows", "损坏的记录"), "last_error": ("Last error", "最近错误"),
+    "repair": ("Repaired", "修复"), "telemetry": ("telemetry", "遥测"), "event": ("events", "事件"),
+    "billing": ("billing registers", "计费读数"), "state": ("State", "状态"), "starting": ("starting", "启动中"),
+    "connected": ("connected", "已连接"), "refused": ("refused", "被拒绝"), "batches": ("Messages", "消息数"),
+    "last_success_at_ms": ("Last success", "最近成功"), "observations": ("Observations sent", "已发送观测"),
+    "failures": ("Failed attempts", "失败次数"),
+    "bytes_sent": ("Sent", "已发送"), "refused_messages": ("Messages refused", "被拒消息"),
+    "last_refusal": ("Last refusal", "最近拒绝"), "clock_offset_ms": ("Clock offset (ms)", "时钟偏差（毫秒）"),
+    "backlog_observations_max": ("Largest backlog message", "积压消息上限"),
+}  # fmt: skip
 
 
 def _text(value: Any) -> str:
