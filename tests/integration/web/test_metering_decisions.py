@@ -1,9 +1,13 @@
 """What a meter engineer decides, on pages and through the API: the same use cases, the same audit."""
 
+import asyncio
 import re
 from datetime import timedelta
 from decimal import Decimal
 
+from typer.testing import CliRunner
+
+from cloud_api.cli import app as commands
 from cloud_api.db.pool import transaction
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.scope import SYSTEM
@@ -173,3 +177,21 @@ async def test_balance_by_day_is_labelled_with_local_days(client, meter):  # noq
     chart = (await client.get("/console/balance/days.json?meter=1&days=7")).json()
     assert all(re.fullmatch(r"\d+ [A-Z][a-z]{2}", label) for label in chart["x"]["values"])
     assert (await client.get("/console/balance/trend.json?meter=1&days=7")).json()["limits"]
+
+
+async def test_readings_are_imported_and_intervals_exported_by_command(meter, database, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setenv("CLOUD_DATABASE_URL", database.app)
+    monkeypatch.setenv("CLOUD_SECRET_KEY", "k" * 40)
+    table = tmp_path / "readings.csv"
+    table.write_text(f"meter,time,value\nt1,{(TODAY - timedelta(hours=2)).isoformat()},1000\nnobody,x,1\n")
+
+    async def command(*arguments):
+        return await asyncio.to_thread(CliRunner().invoke, commands, ["meter", *map(str, arguments)])
+
+    looked = await command("import", table)
+    assert (looked.exit_code, "1 new" in looked.output, "line 3" in looked.output) == (0, True, True), looked.output
+    assert "1 imported" in (await command("import", table, "--yes")).output
+    assert "estimated" in (await command("worklist")).output
+    day, out = (TODAY - timedelta(days=2)).date(), tmp_path / "t1.csv"
+    assert (await command("export", "t1", "--from", day, "--to", day, "--out", out)).exit_code == 0
+    assert out.read_text("utf-8-sig").startswith("meter,starts_at")
