@@ -62,6 +62,7 @@ test: $(VENV)/.ready assets services ## Set up and run every test: embedded Post
 .PHONY: bench
 bench: $(VENV)/.ready ## Ratios against a limit measured in the same run (ROWS=400000)
 	@$(BIN)/python -m tests.bench.ingest --rows $(or $(ROWS),400000)
+	@$(BIN)/python -m tests.bench.backlog --share $(or $(SHARE),0.02)
 	@$(BIN)/python -m tests.bench.ledger
 	@$(BIN)/python -m tests.bench.billing
 	@$(BIN)/python -m tests.bench.decode

@@ -282,10 +282,17 @@ class Ingest:
         missing = [ms for month, ms in months.items() if month not in self._months]
         if not missing:
             return
-        async with transaction(self.pool, SYSTEM) as conn:
-            for ms in missing:
-                await telemetry.ensure_partitions(conn, ms, ms)
-        self._months |= set(months)
+        for _ in range(_ATTEMPTS):
+            try:
+                async with transaction(self.pool, SYSTEM) as conn:
+                    for ms in missing:
+                        await telemetry.ensure_partitions(conn, ms, ms)
+            except (errors.DuplicateTable, errors.UniqueViolation, errors.DeadlockDetected):
+                counters["month_made_elsewhere"] += 1  # Another batch made the same month at this moment.
+            else:
+                self._months |= set(months)
+                return
+        raise StreamBusy(retry_after_s=1)
 
     async def _rejected_before(
         self, conn: AsyncConnection, stream: repository.Stream, batch: Batch, now_rejected: list[Rejection]
