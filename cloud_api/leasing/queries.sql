@@ -178,3 +178,51 @@ SELECT r.id, lower(r.period) AS starts_at, upper(r.period) AS ends_at, s.code AS
 SELECT s.code, s.name_zh, s.name_en FROM lease_space x JOIN space s ON s.id = x.space_id
   JOIN lease l ON l.id = x.lease_id AND l.status = 'active'
  WHERE x.tenant_id = %(tenant_id)s AND x.term @> %(day)s::date ORDER BY s.code;
+
+-- name: add_notice
+-- A notice in both languages.
+INSERT INTO notice (organisation_id, kind, title_zh, title_en, body_zh, body_en, shown, written_at, written_by)
+VALUES (%(organisation_id)s, %(kind)s, %(title_zh)s, %(title_en)s, %(body_zh)s, %(body_en)s,
+        daterange(%(first)s::date, %(after)s::date), %(at)s, %(actor)s)
+RETURNING id;
+
+-- name: withdraw_notice
+-- It is not shown any more.
+UPDATE notice SET withdrawn_at = %(at)s WHERE id = %(id)s AND withdrawn_at IS NULL RETURNING id;
+
+-- name: notices_shown
+-- What tenants read on a day.
+SELECT id, kind, title_zh, title_en, body_zh, body_en, lower(shown) AS first FROM notice
+ WHERE organisation_id = %(organisation_id)s AND shown @> %(day)s::date AND withdrawn_at IS NULL
+ ORDER BY lower(shown) DESC, id DESC LIMIT %(limit)s;
+
+-- name: notices
+-- Every notice, newest first.
+SELECT id, kind, title_zh, title_en, lower(shown) AS first, upper(shown) - 1 AS last_day, written_by, withdrawn_at
+  FROM notice WHERE organisation_id = %(organisation_id)s ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: add_tenant
+-- A company, before its first lease.
+INSERT INTO tenant (organisation_id, code, name_zh, name_en, credit_code, attributes)
+VALUES (%(organisation_id)s, %(code)s, %(name_zh)s, %(name_en)s, %(credit_code)s, %(attributes)s)
+    ON CONFLICT (organisation_id, code) DO NOTHING RETURNING id;
+
+-- name: change_tenant
+-- Names and contacts of a company; what is not given stays.
+UPDATE tenant SET name_zh = %(name_zh)s, name_en = %(name_en)s, credit_code = %(credit_code)s,
+       attributes = attributes || %(attributes)s
+ WHERE id = %(id)s AND organisation_id = %(organisation_id)s RETURNING id;
+
+-- name: tenant_profile
+-- One company.
+SELECT id, code, name_zh, name_en, credit_code, attributes, is_owner FROM tenant
+ WHERE id = %(id)s AND organisation_id = %(organisation_id)s;
+
+-- name: companies
+-- The companies with what they hold on a day.
+SELECT t.id, t.code, t.name_zh, t.name_en, t.attributes,
+       (SELECT string_agg(DISTINCT s.code, ', ') FROM lease_space x JOIN space s ON s.id = x.space_id
+         WHERE x.tenant_id = t.id AND x.term @> %(day)s::date) AS spaces,
+       (SELECT sum(coalesce(x.area_m2, s.area_m2)) FROM lease_space x JOIN space s ON s.id = x.space_id
+         WHERE x.tenant_id = t.id AND x.term @> %(day)s::date) AS area_m2
+  FROM tenant t WHERE t.organisation_id = %(organisation_id)s AND NOT t.is_owner ORDER BY t.code LIMIT 1000;

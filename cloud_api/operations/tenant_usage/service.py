@@ -15,6 +15,7 @@ from cloud_api.operations.tenant_usage import repository
 from cloud_api.operations.tenant_usage.model import Month, TenantFacts, UsedInterval
 from cloud_api.operations.tenant_usage.month import days_of, month_so_far
 from cloud_api.operations.tenant_usage.pricing import PERIODS, load_pricing
+from cloud_api.operations.tenant_usage.reasons import Reason, reasons
 
 ONE_PERIOD = "all"
 
@@ -45,6 +46,14 @@ async def access_month(conn: AsyncConnection, viewer: TenantViewer, now: datetim
         return month
     cost = pricing.cost_of([row for row in rows if row.starts_at.astimezone(zone).date() >= first])
     return replace(month, cost=cost, period_names={p: pricing.names.get(p, (p, p)) for p in PERIODS})
+
+
+async def access_reasons(conn: AsyncConnection, viewer: TenantViewer, now: datetime, zone: ZoneInfo) -> list[Reason]:
+    """Return why the month differs from the one before, up to yesterday."""
+    today = now.astimezone(zone).date()
+    first_before = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+    rows = await repository.intervals(conn, viewer.tenant_id, local_days(first_before, today, zone), zone)
+    return reasons(rows, zone, today)
 
 
 async def access_day(conn: AsyncConnection, viewer: TenantViewer, day: date, zone: ZoneInfo) -> Sequence[UsedInterval]:

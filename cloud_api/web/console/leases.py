@@ -171,7 +171,7 @@ async def _carry_out(page: Page[StaffViewer], lease_id: int, step: Step, notice:
     return page.redirect(f"/console/leases/{lease_id}", notice=notice)
 
 
-async def _readings(page: Page[StaffViewer]) -> dict[str, Decimal]:
+async def read_off(page: Page[StaffViewer]) -> dict[str, Decimal]:
     """Return what was read off, from the fields `reading.<meter>` and from `readings` (meter = value, …).
 
     An empty field leaves it to telemetry.
@@ -209,7 +209,7 @@ async def move_in(page: LeasingPage, lease_id: int) -> Response:
     """Open a tenancy with its opening readings."""
 
     async def step(conn: AsyncConnection, site: Site, number: str) -> None:
-        values = await _readings(page)
+        values = await read_off(page)
         await tenancy.move_in(conn, site, number, readings=values, actor=page.viewer.login, clock=page.clock)
 
     return await _carry_out(page, lease_id, step, _("Moved in."))
@@ -230,7 +230,7 @@ async def move_out(
             site,
             number,
             last_day=last_day,
-            readings=await _readings(page),
+            readings=await read_off(page),
             actor=page.viewer.login,
             clock=page.clock,
             without_final_bill=without_final_bill,
@@ -257,7 +257,7 @@ async def take(
             space=space,
             from_day=from_day,
             area_m2=optional_decimal(_("Area"), area),
-            readings=await _readings(page),
+            readings=await read_off(page),
             actor=page.viewer.login,
             clock=page.clock,
         )
@@ -281,7 +281,7 @@ async def give_back(
             number,
             space=space,
             last_day=last_day,
-            readings=await _readings(page),
+            readings=await read_off(page),
             actor=page.viewer.login,
             clock=page.clock,
         )
@@ -311,7 +311,7 @@ async def sublet(
             new_number=new_number.strip(),
             first=first,
             last_day=_optional_day(last_day),
-            readings=await _readings(page),
+            readings=await read_off(page),
             actor=page.viewer.login,
             clock=page.clock,
         )

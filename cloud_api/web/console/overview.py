@@ -14,9 +14,11 @@ from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.i18n import format_number
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
+from cloud_api.leasing import after_hours
 from cloud_api.occupancy import service as occupancy
 from cloud_api.operations.overview import service
 from cloud_api.operations.overview.model import MeterNow, PointNow, RoomNow, Site, TenantNow, Today
+from cloud_api.operations.overview.money import figures
 from cloud_api.web.console.devices import gateway_health
 from cloud_api.web.shared.charts import Limit, Series, TimeChart, chart_response
 from cloud_api.web.shared.live import STALE_AFTER_S, LiveValue, live_url
@@ -77,6 +79,8 @@ async def overview(page: StaffPage) -> Response:
         outdoor=outdoor,
         co2_high=CO2_HIGH_PPM,
         rooms_shown=ROOMS_SHOWN,
+        figures=await figures(page.conn, shown.site, shown.meters_of("main"), now),
+        booked=await after_hours.booked(page.conn, page.viewer.organisation_id, now),
         stream=live_url("/console/live", [total, outdoor, *(r.value for r in (*floors, *tenants)), *in_rooms]),
         **await health(page, shown.site),
         **await alarm_strip(page),

@@ -12,6 +12,8 @@ from cloud_api.db.request import clock_of, pool_of
 from cloud_api.kit.i18n import format_about, format_day, format_number, format_short_day, in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.period import local_day, slots
+from cloud_api.leasing import after_hours, notices
+from cloud_api.operations.prepaid import service as prepaid
 from cloud_api.operations.tenant_usage import service
 from cloud_api.operations.tenant_usage.model import Month
 from cloud_api.web.shared.charts import CategoryChart, Series, TimeChart, chart_response
@@ -24,6 +26,12 @@ router = APIRouter(prefix="/portal")
 NAV = NavItem(group="portal", order=10, label=N_("Home"), href="/portal", icon="home")
 
 DAY_MINUTES = 15
+REASONS = {
+    "calendar": N_("more or fewer working days"),
+    "office_hours": N_("office hours of working days"),
+    "nights": N_("evenings and nights of working days"),
+    "days_off": N_("weekends and holidays"),
+}
 
 
 @router.get("")
@@ -33,12 +41,19 @@ async def home(page: PortalPage) -> Response:
     today = now.astimezone(page.zone).date()
     month = await service.access_month(page.conn, page.viewer, now, page.zone)
     power = await service.access_power(page.conn, page.viewer, now, page.zone)
+    why = await service.access_reasons(page.conn, page.viewer, now, page.zone)
+    viewer = page.viewer
+    booked = await after_hours.booked(page.conn, viewer.organisation_id, now, 36, tenant_id=viewer.tenant_id)
     return page.render(
         "portal/home.html",
         tenant=await service.access_tenant(page.conn, page.viewer, today),
         month=month,
         answers=_answers(month),
         bill=next(iter(await billing.bills_of_tenant(page.conn, page.viewer.tenant_id)), None),
+        reasons=[(REASONS[r.code], r.energy_kwh) for r in why],
+        notices=await notices.shown_on(page.conn, page.viewer.organisation_id, today),
+        booked=booked,
+        prepaid=await prepaid.account(page.conn, page.viewer.tenant_id, today),
         power=LiveValue(parts=power, now=now, factor=0.001),
         yesterday=today - timedelta(days=1),
         today=today,

@@ -35,6 +35,14 @@ def decimal(name: str, text: str) -> Decimal:
     return value
 
 
+def positive_money(name: str, text: str) -> Decimal:
+    """Return an amount of money above 0 with at most two decimals."""
+    value = decimal(name, text)
+    if value <= 0 or value != value.quantize(Decimal("0.01")):
+        raise Invalid("{amount} is not an amount of money above 0 with at most two decimals", amount=value)
+    return value
+
+
 def optional_decimal(name: str, text: str) -> Decimal | None:
     """Return a number, or None for an empty field."""
     return decimal(name, text) if text.strip() else None

@@ -139,7 +139,7 @@ async def test_a_prepaid_account_burns_by_the_day_warns_once_and_is_trued_up_by_
         tenant = (await settlement.find_tenant(conn, site.site.organisation_id, "a"))["id"]
         ids = {"organisation_id": site.site.organisation_id, "actor": "x", "clock": CLOCK}
         await letters.set_sender(conn, address=mailbox.address, **ids)
-        await prepaid.set_terms(conn, tenant_id=tenant, low_balance=Decimal(700), actor="x", clock=CLOCK)
+        await prepaid.set_terms(conn, tenant_id=tenant, low_balance=Decimal(750), actor="x", clock=CLOCK)
         day = datetime(2026, 10, 1, tzinfo=UTC).date()
         paid = {"account": "prepaid", "amount": Decimal(1000), "kind": "paid_in", "on_day": day}
         await settlement.move_account(conn, tenant_id=tenant, **paid, **ids)
