@@ -82,6 +82,4 @@ def _root(index: int, direct: Mapping[int, int], everything: Sequence[tuple[str,
 def _overlaps(cause: Finding, consequence: Finding) -> bool:
     until: datetime = cause.end + LINGER
     announced = consequence.confirmed_at + hold_back(consequence.rule)
-    # What outlasts its cause has another one.
-    is_over = cause.is_open or consequence.end <= until
-    return is_over and cause.start <= consequence.end and consequence.start <= until and cause.confirmed_at <= announced
+    return cause.start <= consequence.end and consequence.start <= until and cause.confirmed_at <= announced
