@@ -38,17 +38,11 @@ class Sole:
 
     def __init__(self, session: psycopg.AsyncConnection) -> None:
         self._session = session
-        self._heard: set[str] = set()
-        session.add_notify_handler(lambda note: self._heard.add(note.channel))
 
     async def wait(self, seconds: float) -> set[str]:
         """Return what was heard since the last time, at once or within `seconds`; raises when the lock is lost."""
         await self._session.execute("SELECT 1")
-        if not self._heard:
-            async for note in self._session.notifies(timeout=seconds, stop_after=1):
-                self._heard.add(note.channel)
-        heard, self._heard = self._heard, set()
-        return heard
+        return {note.channel async for note in self._session.notifies(timeout=seconds, stop_after=1)}
 
 
 @asynccontextmanager

@@ -14,7 +14,6 @@ from cloud_api.web.shared.forms import local_instant
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import Page, PortalPage
 from cloud_api.web.shared.templates import gettext as _
-from cloud_api.web.shared.templates import say
 
 router = APIRouter(prefix="/portal/after-hours")
 NAV = NavItem(group="portal", order=30, label=N_("Air conditioning"), href="/portal/after-hours", icon="fan")
@@ -76,9 +75,6 @@ async def ask(
 @router.post("/{request_id}/cancel")
 async def cancel(page: PortalPage, request_id: int) -> Response:
     """Take an own request back before it begins."""
-    try:
-        who = {"actor": page.viewer.login, "clock": page.clock}
-        await after_hours.cancel(page.conn, request_id, tenant_id=page.viewer.tenant_id, **who)
-    except DomainError as error:
-        return page.redirect("/portal/after-hours", notice=say(error))
+    who = {"actor": page.viewer.login, "clock": page.clock}
+    await after_hours.cancel(page.conn, request_id, tenant_id=page.viewer.tenant_id, **who)
     return page.redirect("/portal/after-hours", notice=_("Cancelled; it is not charged."))

@@ -87,8 +87,38 @@ async def _bill_of(pool, park, tenant):
         return (await (await conn.execute(bill, (park.organisation_id, park.tenants[tenant], site_id))).fetchone())[0]
 
 
+async def _request_of(pool, park, tenant):
+    """A request for air conditioning tomorrow, which its own tenant could still take back."""
+    async with transaction(pool, SYSTEM) as conn:
+        cursor = await conn.execute(
+            """
+            WITH b AS (
+                INSERT INTO building (organisation_id, site_id, code, name_zh, name_en)
+                SELECT organisation_id, id, 'b', '楼', 'B' FROM site WHERE organisation_id = %(organisation)s
+                RETURNING id, organisation_id
+            ), f AS (
+                INSERT INTO floor (organisation_id, building_id, code, name_zh, name_en, level_number)
+                SELECT organisation_id, id, 'f', '层', 'F', 1 FROM b RETURNING id, organisation_id
+            ), s AS (
+                INSERT INTO space (organisation_id, floor_id, code, name_zh, name_en)
+                SELECT organisation_id, id, 's', '间', 'S' FROM f RETURNING id
+            ), l AS (
+                INSERT INTO lease (organisation_id, tenant_id, number, status, term)
+                VALUES (%(organisation)s, %(tenant)s, 'L-1', 'active', '[2026-01-01,)') RETURNING id
+            )
+            INSERT INTO hvac_request (organisation_id, tenant_id, lease_id, space_id, period, state, asked_at, asked_by)
+            SELECT %(organisation)s, %(tenant)s, l.id, s.id,
+                   tstzrange(now() + interval '1 day', now() + interval '26 hours'), 'requested', now(), %(name)s
+              FROM l, s
+            RETURNING id""",
+            {"organisation": park.organisation_id, "tenant": park.tenants[tenant], "name": tenant},
+        )
+        return (await cursor.fetchone())[0]
+
+
 async def test_what_belongs_to_another_tenant_is_not_there_on_any_page_of_the_portal(app, client, pool, park):
-    owned = {"bill_id": await _bill_of(pool, park, "north")}
+    bill_id = await _bill_of(pool, park, "north")
+    owned = {"bill_id": bill_id, "request_id": await _request_of(pool, park, "north")}
     public = {"day"}  # A date belongs to nobody.
     await sign_in(client, "south")
     token = await csrf_token(client, "/portal/bills")
