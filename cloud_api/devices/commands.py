@@ -108,7 +108,7 @@ async def take_results(
                 shown=float(shown) if isinstance(shown, (int, float)) else None,
                 at=at,
             )
-        elif not number and outcome == "done":
+        elif not number and outcome == "done" and data.get("by") == "edge-agent":
             await repository.note_release(
                 conn, gateway_id, device=str(data.get("device")), point=str(data.get("point")), at=at
             )

@@ -263,7 +263,7 @@ UPDATE device_command
  WHERE id = %(id)s AND gateway_id = %(gateway_id)s AND state IN ('waiting', 'withdrawn');
 
 -- name: note_release
--- A release carries no number: it ends the newest override of its point.
+-- A release carries no number and is the agent's own doing: it ends the newest override of its point.
 UPDATE device_command SET released_at = %(at)s
  WHERE id = (SELECT c.id
                FROM device_command c

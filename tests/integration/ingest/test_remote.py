@@ -81,7 +81,10 @@ async def test_a_command_is_offered_until_the_gateway_answers_and_shows_its_resu
     assert (await beat(edge))["commands"] == []
     [command] = await told()
     assert (command["state"], command["shown"], command["released_at"]) == ("done", 2.0, None)
-    await edge.send(events=[result(2, id="", device="fcu-1", point="fan_mode", outcome="done", reason="")])
+    by_hand = {"id": "", "device": "fcu-1", "point": "fan_mode", "outcome": "done", "reason": ""}
+    await edge.send(events=[result(2, **by_hand, by="a technician")])
+    assert (await told())[0]["released_at"] is None
+    await edge.send(events=[result(3, **by_hand, by="edge-agent")])
     assert (await told())[0]["released_at"] is not None
 
 
