@@ -22,9 +22,11 @@ const when = (ms, zone, withDay) =>
   new Date(ms).toLocaleString(language, { timeZone: zone, hour12: false, hour: "2-digit", minute: "2-digit", ...(withDay ? { month: "short", day: "numeric" } : {}) });
 
 // Midnights in the chart's zone are the marks that matter; ECharts would put them in the reader's zone.
+// Over more than three days the browser's own midnights, where the ticks lie, are no hour worth naming: the day is.
 const zonedLabel = (data) => (ms) => {
   const clock = when(ms, data.zone, false);
-  return clock.startsWith("00:00") || clock.startsWith("24:00")
+  const isLong = data.x.values.at(-1) - data.x.values[0] > 3 * 86_400_000;
+  return isLong || clock.startsWith("00:00") || clock.startsWith("24:00")
     ? new Date(ms).toLocaleDateString(language, { timeZone: data.zone, month: "short", day: "numeric" })
     : clock;
 };
