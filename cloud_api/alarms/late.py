@@ -207,6 +207,8 @@ async def _correct_history(
             if not is_same:
                 await _move(conn, alarm, row["occurrence"], episode)
                 alarm = _moved(alarm, row, episode)
+                if episode is not derived[-1] and row["occurrence"] == alarm.state.occurrence:
+                    alarm = await _end(conn, alarm, episode, now)
                 await _write(conn, alarm, [_line(Kind.CORRECTED, episode.opened_at, row["occurrence"])], now)
                 touched = True
         elif episode.cleared_at is not None:
@@ -258,6 +260,17 @@ def _moved(alarm: Alarm, row: dict[str, Any], episode: Episode) -> Alarm:
     # An episode that goes on after all is opened again by the machine, which looks at when it had been cleared.
     cleared_at = episode.cleared_at or state.cleared_at
     return replace(alarm, state=replace(state, opened_at=episode.opened_at, cleared_at=cleared_at))
+
+
+async def _end(conn: AsyncConnection, alarm: Alarm, episode: Episode, now: datetime) -> Alarm:
+    """Let the machine clear an occurrence that is still active here although others have followed it."""
+    if not alarm.state.active or episode.cleared_at is None:
+        return alarm
+    policy = alarm.policy or Policy()
+    ended = replace(alarm.state, verdict=Verdict.OK, fault_since=None, ok_since=episode.cleared_at - policy.off_delay)
+    state, done = states.advance(ended, policy, episode.cleared_at)
+    await service.store(conn, alarm, state, policy, done, now)
+    return replace(alarm, state=state)
 
 
 async def _number_below(conn: AsyncConnection, alarm: Alarm) -> int:
