@@ -7,7 +7,8 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from psycopg import OperationalError
+from psycopg import DataError, OperationalError
+from psycopg.errors import ForeignKeyViolation
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -90,6 +91,18 @@ def _answer_errors(app: FastAPI) -> None:
         answer = _problem(error.status_code, {"code": f"http_{error.status_code}", "detail": str(error.detail)})
         answer.headers.update(error.headers or {})
         return answer
+
+    @app.exception_handler(DataError)
+    async def beyond_the_database(_: Request, error: DataError) -> JSONResponse:
+        """Numbers, dates and texts that no row could hold: nothing is found by them and nothing can be stored."""
+        log.warning("beyond_the_database", error=str(error))
+        detail = "A number, a date or a text is beyond what can be stored; send a smaller one."
+        return _problem(422, {"code": "beyond_the_database", "detail": detail})
+
+    @app.exception_handler(ForeignKeyViolation)
+    async def nothing_by_that_number(_: Request, error: ForeignKeyViolation) -> JSONResponse:
+        log.warning("nothing_by_that_number", error=str(error))
+        return _problem(422, {"code": "not_found", "detail": "The request names something that is not there."})
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)

@@ -89,6 +89,8 @@ async def add_route(
     if (hours_from is None) != (hours_to is None):
         raise Invalid("the hours of a route need a beginning and an end")
     values = {k: v for k, v in locals().items() if k != "conn"}
+    if site_id is not None and site_id not in {site["id"] for site in await sites(conn)}:
+        raise Invalid("there is no site {site_id}", site_id=site_id)
     await notify.require_channels(conn, [c for c in (channel_id, fallback_channel_id) if c is not None])
     return (await repository.rows(conn, repository.queries.add_route, values))[0]["id"]
 

@@ -24,6 +24,9 @@ def load_exact(text: str) -> tuple[Any, dict[Path, int]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise YamlProblem(f"line {line}: {error.problem or 'not valid YAML'}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlProblem(f"line {line}: a character that YAML does not allow; save the file as UTF-8 text") from error
     lines: dict[Path, int] = {}
     if node is not None and _count(node, NODES_MAX) > NODES_MAX:
         raise YamlProblem(f"line 1: more than {NODES_MAX:,} values (aliases count each time they are used)")
