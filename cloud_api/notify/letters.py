@@ -54,6 +54,15 @@ async def sender(conn: AsyncConnection, organisation_id: int) -> str | None:
     return found[0]["address"] if found else None
 
 
+def shown(address: str | None) -> str:
+    """Return what may be seen of a sender's address: who writes, by which server, without the password."""
+    if address is None:
+        return ""
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{dict(parse_qsl(parts.query)).get('from') or parts.username or ''} · {host}".removeprefix(" · ")
+
+
 def with_recipient(address: str, recipient: str) -> str:
     """Return a sender's address with the recipient in it, as plain text mail."""
     parts = urlsplit(address)

@@ -8,9 +8,29 @@ from psycopg import AsyncConnection
 
 from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import Invalid
 from cloud_api.operations.tenancy.cli import Readings, day_of, readings_of
 
 app = typer.Typer()
+
+
+@app.command("mail-sender")
+def mail_sender(
+    address: Annotated[str, typer.Argument(help="mailtos://user:password@host:465?from=bills@park.example")],
+    organisation: Annotated[str | None, typer.Option(help="Its code; needed when there are several.")] = None,
+) -> None:
+    """Set the mail account that bills and other letters to tenants leave from."""
+    from cloud_api.identity import repository as identity
+    from cloud_api.notify import letters
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await identity.organisation_ids(conn, organisation)
+        if len(found) != 1:
+            raise Invalid("name one organisation with --organisation CODE (import-estate creates them)")
+        await letters.set_sender(conn, organisation_id=found[0], address=address, actor=actor(), clock=clock)
+        return letters.shown(address)
+
+    print(carry_out(use_case))
 
 
 @app.command("import-estate")

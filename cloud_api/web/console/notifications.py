@@ -8,10 +8,10 @@ from cloud_api.alarms import rota, routing
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
-from cloud_api.notify import service
+from cloud_api.notify import letters, service
 from cloud_api.notify.channels import ChannelRefused
 from cloud_api.web.shared.navigation import NavItem
-from cloud_api.web.shared.page import FacilitiesPage
+from cloud_api.web.shared.page import AdminPage, FacilitiesPage
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
 
@@ -41,6 +41,8 @@ async def show(page: FacilitiesPage) -> Response:
         sites=await routing.sites(page.conn),
         systems=_systems(),
         deliveries=await service.deliveries(page.conn),
+        may_set_sender=Role.ADMIN in page.viewer.roles,
+        sender=letters.shown(await letters.sender(page.conn, page.viewer.organisation_id)),
         answer=answer if channels else _("Nobody is told of alarms yet: add a channel and a route."),
     )
 
@@ -65,6 +67,14 @@ async def add_channel(
         )
     except ChannelRefused as error:
         raise Invalid("the address cannot be used: {problem}", problem=error) from error
+    return page.redirect("/console/notifications", notice=_("Saved."))
+
+
+@router.post("/sender")
+async def set_sender(page: AdminPage, sender: Annotated[str, Form(min_length=1, max_length=1000)]) -> Response:
+    """Set the mail account that bills and other letters to tenants leave from."""
+    who = {"organisation_id": page.viewer.organisation_id, "actor": page.viewer.login, "clock": page.clock}
+    await letters.set_sender(page.conn, address=sender.strip(), **who)
     return page.redirect("/console/notifications", notice=_("Saved."))
 
 

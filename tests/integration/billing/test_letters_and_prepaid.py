@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
-from email import message_from_bytes
+from email import message_from_bytes, policy
 
 import pytest
 from aiosmtpd.smtp import SMTP
@@ -34,7 +34,7 @@ class Mailbox:
     async def handle_DATA(self, server, session, envelope):  # noqa: N802  # The library's name.
         if self.refuses:
             return "451 try later"
-        self.taken.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
+        self.taken.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
         return "250 OK"
 
 

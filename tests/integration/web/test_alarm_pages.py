@@ -160,3 +160,19 @@ async def test_a_rota_is_planned_exchanged_and_used_by_a_route(client, park):
     shown = (await client.get("/console/notifications")).text
     assert "days off" in shown
     assert "20–08" in shown
+
+
+async def test_an_administrator_sets_who_letters_come_from_and_the_password_is_not_shown(client, park):
+    await sign_in(client, "admin")
+    page = "/console/notifications"
+    token = await csrf_token(client, page)
+    assert "No sender is set" in (await client.get(page)).text
+    form = {"csrf_token": token, "sender": "mailtos://bills:s3cret@mail.example:465?from=bills@park.example"}
+    assert (await client.post(f"{page}/sender", data=form)).status_code == 303
+    shown = (await client.get(page)).text
+    assert "bills@park.example · mail.example:465" in shown
+    assert "s3cret" not in shown
+    assert (await client.post(f"{page}/sender", data=form | {"sender": "https://mail.example"})).status_code == 422
+    await sign_in(client, "facilities")
+    token = await csrf_token(client, page)
+    assert (await client.post(f"{page}/sender", data=form | {"csrf_token": token})).status_code == 403
