@@ -93,6 +93,15 @@ def shared_data() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On TimescaleDB run what asks the database; the rest would only be run a second time."""
+    if config.getoption("--database") != "timescale":
+        return
+    asking = [item for item in items if "server" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(asking)])
+    items[:] = asking
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI a skipped test is a failure: something that should be proved was not."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
