@@ -52,4 +52,4 @@ class RateLimiter:
 
 
 counters: Counter[str] = Counter()
-"""What this process refused and why, for the metrics page."""
+"""What this process accepted and refused, and why; each process counts for itself."""
