@@ -33,6 +33,7 @@ ORDERS_KEPT = 1_000
 ORDER_BYTES_MAX = 16_384
 CONVERSATIONS_MAX = 8
 ASK_TIMEOUT_S = 5.0
+FINISH_S = 5.0  # Of a stop; service managers wait longer before they kill.
 ANSWER_TIMEOUT_S = 120.0  # An order may wait for a slow bus and for a slow thermostat.
 
 Find = Callable[[str], tuple[BusPoller, PolledDevice] | None]
@@ -71,12 +72,22 @@ class OrderDesk:
             while len(self._seen) > ORDERS_KEPT:
                 self._seen.pop(next(iter(self._seen)))
             # Not supervised: a command that died of a mistake of ours must not be given a second time.
-            task = asyncio.create_task(self.carry_out(order), name=f"command {order.id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(order)
 
     async def carry_out(self, order: Order, *, is_release: bool = False) -> dict[str, Any]:
-        """Do it, tell the log and the cloud, and return what came of it: the data of `command.result`."""
+        """Do it, tell the log and the cloud, and return what came of it: the data of `command.result`.
+
+        Whoever waits may give up; the order itself goes on to its result, so that a device is never set unrecorded.
+        """
+        return await asyncio.shield(self._begin(order, is_release=is_release))
+
+    def _begin(self, order: Order, *, is_release: bool = False) -> asyncio.Task[dict[str, Any]]:
+        task = asyncio.create_task(self._carry_out(order, is_release=is_release), name=f"command {order.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _carry_out(self, order: Order, *, is_release: bool) -> dict[str, Any]:
         now_ms = self._clock.now_ms()
         try:
             shown = await self._write(order, is_release=is_release)
@@ -104,7 +115,9 @@ class OrderDesk:
             await self.carry_out(order, is_release=True)
 
     async def stop(self) -> None:
-        """Give up what is under way; what was sent to a device is on record."""
+        """Let what is under way end with its result, for a moment; an override is on record before it is sent."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISH_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -71,6 +71,24 @@ async def test_a_running_agent_sets_the_point_between_two_reads_and_releases_it(
     assert (released["outcome"], released["by"], released["why"]) == ("done", "edge-agent", "the deadline passed")
 
 
+async def test_an_agent_that_stops_while_a_device_is_being_set_still_says_what_came_of_it(site, thermostat):
+    async def slowly(request, server):
+        answer = await thermostat.answer(request, server)
+        if thermostat.writes:
+            await asyncio.sleep(0.3)
+        return answer
+
+    async with serving(slowly) as server:
+        write_site(site, server.port)
+        async with agent_on(site, status_port=0):
+            await until((site.parent / "data" / "outbox.sqlite3.orders").exists)
+            asked = asyncio.create_task(shell(site, "25"))
+            await until(lambda: thermostat.writes == [250])
+        await asked
+    (done,) = results(site)
+    assert (done["outcome"], done["shown"]) == ("done", 25.0)
+
+
 async def test_a_running_agent_refuses_what_the_rails_hold_in_the_readers_language(site, thermostat):
     async with serving(thermostat.answer) as server:
         write_site(site, server.port)
