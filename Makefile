@@ -38,14 +38,15 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 .PHONY: demo demo-reset demo-fault
 PORT ?= 8000
 DAYS ?= 45
+DEMO_HOME ?= .run/demo
 demo: $(VENV)/.ready assets ## A living building on this machine, nothing to install by hand (PORT=8000, DAYS=45)
-	@$(BIN)/python -m deploy.demo up --port $(PORT) --days $(DAYS)
+	@$(BIN)/python -m deploy.demo --home $(DEMO_HOME) up --port $(PORT) --days $(DAYS)
 
 demo-reset: $(VENV)/.ready ## Delete the demo's data and start over
-	@$(BIN)/python -m deploy.demo reset
+	@$(BIN)/python -m deploy.demo --home $(DEMO_HOME) reset
 
 demo-fault: $(VENV)/.ready ## Silence a simulated device: DEVICE=meter-t201; bring it back: DEVICE=meter-t201 CLEAR=1
-	@$(BIN)/python -m deploy.demo fault $(if $(CLEAR),clear) $(DEVICE)
+	@$(BIN)/python -m deploy.demo --home $(DEMO_HOME) fault $(if $(CLEAR),clear) $(DEVICE)
 
 .PHONY: assets
 assets: $(VENV)/.ready ## Front-end libraries and fonts, from npm by the lock file

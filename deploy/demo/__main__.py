@@ -4,16 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from deploy.demo.state import DemoError, Home
+from deploy.demo.state import HOME, DemoError, Home
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".run" / "demo"
 
 
 def main() -> None:
     """Entry point of `make demo`, `make demo-reset` and `make demo-fault`."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--home", type=Path, default=HOME, help="folder for the demo's data (default .run/demo)")
+    parser.add_argument("--home", type=Path, default=ROOT / HOME, help="folder for the demo's data (default .run/demo)")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the demo, or continue with the data kept")
     up.add_argument("--port", type=int, default=8000, help="port of the web page (default 8000)")

@@ -5,12 +5,15 @@ import json
 import os
 import secrets
 import shutil
-import socket
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
+from deploy.demo.ports import PortClaims
+
+HOME = Path(".run/demo")  # In the checkout, unless another folder is named.
 MODBUS_PORT_COUNT = 16  # The buses of deploy/demo/site.yaml, with some to spare.
+SERVICES = ("database", "broker", "control", "status")
 
 
 class DemoError(RuntimeError):
@@ -35,6 +38,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._lock: IO[str] | None = None
+        self._claims = PortClaims()
 
     def open(self, web_port: int) -> State:
         """Take the lock and read the state, or begin anew."""
@@ -42,14 +46,24 @@ class Home:
         (self.folder / "log").mkdir(exist_ok=True)
         state = self._read() or State(web_port=web_port)
         state.web_port = web_port
-        require_free("the web page", web_port)
-        for name in ("database", "broker", "control", "status"):
-            if not is_free(state.ports.get(name, 0)):
-                state.ports[name] = free_port()
-        if not all(is_free(state.ports.get("modbus", 0) + n) for n in range(MODBUS_PORT_COUNT)):
-            state.ports["modbus"] = free_ports_in_a_row(MODBUS_PORT_COUNT)
+        if not self._claims.claim(web_port):
+            raise DemoError(
+                f"port {web_port} for the web page is taken by another program or another demo. "
+                f"Choose another one: make demo PORT={web_port + 1}"
+            )
+        self._choose_ports(state)
         self.save(state)
         return state
+
+    def _choose_ports(self, state: State) -> None:
+        """Keep the ports of the last start as long as nobody else has them; the simulated buses lie in a row."""
+        for name, count in {"modbus": MODBUS_PORT_COUNT, **dict.fromkeys(SERVICES, 1)}.items():
+            if self._claims.claim(state.ports.get(name, 0), count):
+                continue
+            found = self._claims.claim_somewhere(count)
+            if found is None:
+                raise DemoError(f"no {count} free ports in a row for {name}: stop other demos, or what listens there")
+            state.ports[name] = found
 
     def save(self, state: State) -> None:
         """Write the state in one step."""
@@ -92,7 +106,8 @@ class Home:
             raise DemoError("the demo runs already in this folder; press Ctrl-C in its window first") from error
 
     def close(self) -> None:
-        """Let another demo have the folder."""
+        """Let another demo have the folder and the ports."""
+        self._claims.release()
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -105,42 +120,6 @@ class Home:
             return State(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise DemoError(f"{file} cannot be read ({error}); start over with `make demo-reset`") from error
-
-
-def is_free(port: int) -> bool:
-    """Return whether a server may listen on the port of 127.0.0.1."""
-    if port <= 0:
-        return False
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def require_free(what: str, port: int) -> None:
-    """Raise DemoError when another program listens there."""
-    if not is_free(port):
-        raise DemoError(
-            f"port {port} for {what} is taken by another program. Choose another one: make demo PORT={port + 1}"
-        )
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def free_ports_in_a_row(count: int) -> int:
-    """Return the first of `count` ports in a row that nobody listens on."""
-    for first in range(15020, 32000, count):
-        if all(is_free(first + n) for n in range(count)):
-            return first
-    raise DemoError(f"no {count} free ports in a row between 15020 and 32000: stop what listens there")
 
 
 def write_private(path: Path, text: str) -> None:

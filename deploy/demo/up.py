@@ -19,7 +19,7 @@ from rich.console import Console
 from cloud_api.db.embedded import EmbeddedError, EmbeddedServer
 from cloud_api.db.migrate import bootstrap, migrate
 from cloud_api.kit.period import previous_month
-from deploy.demo.state import DemoError, Home, State, write_private
+from deploy.demo.state import HOME, DemoError, Home, State, write_private
 from deploy.demo.supervisor import Part, PartFailed, Supervisor
 
 DATABASE = "wattlease"
@@ -189,7 +189,8 @@ class Demo:
     def _welcome(self, seconds: float) -> None:
         lines = [f"\n[bold green]The building is alive[/] after {seconds:.0f} s.", "", f"  Open   [bold]{self.url}[/]"]
         lines += [f"  {login:<9}{password}" for login, password in self.state.logins.items()]
-        lines += ["", "  Silence a device:  make demo-fault DEVICE=meter-t201   (bring it back: CLEAR=1)"]
+        home = "" if self.home.folder == self.root / HOME else f" DEMO_HOME={self.home.folder}"
+        lines += ["", f"  Silence a device:  make demo-fault{home} DEVICE=meter-t201   (bring it back: CLEAR=1)"]
         lines += [f"  Logs:              {self.home.folder / 'log'}", "  Stop:              Ctrl-C", ""]
         self.console.print("\n".join(lines))
 

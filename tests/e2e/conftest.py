@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.demo.state import free_port
+from tests.support.broker import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 420
