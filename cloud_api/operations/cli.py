@@ -9,7 +9,8 @@ from psycopg import AsyncConnection
 from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid
-from cloud_api.operations.tenancy.cli import Readings, day_of, readings_of
+from cloud_api.operations.tenancy.cli import Readings
+from cloud_api.operations.tenancy.words import day_of, pairs_of
 
 app = typer.Typer()
 
@@ -91,7 +92,7 @@ def move_in(
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await service.find_site(conn, site)
-        values = readings_of(reading)
+        values = pairs_of(reading or [])
         opening = await tenancy.move_in(conn, found, lease, readings=values, actor=actor(), clock=clock)
         return "\n".join(f"{meter}: {value}" for meter, value in opening.items())
 
@@ -112,7 +113,7 @@ def move_out(
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await service.find_site(conn, site)
-        values = readings_of(reading)
+        values = pairs_of(reading or [])
         closed = await tenancy.move_out(
             conn,
             found,

@@ -1,8 +1,6 @@
 """Commands of leases: from application to move-out, and the moves between."""
 
 from collections.abc import Awaitable, Callable
-from datetime import date
-from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import typer
@@ -10,12 +8,12 @@ from psycopg import AsyncConnection
 
 from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import Invalid
 from cloud_api.leasing import service as leasing
 from cloud_api.leasing.service import Site
 from cloud_api.operations.tenancy import changes
 from cloud_api.operations.tenancy import service as tenancy
 from cloud_api.operations.tenancy.changes import Change
+from cloud_api.operations.tenancy.words import day_of, number_of, pairs_of, parse_hours
 
 app = typer.Typer(no_args_is_help=True, help="Leases: application, review, move-in, changes, move-out.")
 
@@ -84,7 +82,7 @@ def take_space(
     """Add a space to a running lease, with the opening readings of its meters."""
 
     async def step(conn: AsyncConnection, where: Site, clock: Clock) -> str:
-        values = readings_of(reading)
+        values = pairs_of(reading or [])
         done = await changes.take_space(
             conn,
             where,
@@ -113,7 +111,7 @@ def give_back(
 
     async def step(conn: AsyncConnection, where: Site, clock: Clock) -> str:
         who = {"actor": actor(), "clock": clock}
-        last, values = day_of(last_day), readings_of(reading)
+        last, values = day_of(last_day), pairs_of(reading or [])
         done = await changes.give_back_space(conn, where, number, space=space, last_day=last, readings=values, **who)
         return _told(done)
 
@@ -143,7 +141,7 @@ def sublet(
             new_number=new_number,
             first=day_of(first_day),
             last_day=None if last_day is None else day_of(last_day),
-            readings=readings_of(reading),
+            readings=pairs_of(reading or []),
             actor=actor(),
             clock=clock,
         )
@@ -169,7 +167,7 @@ def merge(
             from_tenant=from_tenant,
             into_tenant=into_tenant,
             on_day=day_of(on_day),
-            readings=readings_of(reading),
+            readings=pairs_of(reading or []),
             actor=actor(),
             clock=clock,
         )
@@ -185,7 +183,7 @@ def amend(
     area: Annotated[list[str] | None, typer.Option(help="space=m²; may be repeated.")] = None,
     people: Annotated[int | None, typer.Option(help="How many people.")] = None,
     hours: Annotated[
-        list[str] | None, typer.Option(help="Such as '1 08:00-18:00' (1 Monday); may be repeated.")
+        list[str] | None, typer.Option(help="Such as '1-5 08:00-18:00' (1 Monday); may be repeated.")
     ] = None,
     site: SiteOption = None,
 ) -> None:
@@ -197,9 +195,9 @@ def amend(
             where,
             number,
             on_day=day_of(on_day),
-            areas=readings_of(area),
+            areas=pairs_of(area or []),
             people=people,
-            hours=None if hours is None else [hours_of(text) for text in hours],
+            hours=None if hours is None else parse_hours(",".join(hours)),
             actor=actor(),
             clock=clock,
         )
@@ -220,40 +218,3 @@ def _told(change: Change) -> str:
     if change.bills_to_correct:
         lines.append(f"issued bills to look at: {', '.join(change.bills_to_correct)}")
     return "\n".join(lines)
-
-
-def day_of(text: str) -> date:
-    """Read a day. Raises Invalid with an example."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Invalid("{text!r} is not a day; write 2026-11-03", text=text) from None
-
-
-def number_of(text: str) -> Decimal:
-    """Read an exact number. Raises Invalid."""
-    try:
-        return Decimal(text.strip())
-    except InvalidOperation:
-        raise Invalid("{text!r} is not a number; write 1234.5", text=text) from None
-
-
-def readings_of(texts: list[str] | None) -> dict[str, Decimal]:
-    """Read `meter=value` pairs. Raises Invalid with an example."""
-    found: dict[str, Decimal] = {}
-    for text in texts or []:
-        meter, separator, value = text.partition("=")
-        if not separator:
-            raise Invalid("{text!r} is not a reading; write meter-t301=1234.5", text=text)
-        found[meter.strip()] = number_of(value)
-    return found
-
-
-def hours_of(text: str) -> tuple[int, str, str]:
-    """Read `1 08:00-18:00`. Raises Invalid with an example."""
-    try:
-        weekday, hours = text.split()
-        starts, ends = hours.split("-")
-        return int(weekday), starts, ends
-    except ValueError:
-        raise Invalid("{text!r} are no hours; write '1 08:00-18:00' (1 Monday to 7 Sunday)", text=text) from None

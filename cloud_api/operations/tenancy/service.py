@@ -87,6 +87,16 @@ async def review(
     await note(conn, lease["id"], "approved" if approve else "rejected", {"reason": reason}, actor, clock)
 
 
+async def decide(
+    conn: AsyncConnection, site: Site, number: str, *, decision: str, reason: str, actor: str, clock: Clock
+) -> None:
+    """Take an application into review (`review`), approve or reject it (`approve`, `reject`)."""
+    if decision == "review":
+        await take_into_review(conn, site, number, actor=actor, clock=clock)
+    else:
+        await review(conn, site, number, approve=decision == "approve", reason=reason, actor=actor, clock=clock)
+
+
 async def _reserve(conn: AsyncConnection, site: Site, lease_id: int, spaces: list[str]) -> None:
     values = {"lease_id": lease_id, "site_id": site.id, "spaces": spaces}
     try:

@@ -1,23 +1,20 @@
 """Leases for leasing and finance: applications, the file of one lease with its steps, and moves in its life."""
 
-import re
-from collections.abc import Awaitable, Callable
-from datetime import date, time, timedelta
-from decimal import Decimal
-from typing import Annotated, Any
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Response
-from psycopg import AsyncConnection
 
 from cloud_api.identity.model import Role, StaffViewer
-from cloud_api.kit.errors import DomainError, Invalid
+from cloud_api.kit.errors import DomainError, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.leasing import service
 from cloud_api.leasing.service import Site
-from cloud_api.operations.tenancy import changes
 from cloud_api.operations.tenancy import service as tenancy
 from cloud_api.operations.tenancy.changes import Change
-from cloud_api.web.shared.forms import decimal, optional_decimal
+from cloud_api.operations.tenancy.words import hours_text
+from cloud_api.web.console.lease_steps import STEP_FORMS, Fields, fields_of
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import LeasingPage, Page
 from cloud_api.web.shared.templates import gettext as _
@@ -54,7 +51,6 @@ STEPS = {
     "amendment": N_("amended"),
 }
 WEEKDAYS = (N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun"))
-READING_PREFIX = "reading."
 
 
 @router.get("")
@@ -80,48 +76,44 @@ async def new(page: LeasingPage) -> Response:
     return await _new(page)
 
 
-async def _new(page: Page[StaffViewer], problem: object = "", values: dict[str, str] | None = None) -> Response:
+async def _new(
+    page: Page[StaffViewer], problem: object = "", fields: Fields | None = None, chosen: Sequence[str] = ()
+) -> Response:
     site = await service.find_site(page.conn)
     today = _today(page, site)
+    typed = {name: fields.text(name) if fields else "" for name in ("tenant", "number", "first", "last_day", "people")}
     return page.render(
         "console/lease_new.html",
         status=422 if problem else 200,
         problem=problem,
-        values=values or {},
+        values=typed | {"first": typed["first"] or today},
+        chosen=chosen,
         tenants=await tenancy.tenants(page.conn, page.viewer.organisation_id),
         spaces=await tenancy.free_spaces(page.conn, site, today),
-        today=today,
     )
 
 
 @router.post("")
-async def apply(
-    page: LeasingPage,
-    tenant: Annotated[str, Form(max_length=40)],
-    number: Annotated[str, Form(max_length=40)],
-    first: Annotated[date, Form()],
-    spaces: Annotated[list[str] | None, Form()] = None,
-    last_day: Annotated[str, Form(max_length=10)] = "",
-    people: Annotated[str, Form(max_length=6)] = "",
-) -> Response:
+async def apply(page: LeasingPage, spaces: Annotated[list[str] | None, Form(max_length=200)] = None) -> Response:
     """File an application."""
+    fields = await fields_of(page.request)
     try:
         async with page.conn.transaction():
             site = await service.find_site(page.conn)
             lease_id = await tenancy.apply(
                 page.conn,
                 site,
-                tenant_id=(await tenancy.find_tenant(page.conn, site, tenant))["id"],
-                number=number.strip(),
-                first=first,
-                last_day=date.fromisoformat(last_day) if last_day else None,
+                tenant_id=(await tenancy.find_tenant(page.conn, site, fields.text("tenant")))["id"],
+                number=fields.text("number"),
+                first=fields.day("first"),
+                last_day=fields.optional_day("last_day"),
                 spaces=spaces or [],
-                people=int(people) if people else None,
+                people=fields.count("people", _("People")),
                 actor=page.viewer.login,
                 clock=page.clock,
             )
-    except (DomainError, ValueError) as error:
-        return await _new(page, error, {"tenant": tenant, "number": number, "people": people, "last_day": last_day})
+    except DomainError as error:
+        return await _new(page, error, fields, spaces or [])
     return page.redirect(f"/console/leases/{lease_id}", notice=_("The application is filed."))
 
 
@@ -147,248 +139,33 @@ async def _show(page: Page[StaffViewer], lease_id: int, *, problem: DomainError 
         tenants=[
             t for t in await tenancy.tenants(page.conn, page.viewer.organisation_id) if t["id"] != lease["tenant_id"]
         ],
-        hours_text=_hours_text(lease["hours"], today),
+        hours_text=hours_text(lease["hours"], today),
         reasons=[] if problem is None else problem.values.get("reasons", [problem]),
         today=today,
         yesterday=today - timedelta(days=1),
     )
 
 
-Step = Callable[[AsyncConnection, Site, str], Awaitable[Change | None]]
-
-
-async def _carry_out(page: Page[StaffViewer], lease_id: int, step: Step, notice: str) -> Response:
+@router.post("/{lease_id}/{step}")
+async def take_step(page: LeasingPage, lease_id: int, step: str) -> Response:
     """Take one step of a lease's life in a transaction of its own; a refusal is shown on the lease's page."""
+    form = STEP_FORMS.get(step)
+    if form is None:
+        raise NotFound
     try:
+        arguments = form.arguments(await fields_of(page.request))
         async with page.conn.transaction():
             site = await service.find_site(page.conn)
             lease = await tenancy.lease_details(page.conn, site, lease_id, _today(page, site))
-            change = await step(page.conn, site, lease["number"])
+            done = await form.use_case(
+                page.conn, site, lease["number"], **arguments, actor=page.viewer.login, clock=page.clock
+            )
     except DomainError as error:
         return await _show(page, lease_id, problem=error)
-    if change is not None and change.bills_to_correct:
-        notice += " " + _("Issued bills to look at: {bills}.", bills=", ".join(change.bills_to_correct))
+    notice = _(form.notice, **arguments)
+    if isinstance(done, Change) and done.bills_to_correct:
+        notice += " " + _("Issued bills to look at: {bills}.", bills=", ".join(done.bills_to_correct))
     return page.redirect(f"/console/leases/{lease_id}", notice=notice)
-
-
-async def read_off(page: Page[StaffViewer]) -> dict[str, Decimal]:
-    """Return what was read off, from the fields `reading.<meter>` and from `readings` (meter = value, …).
-
-    An empty field leaves it to telemetry.
-    """
-    form = await page.request.form()
-    free = form.get("readings")
-    return parse_readings(free if isinstance(free, str) else "") | {
-        key.removeprefix(READING_PREFIX): decimal(key.removeprefix(READING_PREFIX), value)
-        for key, value in form.items()
-        if key.startswith(READING_PREFIX) and isinstance(value, str) and value.strip()
-    }
-
-
-@router.post("/{lease_id}/review")
-async def review(
-    page: LeasingPage,
-    lease_id: int,
-    decision: Annotated[str, Form(pattern="^(review|approve|reject)$")],
-    reason: Annotated[str, Form(max_length=500)] = "",
-) -> Response:
-    """Take an application into review, approve or reject it."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> None:
-        who = {"actor": page.viewer.login, "clock": page.clock}
-        if decision == "review":
-            await tenancy.take_into_review(conn, site, number, **who)
-        else:
-            await tenancy.review(conn, site, number, approve=decision == "approve", reason=reason, **who)
-
-    return await _carry_out(page, lease_id, step, _("Done."))
-
-
-@router.post("/{lease_id}/move-in")
-async def move_in(page: LeasingPage, lease_id: int) -> Response:
-    """Open a tenancy with its opening readings."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> None:
-        values = await read_off(page)
-        await tenancy.move_in(conn, site, number, readings=values, actor=page.viewer.login, clock=page.clock)
-
-    return await _carry_out(page, lease_id, step, _("Moved in."))
-
-
-@router.post("/{lease_id}/move-out")
-async def move_out(
-    page: LeasingPage,
-    lease_id: int,
-    last_day: Annotated[date, Form()],
-    without_final_bill: Annotated[str, Form(max_length=500)] = "",
-) -> Response:
-    """Close a tenancy with its closing readings, final bill and deposit."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> None:
-        await tenancy.move_out(
-            conn,
-            site,
-            number,
-            last_day=last_day,
-            readings=await read_off(page),
-            actor=page.viewer.login,
-            clock=page.clock,
-            without_final_bill=without_final_bill,
-        )
-
-    return await _carry_out(page, lease_id, step, _("Moved out."))
-
-
-@router.post("/{lease_id}/take")
-async def take(
-    page: LeasingPage,
-    lease_id: int,
-    space: Annotated[str, Form(max_length=40)],
-    from_day: Annotated[date, Form()],
-    area: Annotated[str, Form(max_length=12)] = "",
-) -> Response:
-    """Add a space to a running lease."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> Change:
-        return await changes.take_space(
-            conn,
-            site,
-            number,
-            space=space,
-            from_day=from_day,
-            area_m2=optional_decimal(_("Area"), area),
-            readings=await read_off(page),
-            actor=page.viewer.login,
-            clock=page.clock,
-        )
-
-    return await _carry_out(page, lease_id, step, _("{space} belongs to the lease.", space=space))
-
-
-@router.post("/{lease_id}/give-back")
-async def give_back(
-    page: LeasingPage,
-    lease_id: int,
-    space: Annotated[str, Form(max_length=40)],
-    last_day: Annotated[date, Form()],
-) -> Response:
-    """End one space of a running lease."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> Change:
-        return await changes.give_back_space(
-            conn,
-            site,
-            number,
-            space=space,
-            last_day=last_day,
-            readings=await read_off(page),
-            actor=page.viewer.login,
-            clock=page.clock,
-        )
-
-    return await _carry_out(page, lease_id, step, _("{space} is given back.", space=space))
-
-
-@router.post("/{lease_id}/sublet")
-async def sublet(
-    page: LeasingPage,
-    lease_id: int,
-    space: Annotated[str, Form(max_length=40)],
-    to_tenant: Annotated[str, Form(max_length=40)],
-    new_number: Annotated[str, Form(max_length=40)],
-    first: Annotated[date, Form()],
-    last_day: Annotated[str, Form(max_length=10)] = "",
-) -> Response:
-    """Let a tenant's space to another one for a term."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> Change:
-        return await changes.sublet(
-            conn,
-            site,
-            number,
-            space=space,
-            to_tenant=to_tenant,
-            new_number=new_number.strip(),
-            first=first,
-            last_day=_optional_day(last_day),
-            readings=await read_off(page),
-            actor=page.viewer.login,
-            clock=page.clock,
-        )
-
-    return await _carry_out(page, lease_id, step, _("{space} is sub-let.", space=space))
-
-
-@router.post("/{lease_id}/amend")
-async def amend(
-    page: LeasingPage,
-    lease_id: int,
-    on_day: Annotated[date, Form()],
-    space: Annotated[str, Form(max_length=40)] = "",
-    area: Annotated[str, Form(max_length=12)] = "",
-    people: Annotated[str, Form(max_length=6)] = "",
-    hours: Annotated[str, Form(max_length=500)] = "",
-) -> Response:
-    """Change area, people or air-conditioning hours from a day on; empty fields stay as they are."""
-
-    async def step(conn: AsyncConnection, site: Site, number: str) -> Change:
-        area_m2, count = optional_decimal(_("Area"), area), optional_decimal(_("People"), people)
-        return await changes.amend(
-            conn,
-            site,
-            number,
-            on_day=on_day,
-            areas={space: area_m2} if space and area_m2 is not None else None,
-            people=None if count is None else int(count),
-            hours=parse_hours(hours) if hours.strip() else None,
-            actor=page.viewer.login,
-            clock=page.clock,
-        )
-
-    return await _carry_out(page, lease_id, step, _("The lease is amended."))
-
-
-def parse_readings(text: str) -> dict[str, Decimal]:
-    """Read `meter-t301 = 1234.5`, separated by commas, semicolons or lines."""
-    parts = [p.partition("=") for p in re.split(r"[,，;；\n]", text) if p.strip()]
-    return {meter.strip(): decimal(meter.strip(), value) for meter, _separator, value in parts}
-
-
-def parse_hours(text: str) -> list[tuple[int, str, str]]:
-    """Read `1-5 08:00-18:00, 6 08:00-13:00` (1 Monday to 7 Sunday). Raises Invalid with an example."""
-    found: list[tuple[int, str, str]] = []
-    for part in filter(None, (p.strip() for p in text.replace("\n", ",").replace("，", ",").split(","))):
-        try:
-            days, hours = part.split()
-            first, _dash, last = days.partition("-")
-            starts, ends = (time.fromisoformat(t).isoformat("minutes") for t in hours.split("-"))
-            found += [(day, starts, ends) for day in range(int(first), int(last or first) + 1) if _weekday(day)]
-        except ValueError:
-            raise Invalid(
-                "{part!r} are no air-conditioning hours; write 1-5 08:00-18:00, 6 08:00-13:00", part=part
-            ) from None
-    return found
-
-
-def _weekday(day: int) -> bool:
-    if not 1 <= day <= 7:
-        raise ValueError(day)
-    return True
-
-
-def _hours_text(hours: list[dict[str, Any]], today: date) -> str:
-    """Write the hours of a day as `parse_hours` reads them."""
-    current = [h for h in hours if h["starts_on"] <= today and (h["last_day"] is None or today <= h["last_day"])]
-    return ", ".join(f"{h['weekday']} {h['starts']:%H:%M}-{h['ends']:%H:%M}" for h in current)
-
-
-def _optional_day(text: str) -> date | None:
-    if not text.strip():
-        return None
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise Invalid("{text!r} is not a day; write 2026-11-03", text=text) from None
 
 
 def _today(page: Page[StaffViewer], site: Site) -> date:

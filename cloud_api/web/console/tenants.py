@@ -16,7 +16,8 @@ from cloud_api.notify import letters
 from cloud_api.operations.prepaid import service as prepaid
 from cloud_api.operations.tenancy import changes
 from cloud_api.operations.tenancy import service as tenancy
-from cloud_api.web.console.leases import STATUSES, read_off
+from cloud_api.web.console.lease_steps import fields_of
+from cloud_api.web.console.leases import STATUSES
 from cloud_api.web.shared.bill_view import KINDS
 from cloud_api.web.shared.forms import decimal, positive_money
 from cloud_api.web.shared.navigation import NavItem
@@ -191,7 +192,7 @@ async def merge(
                 from_tenant=company["code"],
                 into_tenant=into,
                 on_day=on_day,
-                readings=await read_off(page),
+                readings=(await fields_of(page.request)).readings(),
                 actor=page.viewer.login,
                 clock=page.clock,
             )
