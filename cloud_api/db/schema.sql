@@ -2088,7 +2088,7 @@ CREATE TABLE app.reading (
     received_at timestamp with time zone NOT NULL,
     import_id bigint,
     CONSTRAINT reading_quality_check CHECK ((quality = ANY (ARRAY['actual'::text, 'estimated'::text, 'corrected'::text]))),
-    CONSTRAINT reading_source_check CHECK ((source = ANY (ARRAY['telemetry'::text, 'manual'::text, 'import'::text, 'handover'::text, 'exchange'::text])))
+    CONSTRAINT reading_source_check CHECK ((source = ANY (ARRAY['telemetry'::text, 'manual'::text, 'import'::text, 'handover'::text, 'exchange'::text, 'correction'::text])))
 );
 
 CREATE TABLE app.reading_exclusion (

@@ -193,7 +193,9 @@ async def exclude_reading(
     if correct_value is not None:
         check_value("correct_value", correct_value)
         now = author.clock.now()
-        await store_reading(conn, register_id, taken_at, correct_value, source="manual", quality="corrected", now=now)
+        await store_reading(
+            conn, register_id, taken_at, correct_value, source="correction", quality="corrected", now=now
+        )
     await note(conn, author, "reading.exclude", register, taken_at=taken_at, correct_value=correct_value)
 
 
@@ -245,6 +247,8 @@ async def undo(
         raise CorrectionRefused("that decision does not exist, is undone already, or a later one stands on it")
     if kind == "multiplier":
         await conn.execute(queries.extend_multiplier, {"id": decision_id, "register_id": register_id})
+    elif kind == "exclusion":
+        await conn.execute(queries.remove_correction, {"id": decision_id, "register_id": register_id})
     await note(conn, author, f"{kind}.undo", register, decision=decision_id)
 
 

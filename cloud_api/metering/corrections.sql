@@ -1,10 +1,11 @@
 -- name: register_of_viewer
--- The only road from a person to a register: row-level security hides other organisations' registers.
+-- The only road from a person to a register: row-level security hides other organisations' registers. One whose exchange
+-- was undone never was.
 SELECT r.id, r.meter_id, m.code AS meter_code, r.quantity, r.unit, r.point_id, r.modulus, r.multiplier,
        lower(r.open_period) AS opened_at, upper(r.open_period) AS closed_at
   FROM register r
   JOIN meter m ON m.id = r.meter_id
- WHERE r.id = %(register_id)s
+ WHERE r.id = %(register_id)s AND NOT isempty(r.open_period)
    FOR NO KEY UPDATE OF r;
 
 -- name: open_register
@@ -115,6 +116,12 @@ UPDATE register_multiplier SET undone_at = %(now)s WHERE id = %(id)s AND registe
 -- name: undo_reading_exclusion
 -- As above.
 UPDATE reading_exclusion SET undone_at = %(now)s WHERE id = %(id)s AND register_id = %(register_id)s AND undone_at IS NULL;
+
+-- name: remove_correction
+-- The value that an exclusion put in the place of a wrong reading goes with it; the audit keeps it.
+DELETE FROM reading r USING reading_exclusion x
+ WHERE x.id = %(id)s AND x.register_id = %(register_id)s AND r.register_id = x.register_id AND r.taken_at = x.taken_at
+   AND r.source = 'correction';
 
 -- name: undo_interval_edit
 -- As above.

@@ -107,6 +107,7 @@ async def undo(conn: AsyncConnection, author: Author, exchange_id: int) -> None:
     # The readings leave first: both registers are computed anew from what is left.
     await conn.execute(queries.remove_exchange_readings, pair | {"at": found["at"]})
     await conn.execute(queries.empty_register, pair)
+    await conn.execute(queries.forget_findings_of_register, pair | {"now": now})
     await conn.execute(queries.reopen_register, pair | {"until": found["until"]})
     await conn.execute(queries.undo_exchange, {"id": exchange_id, "now": now})
     await note(conn, author, "meter.undo_exchange", register, instant=found["at"], exchange=exchange_id)

@@ -42,6 +42,10 @@ DELETE FROM reading WHERE register_id IN (%(register_id)s, %(successor_id)s) AND
 -- A register that never was counts nothing; its row stays for the record.
 UPDATE register SET open_period = 'empty' WHERE id = %(successor_id)s;
 
+-- name: forget_findings_of_register
+-- What was doubtful about a register that never was is not.
+UPDATE vee_finding SET state = 'gone', settled_at = %(now)s WHERE register_id = %(successor_id)s AND state = 'open';
+
 -- name: reopen_register
 -- The old register counts on until its successor would have ended.
 UPDATE register SET open_period = tstzrange(lower(open_period), %(until)s) WHERE id = %(register_id)s;

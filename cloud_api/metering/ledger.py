@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from cloud_api.metering.model import Method, Quality, Reason
 
@@ -24,7 +24,9 @@ UNIT = 10**SCALE
 SPLIT_QUANTUM = 10 ** (SCALE - 6)  # A step is divided at multiples of 10^-6 of the unit.
 FALSE_READINGS_MAX = 12  # A false reading is judged by this many neighbours on each side …
 FALSE_READING_MS_MAX = 3_600_000  # … and by neighbours at most this far apart.
-CONTEXT_READINGS = 3 * FALSE_READINGS_MAX  # Readings needed on each side of a stretch to compute it.
+# What a reading may change: the judgement of as many neighbours as a run of false readings and its own neighbours have,
+# and the steps that end there. As many readings are needed on each side of a stretch to compute it.
+CONTEXT_READINGS = 3 * FALSE_READINGS_MAX + 1
 _ONE = Decimal(1)
 
 
@@ -34,6 +36,7 @@ class StepKind(StrEnum):
     NORMAL = "normal"
     ROLLOVER = "rollover"
     UNEXPLAINED = "unexplained"  # The counter fell and nothing says why: the energy is not known.
+    UNKNOWN_STOP = "unknown_stop"  # From the last reading to a reset of which nobody knows where it stopped.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +164,7 @@ def _quantity(step: _Step, start: int, end: int, rules: Rules) -> Decimal:
 def _grade(inside: list[_Step], start: int, end: int, rules: Rules) -> tuple[Quality, Method, Reason]:
     if any(step.kind is StepKind.UNEXPLAINED for step in inside):
         return Quality.MISSING, Method.NONE, Reason.UNEXPLAINED_FALL
-    if any(later.start > earlier.end for earlier, later in pairwise(inside)):
+    if any(step.kind is StepKind.UNKNOWN_STOP for step in inside):
         return Quality.MISSING, Method.NONE, Reason.UNKNOWN_STOP
     cut = [step for step in (inside[0], inside[-1]) if step.start < start or step.end > end]
     if any(step.end - step.start > rules.gap_ms_max for step in cut):
@@ -180,9 +183,13 @@ def _steps(readings: Sequence[tuple[int, int]], rules: Rules) -> Iterator[_Step]
             kind = StepKind.UNEXPLAINED if used < 0 else StepKind.NORMAL
             yield _Step(before, at, max(0, used), kind)
         return
+    last: int | None = None
     for part in _between_resets(readings, rules.resets):
+        if last is not None and part and last < part[0][0]:
+            yield _Step(last, part[0][0], 0, StepKind.UNKNOWN_STOP)
         for (start, low), (end, high) in pairwise(without_false_readings(part)):
             yield _judge(start, low, end, high, rules.modulus)
+        last = part[-1][0] if part else last
 
 
 def _judge(start: int, low: int, end: int, high: int, modulus: int | None) -> _Step:
@@ -214,7 +221,8 @@ def without_false_readings(readings: Sequence[tuple[int, int]]) -> list[tuple[in
     """Leave out readings that their neighbours on both sides contradict: 1000, 1001, 0, 1002 was never at 0.
 
     A counter that truly fell does not come back within an hour. Nothing is lost by leaving a reading out, because the
-    step across it keeps the whole difference.
+    step across it keeps the whole difference. More than `FALSE_READINGS_MAX` in a row are not an error of the readings
+    but what the counter did: they stay, and their falls say that the energy is not known.
     """
     falls = [i for i, (one, other) in enumerate(pairwise(readings)) if other[1] < one[1]]
     if not falls:
@@ -224,7 +232,10 @@ def without_false_readings(readings: Sequence[tuple[int, int]]) -> list[tuple[in
         for fall in falls
         for i in range(max(0, fall - FALSE_READINGS_MAX), min(len(readings), fall + FALSE_READINGS_MAX + 2))
     }
-    false = {i for i in suspects if _is_contradicted(readings, i)}
+    contradicted = sorted(i for i in suspects if _is_contradicted(readings, i))
+    # Numbers in a row share the difference to their place.
+    runs = (list(run) for _, run in groupby(enumerate(contradicted), key=lambda place: place[1] - place[0]))
+    false = {i for run in runs if len(run) <= FALSE_READINGS_MAX for _, i in run}
     return [reading for i, reading in enumerate(readings) if i not in false]
 
 

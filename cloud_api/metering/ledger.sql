@@ -43,33 +43,49 @@ SELECT register_id, lower(valid) AS valid_from, upper(valid) AS valid_to, multip
  ORDER BY register_id, lower(valid) NULLS FIRST;
 
 -- name: stretches
--- Widens each stretch to what its readings can touch (24 readings on each side, to the edges of intervals), and by the
--- readings that are needed to compute that (36 more). Fewer readings than that: to the end of what is known. What lies
--- in the closed part of the ledger, whose readings are gone, is not computed again.
+-- Widens each stretch to what its readings can touch (`context` readings on each side, to the edges of intervals), and by
+-- as many readings that are needed to compute that. Only instants with a reading that the ledger uses are counted: one
+-- value repeated or an excluded one says nothing. Fewer readings than that: to the end of what is known. What lies in
+-- the closed part of the ledger, whose readings are gone, is not computed again.
 SELECT t.n::integer, greatest(w.first, closed.before), w.last, f.first AS read_from, f.last AS read_to
   FROM unnest(%(register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
        WITH ORDINALITY AS t(register_id, first, last, n)
   JOIN register r ON r.id = t.register_id
   JOIN meter m ON m.id = r.meter_id
  CROSS JOIN (SELECT ledger_closed_before() AS before) closed
+ CROSS JOIN LATERAL (SELECT coalesce(lower(r.open_period), '-infinity') AS opens,
+                            coalesce(upper(r.open_period), 'infinity') AS closes) p
  CROSS JOIN LATERAL (
        SELECT date_bin(make_interval(mins => m.interval_minutes), coalesce(
-                  (SELECT o.observed_at FROM exact_observation o
-                    WHERE o.point_id = r.point_id AND o.observed_at < t.first AND o.mantissa IS NOT NULL
-                    ORDER BY o.observed_at DESC OFFSET 23 LIMIT 1), '0001-01-02'), timestamptz 'epoch') AS first,
+                  (SELECT DISTINCT o.observed_at FROM exact_observation o
+                    WHERE o.point_id = r.point_id AND o.observed_at < t.first AND o.observed_at >= p.opens
+                      AND o.mantissa IS NOT NULL AND o.quality <= 1 AND NOT EXISTS (
+                          SELECT 1 FROM reading_exclusion x WHERE x.register_id = r.id
+                             AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
+                    ORDER BY o.observed_at DESC OFFSET %(context)s - 1 LIMIT 1), '0001-01-02'),
+                  timestamptz 'epoch') AS first,
               date_bin(make_interval(mins => m.interval_minutes), coalesce(
-                  (SELECT o.observed_at FROM exact_observation o
-                    WHERE o.point_id = r.point_id AND o.observed_at > t.last AND o.mantissa IS NOT NULL
-                    ORDER BY o.observed_at OFFSET 23 LIMIT 1), '9999-12-30'), timestamptz 'epoch')
+                  (SELECT DISTINCT o.observed_at FROM exact_observation o
+                    WHERE o.point_id = r.point_id AND o.observed_at > t.last AND o.observed_at < p.closes
+                      AND o.mantissa IS NOT NULL AND o.quality <= 1 AND NOT EXISTS (
+                          SELECT 1 FROM reading_exclusion x WHERE x.register_id = r.id
+                             AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
+                    ORDER BY o.observed_at OFFSET %(context)s - 1 LIMIT 1), '9999-12-30'), timestamptz 'epoch')
               + make_interval(mins => m.interval_minutes) AS last
        ) w
  CROSS JOIN LATERAL (
-       SELECT coalesce((SELECT o.observed_at FROM exact_observation o
-                         WHERE o.point_id = r.point_id AND o.observed_at < w.first AND o.mantissa IS NOT NULL
-                         ORDER BY o.observed_at DESC OFFSET 35 LIMIT 1), '0001-01-02') AS first,
-              coalesce((SELECT o.observed_at FROM exact_observation o
-                         WHERE o.point_id = r.point_id AND o.observed_at > w.last AND o.mantissa IS NOT NULL
-                         ORDER BY o.observed_at OFFSET 35 LIMIT 1), '9999-12-30') AS last
+       SELECT coalesce((SELECT DISTINCT o.observed_at FROM exact_observation o
+                         WHERE o.point_id = r.point_id AND o.observed_at < w.first AND o.observed_at >= p.opens
+                           AND o.mantissa IS NOT NULL AND o.quality <= 1 AND NOT EXISTS (
+                               SELECT 1 FROM reading_exclusion x WHERE x.register_id = r.id
+                                  AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
+                         ORDER BY o.observed_at DESC OFFSET %(context)s - 1 LIMIT 1), '0001-01-02') AS first,
+              coalesce((SELECT DISTINCT o.observed_at FROM exact_observation o
+                         WHERE o.point_id = r.point_id AND o.observed_at > w.last AND o.observed_at < p.closes
+                           AND o.mantissa IS NOT NULL AND o.quality <= 1 AND NOT EXISTS (
+                               SELECT 1 FROM reading_exclusion x WHERE x.register_id = r.id
+                                  AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
+                         ORDER BY o.observed_at OFFSET %(context)s - 1 LIMIT 1), '9999-12-30') AS last
        ) f
  WHERE w.last > closed.before IS NOT false
  ORDER BY t.n;
@@ -88,14 +104,15 @@ SELECT t.n, o.observed_at, o.mantissa, o.scale
 ) TO STDOUT (FORMAT BINARY);
 
 -- name: entered_readings
--- Readings that people, imports and exchanges entered; of one instant the one received last stands.
+-- Readings that people, imports and exchanges entered; of one instant the one received last stands. What was entered as a
+-- correction stands while what it corrects is excluded.
 SELECT t.n::integer, o.taken_at, o.value
   FROM unnest(%(register_id)s::bigint[], %(read_from)s::timestamptz[], %(read_to)s::timestamptz[])
        WITH ORDINALITY AS t(register_id, read_from, read_to, n)
   JOIN reading o ON o.register_id = t.register_id AND o.taken_at BETWEEN t.read_from AND t.read_to
  WHERE NOT EXISTS (SELECT 1 FROM reading_exclusion x
                     WHERE x.register_id = t.register_id AND x.taken_at = o.taken_at AND x.undone_at IS NULL
-                      AND x.created_at >= o.received_at)
+                      AND x.created_at >= o.received_at AND o.source <> 'correction')
  ORDER BY t.n, o.taken_at, o.received_at, o.source;
 
 -- name: edits

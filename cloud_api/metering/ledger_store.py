@@ -14,7 +14,7 @@ from psycopg.rows import class_row, dict_row
 from cloud_api.db.arrays import Instants, Int2s, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import RegisterId
-from cloud_api.metering.ledger import SCALE, UNIT, Computed, Reset
+from cloud_api.metering.ledger import CONTEXT_READINGS, SCALE, UNIT, Computed, Reset
 from cloud_api.metering.model import Register
 from cloud_api.telemetry.columns import COPY_HEADER, COPY_TRAILER, Ints
 
@@ -114,6 +114,7 @@ async def stretches(conn: AsyncConnection, due: Sequence[Due]) -> list[Stretch]:
             "register_id": [p[0] for p in pairs],
             "first": [p[1] for p in pairs],
             "last": [p[2] for p in pairs],
+            "context": CONTEXT_READINGS,
         },
     )
     return [

@@ -57,7 +57,7 @@ SELECT id, register_id, starts_at, ends_at, changed_at
 -- name: readings_between
 -- The readings of a stretch, and whether a person declared them wrong.
 SELECT r.register_id, r.taken_at, r.value, r.source, r.quality,
-       EXISTS (SELECT 1 FROM reading_exclusion x
+       r.source <> 'correction' AND EXISTS (SELECT 1 FROM reading_exclusion x
                 WHERE x.register_id = r.register_id AND x.taken_at = r.taken_at AND x.undone_at IS NULL) AS is_excluded
   FROM register_reading r
  WHERE r.register_id = %(register_id)s AND r.taken_at BETWEEN %(first)s AND %(last)s

@@ -9,6 +9,7 @@ from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.scope import Scope
 from cloud_api.metering import corrections, exchanges
+from cloud_api.metering import service as metering
 from cloud_api.metering.corrections import Author, CorrectionRefused, RegisterNotFound
 from tests.integration.ingest.conftest import NOW, NOW_MS
 from tests.integration.metering.conftest import ENERGY
@@ -83,6 +84,42 @@ async def test_a_wrong_reading_is_replaced_and_the_replacement_undone(edge, mete
         await corrections.undo(conn, author, register, kind="exclusion", decision_id=decision.id)
     await meters.recompute()
     assert [(i.quantity, i.quality) for i in await meters.ledger(register)][:4] == before
+
+
+async def test_a_correction_goes_with_the_exclusion_that_brought_it(meters, author, register):
+    before = [i.quantity for i in await meters.ledger(register)]
+    for right in (Decimal(9), Decimal(10)):  # A second thought corrects the same reading again.
+        async with staff(meters) as conn:
+            await corrections.exclude_reading(conn, author, register, taken_at=at(45), correct_value=right)
+        await meters.recompute()
+        assert sum(i.quantity for i in (await meters.ledger(register))[:3]) == right
+        async with staff(meters) as conn:
+            meter = (await meters.execute("SELECT id FROM meter"))[0][0]
+            [decision] = [d for d in await corrections.decisions(conn, meter) if d.undone_at is None]
+            await corrections.undo(conn, author, register, kind="exclusion", decision_id=decision.id)
+        await meters.recompute()
+        assert [i.quantity for i in await meters.ledger(register)] == before
+
+
+async def test_a_reading_by_hand_is_corrected_like_one_of_the_device(meters, author, register):
+    async with staff(meters) as conn:
+        await corrections.add_reading(conn, author, register, taken_at=at(57), value=Decimal(3))
+        await corrections.exclude_reading(conn, author, register, taken_at=at(57), correct_value=Decimal("11.9"))
+    await meters.recompute()
+    assert [i.quantity for i in await meters.ledger(register)] == [3, 3, 3, 3]
+    async with staff(meters) as conn:
+        lines = await metering.readings_between(conn, register, at(56), at(58))
+    assert [(line.source, line.is_excluded) for line in lines] == [("correction", False), ("manual", True)]
+
+
+async def test_a_register_whose_exchange_was_undone_takes_no_decision(meters, author, register):
+    async with staff(meters) as conn:
+        new = await exchanges.exchange(conn, author, register, at=at(60), closing=Decimal("12.5"), opening=Decimal(0))
+        [[exchange_id]] = await (await conn.execute("SELECT id FROM meter_exchange")).fetchall()
+        await exchanges.undo(conn, author, exchange_id)
+    with pytest.raises(RegisterNotFound):
+        async with staff(meters) as conn:
+            await exchanges.exchange(conn, author, new, at=at(60), closing=Decimal(1), opening=Decimal(0))
 
 
 async def test_a_ratio_applies_from_its_instant_until_it_is_undone(meters, author, register):
