@@ -63,6 +63,8 @@ _TIMED: dict[str, tuple[int, Callable[[Array, int, Memory], Array]]] = {
     "held": (2, series.held),
     "before": (2, series.lagged),
 }
+# How many windows of past values a function keeps; `held` only counts.
+_TAILS = {"held": 0, "mad": 2, "variance": 2, "crossings": 2}
 FUNCTIONS = (*_PLAIN, *_TIMED, "flat", "sampled", "hysteresis", "cusum")
 
 
@@ -73,6 +75,7 @@ class _Compiler:
     parameters: Mapping[str, float]
     used: set[str] = field(default_factory=set)
     count: int = 0
+    windows: list[int] = field(default_factory=list)
 
     def node(self, tree: ast.expr) -> Node:  # noqa: C901, PLR0911  # One case per kind of expression, in one table.
         match tree:
@@ -128,7 +131,9 @@ class _Compiler:
         if name in _TIMED:
             arity, timed = _TIMED[name]
             self._arity(name, args, arity)
-            return _timed(self.node(args[0]), timed, self._seconds(name, args[1]), slot)
+            seconds = self._seconds(name, args[1])
+            self.windows += [seconds] * _TAILS.get(name, 1)
+            return _timed(self.node(args[0]), timed, seconds, slot)
         if name == "flat":
             self._arity(name, args, 3)
             return _flat(self.node(args[0]), self.node(args[1]), self._seconds(name, args[2]), slot)
@@ -180,11 +185,16 @@ class _Compiler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
-    """A compiled expression and the roles it reads."""
+    """A compiled expression, the roles it reads, and the windows (seconds) of past values that it keeps."""
 
     source: str
     roles: frozenset[str]
     run: Node
+    windows: tuple[int, ...] = ()
+
+    def memory_ticks(self, tick_s: int) -> int:
+        """Return how many past values it remembers at most; what else it remembers are single numbers."""
+        return sum(ticks(window, tick_s) for window in self.windows)
 
 
 def compile_expression(source: str, roles: frozenset[str], parameters: Mapping[str, float]) -> Expression:
@@ -195,7 +205,7 @@ def compile_expression(source: str, roles: frozenset[str], parameters: Mapping[s
         raise ExpressionError(f"{source!r}: {error.msg} at column {error.offset}") from error
     compiler = _Compiler(source=source, roles=roles, parameters=parameters)
     run = compiler.node(tree.body)
-    return Expression(source=source, roles=frozenset(compiler.used), run=run)
+    return Expression(source=source, roles=frozenset(compiler.used), run=run, windows=tuple(compiler.windows))
 
 
 def ticks(seconds: float, tick_s: int) -> int:

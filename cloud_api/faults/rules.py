@@ -124,6 +124,11 @@ class Bound:
     roles: frozenset[str]
     missing: tuple[str, ...]
 
+    def memory_ticks(self, tick_s: int) -> int:
+        """Return how many past values the rule remembers at most, however long it runs."""
+        parts = (self.when, self.gate, *self.unless)
+        return sum(part.memory_ticks(tick_s) for part in parts if part is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:

@@ -1,13 +1,10 @@
 """Rules at their limits: just below and just above, a tick early and a tick late, gate, missing data, clearing."""
 
 import itertools
-import json
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cloud_api.faults.evaluation import FAULT, NO_EVAL, OK, Evaluator
 from cloud_api.faults.rules import catalogue
@@ -139,36 +136,3 @@ def test_water_that_never_stops_is_a_leak():
     flow = np.full(600, 0.05)
     flow[400] = 0.0
     assert FAULT not in run("WTR-01", {"water_flow": flow}, 600)[400:]
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 300), min_size=1, max_size=12))
-def test_however_the_ticks_are_cut_the_verdicts_are_the_same_bits(seed, cuts):
-    """Streaming is replay in small pieces, even when the memory went through JSON in between."""
-    rng = np.random.default_rng(seed)
-    families = ("ahu", "vav", "meter", "vfd")
-    rules = [r for f in families for r in catalogue().family(f)]
-    roles = sorted(
-        frozenset().union(*(Evaluator(rules=rules, available=frozenset(), tick_s=60, zone=ZONE)._wanted for _ in [0]))
-    )
-    count = 700
-    seconds = T0 + 60 * np.arange(count, dtype=np.int64)
-    columns = {}
-    for role in roles:
-        if role in {"operating_state", "mode_settled", "oaf", "occupied", "fan_running", "hour", "is_weekend"}:
-            continue
-        walk = np.cumsum(rng.normal(0, 3, count)) + rng.uniform(0, 60)
-        columns[role] = np.where(rng.random(count) < 0.02, np.nan, np.round(np.abs(walk), 2))
-        if role.endswith(("status", "schedule", "scheduled", "active")):
-            columns[role] = np.where(columns[role] > 5, 1.0, 0.0)
-    whole = Evaluator(rules=rules, available=frozenset(columns), tick_s=60, zone=ZONE).run(seconds, columns)
-    pieces, begin, memory = {r.id: [] for r in rules}, 0, {}
-    for length in [*cuts, count]:
-        part = slice(begin, min(begin + length, count))
-        evaluator = Evaluator(rules=rules, available=frozenset(columns), tick_s=60, zone=ZONE, memory=memory)
-        for name, verdicts in evaluator.run(seconds[part], {n: v[part] for n, v in columns.items()}).items():
-            pieces[name].append(verdicts.codes)
-        memory = json.loads(json.dumps(evaluator.memory))
-        begin = part.stop
-    for rule in rules:
-        assert np.concatenate(pieces[rule.id]).tolist() == whole[rule.id].codes.tolist(), rule.id
