@@ -45,8 +45,8 @@ demo: $(VENV)/.ready assets ## A living building on this machine, nothing to ins
 demo-reset: $(VENV)/.ready ## Delete the demo's data and start over
 	@$(BIN)/python -m deploy.demo --home $(DEMO_HOME) reset
 
-demo-fault: $(VENV)/.ready ## Silence a simulated device: DEVICE=meter-t201; bring it back: DEVICE=meter-t201 CLEAR=1
-	@$(BIN)/python -m deploy.demo --home $(DEMO_HOME) fault $(if $(CLEAR),clear) $(DEVICE)
+demo-fault: $(VENV)/.ready ## Break a simulated device: DEVICE=meter-t201 [FAULT=register_stuck SIZE= POINT=]; mend it: CLEAR=1
+	@$(BIN)/python -m deploy.demo --home $(DEMO_HOME) fault $(if $(CLEAR),clear) $(DEVICE) $(FAULT) $(if $(CLEAR),,$(if $(POINT),'$(SIZE)',$(SIZE)) $(POINT))
 
 .PHONY: assets
 assets: $(VENV)/.ready ## Front-end libraries and fonts, from npm by the lock file

@@ -56,6 +56,7 @@ class DataType(StrEnum):
     MBUS_UNIT = "mbus_unit"  # An M-Bus value information field: what one count is worth.
     MANTISSA_EXPONENT = "mantissa_exponent"  # Integer of 1, 2 or 4 registers, then an int16 power of ten.
     INTEGER_FRACTION = "integer_fraction"  # int32, then a float32 fraction.
+    CLOCK = "clock"  # Year (two or four digits), month, day, hour, minute, second: one register each.
 
     @property
     def is_text(self) -> bool:
@@ -92,6 +93,7 @@ WORD_COUNTS: Mapping[DataType, int] = {
     ),
     **dict.fromkeys((DataType.UINT32, DataType.INT32, DataType.FLOAT32, DataType.SIGN_MAGNITUDE32, DataType.BCD32), 2),
     **dict.fromkeys((DataType.UINT64, DataType.INT64, DataType.FLOAT64, DataType.BCD64, DataType.INTEGER_FRACTION), 4),
+    DataType.CLOCK: 6,
 }
 
 

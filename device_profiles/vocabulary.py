@@ -196,7 +196,8 @@ def _quantities() -> tuple[Quantity, ...]:
         counter("pulse_count", "", "Usage_Sensor", "Pulse count", "脉冲计数"),
         q("exponent", "", "Parameter", "Exponent", "指数", kind=PA, rate="setup"),
         q("unit_code", "", "Parameter", "Unit code", "单位码", kind=PA, rate="setup"),
-        q("reading_time", "s", "Time_Parameter", "Time of the reading", "读数时间"),
+        # Seconds since 1970 by the device's own clock, wall time read as UTC.
+        q("reading_time", "s", "Time_Parameter", "Time of the reading", "读数时间", low=0, high=5e9),
         # Air and rooms.
         air("room_temperature", "Zone_Air_Temperature_Sensor", "Room temperature", "室内温度"),
         air("outdoor_temperature", "Outside_Air_Temperature_Sensor", "Outdoor temperature", "室外温度"),

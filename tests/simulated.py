@@ -97,6 +97,10 @@ class Site:
             code: {role: _canonical(role, picked[code][role][1], np.array(v)) for role, v in rows.items()}
             for code, rows in values.items()
         }
+        for rows in columns.values():
+            if live.CLOCK_ROLE in rows:
+                told = rows.pop(live.CLOCK_ROLE)
+                rows["clock_offset_s"] = live.clock_offset(told, grid.astype(float), self.plan.zone)
         for code, entry in self.equipment.items():
             constants = live.constants_of({"design": entry.get("design", {})}, set(columns[code]))
             columns[code] |= {name: np.full(len(grid), value) for name, value in constants.items()}

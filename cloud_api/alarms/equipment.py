@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from cloud_api.alarms import repository, service, topology, wording
 from cloud_api.alarms.model import Alarm, AlarmId, Report
-from cloud_api.alarms.price import price_per_kwh
+from cloud_api.alarms.price import price_per_unit
 from cloud_api.faults import causes, live
 from cloud_api.faults.live import Change
 from cloud_api.faults.model import Verdict
@@ -25,11 +25,13 @@ async def evaluate_faults(conn: AsyncConnection, now: datetime) -> list[AlarmId]
         return []
     ids = sorted({c.equipment.id for c in changes if c.verdict is Verdict.FAULT})
     contexts = {row["id"]: row for row in await _contexts(conn, ids, now)} if ids else {}
-    sites = {c.equipment.site_id for c in changes if c.waste_kw}
-    prices = {site_id: await price_per_kwh(conn, site_id, now) for site_id in sites}
-    changed = await service.report(
-        conn, [_report(c, contexts.get(c.equipment.id), prices.get(c.equipment.site_id)) for c in changes], now
-    )
+    wanted = {(c.equipment.site_id, c.rule.spec.resource) for c in changes if c.waste_rate}
+    prices = {key: await price_per_unit(conn, key[0], now, key[1]) for key in wanted}
+    reports = [
+        _report(c, contexts.get(c.equipment.id), prices.get((c.equipment.site_id, c.rule.spec.resource)))
+        for c in changes
+    ]
+    changed = await service.report(conn, reports, now)
     return list(dict.fromkeys(changed + await explain_causes(conn, now)))
 
 
@@ -82,18 +84,19 @@ def _params(change: Change, context: Mapping[str, Any], price: Decimal | None) -
         "confidence": _confidence(change),
         "impact": spec.impact,
     }
-    if change.waste_kw:
-        kwh = round(change.waste_kw * spec.hours_per_day, 1)
-        params |= {"waste_kw": change.waste_kw, "kwh_per_day": kwh}
+    if change.waste_rate:
+        daily = round(change.waste_rate * spec.hours_per_day, 1)
+        unit, key = ("m³", "m3") if spec.resource == "water" else ("kWh", "kwh")
+        params |= {"waste_rate": change.waste_rate, f"{key}_per_day": daily}
         if price is not None:
-            money = round(kwh * float(price), 2)
-            params |= {"money_per_day": money, "currency": context["currency"], "price_per_kwh": str(price)}
+            money = round(daily * float(price), 2)
+            params |= {"money_per_day": money, "currency": context["currency"], f"price_per_{key}": str(price)}
             unbilled = spec.impact == "unbilled"
             zh += f"，约 {money:.0f} {_currency_zh(context['currency'])}/天" + ("未计费" if unbilled else "")
             en += f", about {context['currency']} {money:.0f} a day" + (" not billed" if unbilled else "")
         else:
-            zh += f"，约 {kwh:.0f} kWh/天"
-            en += f", about {kwh:.0f} kWh a day"
+            zh += f"，约 {daily:.0f} {unit}/天"
+            en += f", about {daily:.0f} {unit} a day"
     if context["tenants_zh"]:
         params |= {"tenants_zh": context["tenants_zh"], "tenants_en": context["tenants_en"]}
         zh += f"，影响 {wording.names(context['tenants_zh'], '、', '等')}"

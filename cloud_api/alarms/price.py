@@ -1,4 +1,4 @@
-"""What a kilowatt-hour of waste costs: the energy charges of the tariff in force, over a working day."""
+"""What a kilowatt-hour (or a cubic metre) of waste costs: the charges of the tariff in force, over a working day."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,12 +17,17 @@ from cloud_api.kit.period import local_days
 FIRST_HOUR, LAST_HOUR = 8, 20
 
 
-async def price_per_kwh(conn: AsyncConnection, site_id: int, now: datetime) -> Decimal | None:
-    """Return the mean price of a kilowatt-hour today; the landlord's tariff before the tenants'. None without one."""
+async def price_per_unit(
+    conn: AsyncConnection, site_id: int, now: datetime, utility: str = "electricity"
+) -> Decimal | None:
+    """Return today's mean price of a kWh (electricity) or m³ (water); the landlord's tariff before the tenants'.
+
+    None without a tariff.
+    """
     try:
         site = await inputs.find_site(conn, site_id=site_id)
-        stored = await inputs.find_tariff(conn, site, "electricity", "landlord") or await inputs.find_tariff(
-            conn, site, "electricity"
+        stored = await inputs.find_tariff(conn, site, utility, "landlord") or await inputs.find_tariff(
+            conn, site, utility
         )
         if stored is None:
             return None

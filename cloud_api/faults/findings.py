@@ -21,6 +21,7 @@ class Finding:
 
     `evidence` is the mean of each role while it held. `is_open` when the trend ended before the fault did.
     `waste_kwh` is what it cost while it held, `kwh_per_day` the same per day; None where energy is not what it costs.
+    `waste_m3` and `m3_per_day` say the same of water.
     """
 
     rule: str
@@ -33,6 +34,8 @@ class Finding:
     evidence: Mapping[str, float] = field(default_factory=dict)
     waste_kwh: float | None = None
     kwh_per_day: float | None = None
+    waste_m3: float | None = None
+    m3_per_day: float | None = None
 
 
 def find(

@@ -41,6 +41,7 @@ SETTLE = timedelta(seconds=5)
 # How much one turn judges at most, and how far back a new evaluator starts.
 TICKS_MAX = 1440
 FIRST_LOOK_BACK = timedelta(hours=24)
+CLOCK_ROLE = "device_clock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class BoundPoint:
     role: str
     point_id: int
     conversion: Unit
+    is_clock: bool = False  # What it says is a clock's time; the role is how far it is off.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ class Change:
     at: datetime
     onset: datetime
     evidence: Mapping[str, float] = field(default_factory=dict)
-    waste_kw: float | None = None
+    waste_rate: float | None = None  # kW, or m³/h where the rule's resource is water.
 
 
 async def evaluate(conn: AsyncConnection) -> list[Change]:
@@ -174,6 +176,8 @@ async def columns_between(
             return np.full(len(seconds), source)
         at, value = stored.get(source.point_id, ([], []))
         converted = np.array(value) * source.conversion.factor + source.conversion.offset
+        if source.is_clock:
+            converted = clock_offset(converted, np.array(at), equipment.zone)
         if roles()[source.role].unit == "bool":
             converted = (converted > 0.5).astype(float)
         instants = np.ceil(np.array(at, dtype=np.float64)).astype(np.int64)
@@ -275,10 +279,10 @@ def _changes(
         if verdict is Verdict.FAULT:
             onset = at - timedelta(seconds=TICK_S * (int(verdicts.runs[i]) - 1))
             evidence = _evidence(columns, max(0, i - int(verdicts.runs[i]) + 1), i)
-            waste = pricing.waste_kw(rule, columns, seconds, TICK_S, equipment.zone, i)
+            waste = pricing.waste_rate(rule, columns, seconds, TICK_S, equipment.zone, i)
         changed.append(
             Change(
-                equipment=equipment, rule=rule, verdict=verdict, at=at, onset=onset, evidence=evidence, waste_kw=waste
+                equipment=equipment, rule=rule, verdict=verdict, at=at, onset=onset, evidence=evidence, waste_rate=waste
             )
         )
     return changed
@@ -349,11 +353,10 @@ def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
         if role is None:
             continue
         try:
-            points.append(
-                BoundPoint(
-                    role=role, point_id=row["point_id"], conversion=conversion(row["unit"] or "1", roles()[role].unit)
-                )
-            )
+            how = conversion(row["unit"] or "1", roles()[role].unit)
+            is_clock = role == CLOCK_ROLE
+            role = "clock_offset_s" if is_clock else role
+            points.append(BoundPoint(role=role, point_id=row["point_id"], conversion=how, is_clock=is_clock))
         except UnitError as error:
             problems.append(f"{row['role']}: {error}")
     newest: dict[int, datetime] = {}
@@ -380,6 +383,12 @@ def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
         complete=newest,
         problems=tuple(problems),
     )
+
+
+def clock_offset(told: Array, seconds: Array, zone: ZoneInfo) -> Array:
+    """Return by how many seconds a meter's wall clock (local time, counted as UTC) is fast at these instants."""
+    local = [datetime.fromtimestamp(s, UTC).astimezone(zone).utcoffset() for s in seconds.tolist()]
+    return told - seconds - np.array([o.total_seconds() if o else 0.0 for o in local])
 
 
 def constants_of(attributes: Mapping[str, Any], bound: set[str]) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""What a fault wastes: the rule's `waste` expression (kW of electricity) on the data behind the verdict. Pure."""
+"""What a fault wastes: the rule's `waste` expression (kW of electricity, or m³/h of water) on the data. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,7 +21,12 @@ COP_DEFAULT = 4.0
 _MEAN_TICKS = 30
 
 
-def waste_kw(
+def dearest(params: Mapping[str, Any]) -> tuple[float, float]:
+    """Return a key that sorts alarms by what they cost: by money a day, then by energy; the dearest first."""
+    return (-float(params.get("money_per_day") or 0), -float(params.get("kwh_per_day") or 0))
+
+
+def waste_rate(
     rule: Rule, columns: Mapping[str, Array], seconds: NDArray[np.int64], tick_s: int, zone: ZoneInfo, last: int
 ) -> float | None:
     """Return the mean waste over the half hour before tick `last`; None when it cannot be said."""
@@ -33,7 +39,7 @@ def waste_kw(
 def waste_column(
     rule: Rule, columns: Mapping[str, Array], seconds: NDArray[np.int64], tick_s: int, zone: ZoneInfo
 ) -> Array | None:
-    """Return the waste at each tick (kW), unknown as NaN; None when the rule names none or roles are missing."""
+    """Return the waste at each tick (kW or m³/h; NaN unknown); None when the rule names none or roles are missing."""
     if not rule.spec.waste:
         return None
     params = tuple(sorted((n, v) for n, v in rule.params.items() if n not in columns))
@@ -58,7 +64,10 @@ def priced(
     if mean is None:
         return finding
     hours = finding.fault_minutes / 60
-    return replace(finding, waste_kwh=round(mean * hours, 1), kwh_per_day=round(mean * rule.spec.hours_per_day, 1))
+    whole, daily = round(mean * hours, 1), round(mean * rule.spec.hours_per_day, 1)
+    if rule.spec.resource == "water":
+        return replace(finding, waste_m3=whole, m3_per_day=daily)
+    return replace(finding, waste_kwh=whole, kwh_per_day=daily)
 
 
 def _mean(values: Array) -> float | None:

@@ -70,8 +70,9 @@ class RuleSpec(BaseModel):
     is_trigger: bool = False
     reference: str = ""
     note: str = ""
-    waste: str = ""
-    impact: Literal["energy", "unbilled", "comfort", "data", "safety"] = "energy"
+    waste: str = ""  # kW of electricity, or m³/h where the resource is water.
+    resource: Literal["electricity", "water"] = "electricity"
+    impact: Literal["energy", "unbilled", "comfort", "data", "safety", "water"] = "energy"
     hours_per_day: float = Field(default=12.0, gt=0, le=24)
     playbook: _Steps
 

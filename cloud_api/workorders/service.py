@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from cloud_api.alarms import detail
 from cloud_api.alarms import service as alarms
 from cloud_api.alarms.model import AlarmId
-from cloud_api.alarms.price import price_per_kwh
+from cloud_api.alarms.price import price_per_unit
 from cloud_api.db.queries import load_queries
 from cloud_api.faults import savings
 from cloud_api.identity.model import TenantViewer
@@ -249,7 +249,7 @@ async def _measure(conn: AsyncConnection, order_id: WorkOrderId, row: Mapping[st
         conn, equipment_id=row["equipment_id"], rule_id=row["rule"], opened_at=row["opened_at"],
         mended_at=row["done_at"], now=now,
     )  # fmt: skip
-    price = await price_per_kwh(conn, row["site_id"], now) if measured.saved_kwh is not None else None
+    price = await price_per_unit(conn, row["site_id"], now) if measured.saved_kwh is not None else None
     values = {
         "id": order_id,
         "before": measured.before_kwh,

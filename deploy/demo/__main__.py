@@ -20,7 +20,8 @@ def main() -> None:
     up.add_argument("--served", type=Path, help="keep what the simulated devices answered, one JSON line each")
     commands.add_parser("reset", help="delete the demo's data and start over")
     fault = commands.add_parser("fault", help="silence a simulated device, bring it back, or damage the building")
-    fault.add_argument("arguments", nargs="*", help="DEVICE, or clear DEVICE; nothing lists what is silent")
+    how = "DEVICE [FAULT [SIZE [POINT]]], clear DEVICE [FAULT], or kinds; nothing lists what is broken"
+    fault.add_argument("arguments", nargs="*", help=how)
     options = parser.parse_args()
     home = Home(options.home)
     try:

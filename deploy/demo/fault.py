@@ -1,4 +1,7 @@
-"""`make demo-fault`: silence a simulated device, or bring it back, through the simulator's control channel."""
+"""`make demo-fault`: silence a simulated device, break something in the building, or mend it again.
+
+It speaks with the simulator's control channel.
+"""
 
 import json
 import urllib.error
@@ -8,7 +11,7 @@ from deploy.demo.state import DemoError, Home
 
 
 def run_fault(home: Home, arguments: list[str]) -> None:
-    """Carry out `DEVICE`, `clear DEVICE`, or nothing (which lists what is silent)."""
+    """Carry out `DEVICE [KIND [SIZE [POINT]]]`, `clear DEVICE [KIND]`, `kinds`, or nothing (lists what is broken)."""
     ports = home.peek().ports
     if "control" not in ports:
         raise DemoError("the demo has not been started here yet; run `make demo` first")
@@ -16,13 +19,25 @@ def run_fault(home: Home, arguments: list[str]) -> None:
     match arguments:
         case []:
             answer = _call("GET", base)
-        case ["clear", device]:
-            answer = _call("DELETE", f"{base}/{device}")
-        case [device]:
-            answer = _call("PUT", f"{base}/{device}", {"kind": "silent"})
+        case ["kinds"]:
+            answer = _call("GET", f"{base}/kinds")
+        case ["clear", device, *kind] if len(kind) <= 1:
+            answer = _call("DELETE", "/".join((base, device, *kind)))
+        case [device, *what] if device != "clear" and len(what) <= 3:
+            answer = _call("PUT", f"{base}/{device}", _fault(*what))
         case _:
-            raise DemoError("say which device: make demo-fault DEVICE=meter-t201, or with CLEAR=1 to bring it back")
+            raise DemoError(
+                "say which device and, unless it shall fall silent, which fault: make demo-fault DEVICE=water-main"
+                " FAULT=leak SIZE=0.5; with CLEAR=1 to mend it; `python -m deploy.demo fault kinds` lists the faults"
+            )
     print(json.dumps(answer, ensure_ascii=False, indent=1))
+
+
+def _fault(kind: str = "silent", size: str = "", point: str = "") -> dict[str, object]:
+    try:
+        return {"kind": kind, "size": float(size) if size else None, "point": point or None}
+    except ValueError:
+        raise DemoError(f"SIZE={size} is not a number") from None
 
 
 def _call(method: str, url: str, body: object = None) -> object:

@@ -93,6 +93,7 @@ class Demo:
             self._cloud("import-estate", str(self.files / "building.yaml"))
             self._cloud("import-leases", str(self.files / "leases.csv"), "--tenants", str(self.files / "tenants.csv"))
             self._cloud("tariff", "import", "zhejiang-2026-demo", "--site", SITE, "--landlord")
+            self._cloud("tariff", "import", "water", "--site", SITE, "--landlord")
             self._cloud("bill", "policy", "approval=automatic", "--site", SITE)
             self.home.mark(self.state, "site")
         if "people" not in self.state.done:
@@ -190,7 +191,7 @@ class Demo:
         lines = [f"\n[bold green]The building is alive[/] after {seconds:.0f} s.", "", f"  Open   [bold]{self.url}[/]"]
         lines += [f"  {login:<9}{password}" for login, password in self.state.logins.items()]
         home = "" if self.home.folder == self.root / HOME else f" DEMO_HOME={self.home.folder}"
-        lines += ["", f"  Silence a device:  make demo-fault{home} DEVICE=meter-t201   (bring it back: CLEAR=1)"]
+        lines += ["", f"  Silence a device:  make demo-fault{home} DEVICE=meter-t201   (mend: CLEAR=1; break: FAULT=…)"]
         lines += [f"  Logs:              {self.home.folder / 'log'}", "  Stop:              Ctrl-C", ""]
         self.console.print("\n".join(lines))
 

@@ -68,6 +68,8 @@ KINDS: Mapping[str, FaultKind] = {
         _kind("register_stuck", "meter-", 1, (1, 1), "", "energy register stands still", "电能寄存器停走"),
         _kind("low_power_factor", "meter-", 0.7, (0.3, 0.9), "", "power factor falls to", "功率因数降至"),
         _kind("imbalance", "meter-", 50, (20, 150), "%", "first phase carries more by", "首相电流偏大"),
+        _kind("clock_off", "meter-pq", 300, (-86_400, 86_400), "s", "clock is off by", "时钟偏差"),
+        _kind("leak", "water-", 0.5, (0.02, 20), "m³/h", "pipe leaks", "管道漏水"),
         _kind("night_load", "meter-", 5, (0.5, 200), "kW", "left on from 20 to 7 o'clock", "20 点至 7 点漏关负荷"),
         _kind(
             "drift",

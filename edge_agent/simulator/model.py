@@ -18,6 +18,7 @@ from edge_agent.simulator.plan import Plan
 from edge_agent.simulator.replay import Replay
 from edge_agent.simulator.services import Services, kept, put
 from edge_agent.simulator.spaces import Space
+from edge_agent.simulator.water import WaterMain
 from edge_agent.simulator.weather import Climate, Weather
 
 MINUTE_MS = 60_000
@@ -58,6 +59,7 @@ class Building:
         self._neighbours = [(s, corridors.get(s.floor)) for s in self.spaces.values() if s.floor in corridors]
         self.services = Services(plan, self.spaces, activities)
         self.power = MeterTree(plan)
+        self.water = WaterMain(plan.seed)
         self.people_in = self.people_out = 0  # Counters of the main entrance, never reset.
         self.door_sequence = dict.fromkeys(["main", *sorted({item.floor for item in plan.spaces})], 0)
         self._begin_day(start.astimezone(plan.zone).date())
@@ -89,6 +91,7 @@ class Building:
     def step(self) -> None:
         """Count the energy of this minute, then move to the next."""
         self.power.end_minute()
+        self.water.end_minute()
         self.minute += 1
         if self.minute - self.day_start_minute == DAY_MIN:
             self._begin_day(self.day + timedelta(days=1))
@@ -144,6 +147,7 @@ class Building:
         )
         self._step_air()
         self.power.begin_minute(self.minute, self._loads(hour, moved), self.faults)
+        self.water.begin_minute(self.minute, self.present, self.faults.get("water-main", NO_FAULT).get("leak", 0.0))
 
     def _move_people(self, second: int) -> int:
         """Let everybody through whose time has come; returns how many passed a door."""
@@ -218,6 +222,7 @@ class Building:
             "seed": self.plan.seed,
             "day": self.day.isoformat(),
             "electricity": self.power.kept(),
+            "water": self.water.kept(),
             "counters": [self.people_in, self.people_out],
             "doors": dict(self.door_sequence),
             "spaces": {code: kept(space, _SPACE_KEYS) for code, space in self.spaces.items()},
@@ -245,6 +250,7 @@ class Building:
 
     def _take(self, state: Mapping[str, Any]) -> None:
         self.power.take(state["electricity"])
+        self.water.take(state.get("water", {}))
         self.people_in, self.people_out = state["counters"]
         self.door_sequence = dict(state["doors"])
         for code, space in self.spaces.items():

@@ -7,6 +7,7 @@ point the building knows nothing about has no signal: the device then answers wi
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from typing import Protocol
 
@@ -86,20 +87,22 @@ def _find(building: Building, device: str, point: PointLike) -> Signal | None:
     ):
         if device in parts:
             return _from(table, parts[device], point)
-    special = {"meter": _meter_signal, "vrf": _indoor_unit_signal, "counter": _counter_signal}
+    special = {"meter": _meter_signal, "water": _water_signal, "vrf": _indoor_unit_signal, "counter": _counter_signal}
     return special.get(device.partition("-")[0], _climate_signal)(building, device, point)
 
 
 # -- Meters ------------------------------------------------------------------------------------------------------------
 
 _PHASES = {"l1": 0, "l2": 1, "l3": 2}
+_BESIDE = {"meter-pq": "meter-main"}  # An analyser on the same conductors: no meter of the tree, the same power.
 
 
 def _meter_signal(building: Building, device: str, point: PointLike) -> Signal | None:
-    if device not in building.power.meters:
+    meter = _BESIDE.get(device, device)
+    if meter not in building.power.meters:
         return None
-    index = building.power.meters[device]
-    shares = building.power.phases[device]
+    index = building.power.meters[meter]
+    shares = building.power.phases[meter]
     rest = point.name.removeprefix(point.quantity).strip("_")
     phase = _PHASES.get(rest)
     share = 1.0 if phase is None else shares[phase]
@@ -112,8 +115,27 @@ def _meter_signal(building: Building, device: str, point: PointLike) -> Signal |
     if point.quantity == "apparent_energy":
         apparent = round(1e6 * APPARENT_SHARE)
         return lambda now: Fraction(now.building.power.energy_at(index, now.ms) * apparent, WS_PER_KWH * 1_000_000)
-    reading = _Electric(device, index, shares)
-    return reading.signal(point.quantity, rest, phase)
+    return _Electric(device, index, shares).signal(point.quantity, rest, phase)
+
+
+def _wall_clock(now: Instant, device: str) -> int:
+    """Seconds since 1970 by the meter's own clock, which shows local time."""
+    at = (now.building.at_ms + now.ms) / 1000.0 + now.fault(device).get("clock_off", 0.0)
+    offset = datetime.fromtimestamp(at, now.building.plan.zone).utcoffset()
+    return int(at + (offset.total_seconds() if offset else 0.0))
+
+
+def _water_signal(building: Building, _device: str, point: PointLike) -> Signal | None:
+    water = building.water
+    signals: dict[str, Signal] = {
+        "water_flow": lambda _now: water.flow_ml_min * 60 / 1_000_000,
+        "water_volume": lambda now: Fraction(water.volume_at(now.ms), 1_000_000),
+        "flow_velocity": lambda _now: water.flow_ml_min * 60 / 1_000_000 / 3600 / 0.00196,  # DN 50.
+        "thermal_power": lambda _now: 0.0,  # No temperature sensors are wired.
+        "exponent": lambda _now: 0,
+        "unit_code": lambda _now: 0,
+    }
+    return signals.get(point.quantity)
 
 
 def _energy(index: int, share: float | None) -> Signal:
@@ -146,6 +168,7 @@ class _Electric:
             "ct_ratio": lambda _now: 1.0,
             "pt_ratio": lambda _now: 1.0,
             "phase_sequence": lambda _now: 0,
+            "reading_time": lambda now: _wall_clock(now, self.device),
             "phase_angle": lambda _now: math.degrees(math.atan(REACTIVE_SHARE)),
         }
 

@@ -35,6 +35,7 @@ def test_decoding_then_encoding_gives_the_same_words(type_, word_order, byte_ord
     assume(quality is Quality.GOOD)
     assume(type_ is not DataType.BOOL or value == sent[0])  # Any number that is not 0 means true.
     assume(type_ is not DataType.INTEGER_FRACTION)  # An integer of 32 bits and a fraction exceed a double.
+    assume(type_ is not DataType.CLOCK)  # A year may be written with two digits or four.
     assume(not (value == 0 and type_ in {DataType.SIGN_MAGNITUDE16, DataType.SIGN_MAGNITUDE32}))  # It has two zeros.
     assume(not (value == 0 and type_.is_float and math.copysign(1, value) < 0))
     assert encode_point(point, value, sent) == sent

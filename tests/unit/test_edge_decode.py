@@ -98,6 +98,8 @@ def test_an_exact_decimal_is_printed_with_all_digits():
         ({"type": "mantissa_exponent", "registers": [0xFFFF, 3]}, -1000),
         ({"type": "integer_fraction", "registers": [0, 7, 0x3F00, 0]}, 7.5),
         ({"type": "integer_fraction", "registers": [7, 0, 0, 0x3F00], "word_order": "little"}, 7.5),
+        ({"type": "clock", "registers": [26, 11, 23, 9, 30, 5]}, 1_795_426_205),
+        ({"type": "clock", "registers": [2026, 11, 23, 9, 30, 5]}, 1_795_426_205),
         ({"type": "uint16", "scale": 0.1, "offset": -40, "registers": [655]}, Decimal("25.5")),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from cloud_api.alarms import service as alarms
 from cloud_api.api.auth import FacilitiesCall, StaffCall
-from cloud_api.faults import history, live, tryout
+from cloud_api.faults import history, live, pricing, tryout
 from cloud_api.faults.rules import RuleError, RuleSpec, catalogue
 from cloud_api.kit.errors import Invalid, NotFound
 
@@ -83,11 +83,20 @@ async def problems(call: StaffCall) -> list[str]:
 
 @router.get("/costly")
 async def costly(call: StaffCall) -> list[dict[str, Any]]:
-    """Return the open faults that have a price, the dearest first: kWh and money per day, tenants, confidence."""
+    """Return the open faults that have a price, the dearest first: kWh or m³ and money per day, tenants, confidence."""
     found = await alarms.open_alarms(call.conn, limit=500)
-    keys = ("kwh_per_day", "money_per_day", "currency", "impact", "confidence", "tenants_zh", "tenants_en")
-    priced = [a for a in found if a.params.get("kwh_per_day")]
-    priced.sort(key=lambda a: (-float(a.params.get("money_per_day") or 0), -float(a.params["kwh_per_day"])))
+    keys = (
+        "kwh_per_day",
+        "m3_per_day",
+        "money_per_day",
+        "currency",
+        "impact",
+        "confidence",
+        "tenants_zh",
+        "tenants_en",
+    )
+    priced = [a for a in found if a.params.get("kwh_per_day") or a.params.get("m3_per_day")]
+    priced.sort(key=lambda a: pricing.dearest(a.params))
     return [
         {"alarm_id": a.id, "rule": a.rule, "sentence_zh": a.sentence("zh"), "sentence_en": a.sentence("en")}
         | {key: a.params.get(key) for key in keys}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.alarms import detail, service
 from cloud_api.alarms.model import AlarmId
+from cloud_api.faults import pricing
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.charts import Series, TimeChart, chart_response
 from cloud_api.web.shared.navigation import NavItem
@@ -30,7 +31,7 @@ async def list_alarms(
     if show == "suppressed":
         alarms = [a for a in alarms if a.suppression != "none"]
     if show == "money":
-        alarms = sorted(alarms, key=lambda a: -float(a.params.get("kwh_per_day") or 0))
+        alarms = sorted(alarms, key=lambda a: pricing.dearest(a.params))
     counts = await service.open_counts(page.conn)
     return page.render(
         "console/alarms.html", fragment="alarms", alarms=alarms, counts=counts, show=show, answer=_answer(counts)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.alarms import service as alarms
-from cloud_api.faults import history, live, tryout
+from cloud_api.faults import history, live, pricing, tryout
 from cloud_api.faults.rules import RuleError, catalogue, roles
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
@@ -33,9 +33,9 @@ async def list_equipment(page: StaffPage) -> Response:
         (
             a
             for a in await alarms.open_alarms(page.conn, limit=500)
-            if a.params.get("money_per_day") or a.params.get("kwh_per_day")
+            if a.params.get("money_per_day") or a.params.get("kwh_per_day") or a.params.get("m3_per_day")
         ),
-        key=lambda a: (-float(a.params.get("money_per_day") or 0), -float(a.params.get("kwh_per_day") or 0)),
+        key=lambda a: pricing.dearest(a.params),
     )
     return page.render(
         "console/fault_rules.html",

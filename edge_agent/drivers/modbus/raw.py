@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
@@ -69,7 +70,7 @@ def code(point: ModbusPoint) -> str:
 def gather_order(point: ModbusPoint) -> list[int]:
     """Offsets of the point's words, most significant first. Strings keep the order of the registers."""
     offsets = list(range(point.count))
-    if point.word_order is Order.BIG or point.type in {DataType.STRING, DataType.STRING_LOW}:
+    if point.word_order is Order.BIG or point.type in {DataType.STRING, DataType.STRING_LOW, DataType.CLOCK}:
         return offsets
     if point.type is DataType.MANTISSA_EXPONENT:
         return [*reversed(offsets[:-1]), offsets[-1]]
@@ -125,6 +126,12 @@ def _integer_fraction(_point: ModbusPoint, item: bytes) -> Fraction:
     return whole + Fraction(part)
 
 
+def _clock(_point: ModbusPoint, item: bytes) -> int:
+    """Read the wall clock as seconds since 1970, as if it stood in Greenwich: who knows the site knows its zone."""
+    year, *rest = struct.unpack(">6H", item)
+    return int(datetime(year + 2000 if year < 100 else year, *rest, tzinfo=UTC).timestamp())
+
+
 _SPECIAL = {
     DataType.BOOL: _bool,
     DataType.SIGN_MAGNITUDE16: _sign_magnitude,
@@ -134,6 +141,7 @@ _SPECIAL = {
     DataType.BCD64: _bcd,
     DataType.MANTISSA_EXPONENT: _mantissa_exponent,
     DataType.INTEGER_FRACTION: _integer_fraction,
+    DataType.CLOCK: _clock,
 }
 
 
@@ -177,6 +185,9 @@ def pack_number(point: ModbusPoint, raw: float | Fraction) -> bytes:
         return _pack_mantissa(point, Fraction(raw))
     elif point.type is DataType.INTEGER_FRACTION:
         return struct.pack(">if", math.floor(raw), float(raw - math.floor(raw)))
+    elif point.type is DataType.CLOCK:
+        at = datetime.fromtimestamp(int(raw), UTC)
+        return struct.pack(">6H", at.year % 100, at.month, at.day, at.hour, at.minute, at.second)
     elif point.type is DataType.BOOL and point.mask is None:
         raw = 1 if raw else 0
     return struct.pack(">" + _CODES[point.type], raw)

@@ -50,6 +50,14 @@ CASES: dict[str, tuple[str, int, dict[Fault, tuple[str, str]]]] = {
             ("meter-f2", "imbalance", 90, None): ("meter-f2", "MTR-06b"),
         },
     ),
+    "water that runs at night, a meter whose clock is off": (
+        AUTUMN,
+        1,
+        {
+            ("water-main", "leak", 0.6, None): ("water-main", "WTR-01"),
+            ("meter-pq", "clock_off", 300, None): ("meter-pq", "MTR-16"),
+        },
+    ),
     "sensors that drift or stick, room units and a chiller that nobody needs": (
         AUTUMN,
         1,
@@ -146,6 +154,9 @@ def test_each_fault_is_found_by_its_rule_with_its_cost_and_nothing_else_is_annou
     for fault, (unit, rule) in expected.items():
         found = [e.finding for e in explained if (e.unit, e.finding.rule) == (unit, rule)]
         costs = [f.kwh_per_day for f in found if f.kwh_per_day is not None]
+        if rules[rule].spec.resource == "water":
+            assert found[0].m3_per_day == pytest.approx(24 * float(fault[2] or 0), rel=0.02)
+            continue
         if rules[rule].spec.impact in {"energy", "unbilled"} and rules[rule].spec.waste:
             # A valve stuck shut costs comfort, not energy.
             assert max(costs) == 0 if fault[1:3] == ("cooling_valve_stuck", 5) else max(costs) > 0.5

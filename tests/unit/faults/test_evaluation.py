@@ -132,7 +132,18 @@ def test_meter_rules_find_a_lost_phase_a_stuck_register_and_a_reversed_transform
 
 
 def test_water_that_never_stops_is_a_leak():
-    assert run("WTR-01", {"water_flow": 0.05}, 600)[-1] == FAULT
-    flow = np.full(600, 0.05)
-    flow[400] = 0.0
-    assert FAULT not in run("WTR-01", {"water_flow": flow}, 600)[400:]
+    midnight = 16 * 60 - T0 // 60 % 1440  # Of Shanghai, in ticks after T0.
+    count = midnight + 1440 + 300
+    codes = run("WTR-01", {"water_flow": 0.05}, count)
+    assert codes.index(FAULT) == midnight + 60 + 180  # Three hours after one o'clock.
+    flow = np.full(count, 0.05)
+    flow[[midnight + 150, midnight + 1440 + 150]] = 0.0
+    assert FAULT not in run("WTR-01", {"water_flow": flow}, count)
+
+
+def test_people_who_draw_water_all_day_are_no_leak():
+    flow = np.full(1440, 0.3)
+    seconds = T0 + 60 * np.arange(1440)
+    hour = seconds / 3600 % 24 + 8
+    flow[(hour % 24 < 6) | (hour % 24 > 21)] = 0.0
+    assert FAULT not in run("WTR-01", {"water_flow": flow}, 1440)
