@@ -22,9 +22,6 @@ class Settings(BaseSettings):
     grafana_database_password: SecretStr | None = Field(
         default=None, description="Password of the role wattlease_grafana, for `cloud-api bootstrap` only."
     )
-    secret_key: SecretStr = Field(
-        description="Kept for signing; nothing is signed yet. At least 32 characters.", min_length=32
-    )
     host: str = "127.0.0.1"
     port: int = 8000
     public_url: str = "http://127.0.0.1:8000"

@@ -514,6 +514,16 @@ BEGIN
     END LOOP;
 END $_$;
 
+CREATE FUNCTION app.sign_out() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+BEGIN
+    DELETE FROM app.user_session WHERE user_id = NEW.id;
+    DELETE FROM app.password_link WHERE user_id = NEW.id;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION app.storage_pieces() RETURNS TABLE(parent text, name text, starts_at timestamp with time zone, ends_at timestamp with time zone, row_count bigint, byte_count bigint, is_compressed boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -776,6 +786,7 @@ CREATE TABLE app.app_user (
     language text DEFAULT 'zh'::text NOT NULL,
     is_active boolean DEFAULT true NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_sign_in_at timestamp with time zone,
     CONSTRAINT app_user_language_check CHECK ((language = ANY (ARRAY['zh'::text, 'en'::text])))
 );
 
@@ -1953,6 +1964,13 @@ ALTER TABLE app.organisation ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE app.password_link (
+    user_id bigint NOT NULL,
+    token_sha256 bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE app.payment (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -3110,6 +3128,12 @@ ALTER TABLE ONLY app.organisation
 ALTER TABLE ONLY app.organisation
     ADD CONSTRAINT organisation_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.password_link
+    ADD CONSTRAINT password_link_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY app.password_link
+    ADD CONSTRAINT password_link_token_sha256_key UNIQUE (token_sha256);
+
 ALTER TABLE ONLY app.payment_allocation
     ADD CONSTRAINT payment_allocation_pkey PRIMARY KEY (payment_id, bill_id);
 
@@ -3361,6 +3385,8 @@ CREATE TRIGGER register_changed AFTER UPDATE ON app.register FOR EACH ROW WHEN (
 CREATE TRIGGER register_is_new AFTER INSERT ON app.register FOR EACH ROW EXECUTE FUNCTION app.register_changed();
 
 CREATE TRIGGER reset_changed AFTER INSERT OR UPDATE ON app.register_reset FOR EACH ROW EXECUTE FUNCTION app.register_fact_changed();
+
+CREATE TRIGGER signs_out AFTER UPDATE ON app.app_user FOR EACH ROW WHEN (((old.password_hash IS DISTINCT FROM new.password_hash) OR (old.is_active IS DISTINCT FROM new.is_active))) EXECUTE FUNCTION app.sign_out();
 
 ALTER TABLE ONLY app.account_entry
     ADD CONSTRAINT account_entry_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
@@ -3782,6 +3808,9 @@ ALTER TABLE ONLY app.notification_shift
 ALTER TABLE ONLY app.notification_shift
     ADD CONSTRAINT notification_shift_rota_id_fkey FOREIGN KEY (rota_id) REFERENCES app.notification_rota(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY app.password_link
+    ADD CONSTRAINT password_link_user_id_fkey FOREIGN KEY (user_id) REFERENCES app.app_user(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY app.payment_allocation
     ADD CONSTRAINT payment_allocation_bill_id_fkey FOREIGN KEY (bill_id) REFERENCES app.bill(id);
 
@@ -3976,8 +4005,6 @@ CREATE POLICY by_organisation ON app.alarm_journal USING (((( SELECT app.viewer_
 
 CREATE POLICY by_organisation ON app.alarm_occurrence USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
-CREATE POLICY by_organisation ON app.app_user USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
-
 CREATE POLICY by_organisation ON app.bill_adjustment USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.bill_number USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4065,6 +4092,8 @@ CREATE POLICY by_organisation ON app.vee_finding USING (((( SELECT app.viewer_ki
 CREATE POLICY by_organisation ON app.vee_limit USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_tenant ON app.account_entry USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
+
+CREATE POLICY by_tenant ON app.app_user USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 CREATE POLICY by_tenant ON app.bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)) AND (state = ANY (ARRAY['issued'::text, 'credited'::text])))));
 
@@ -4163,6 +4192,12 @@ ALTER TABLE app.notification_rota ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.notification_route ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.notification_shift ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY of_own_staff ON app.password_link USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (EXISTS ( SELECT
+   FROM app.app_user u
+  WHERE (u.id = password_link.user_id))))));
+
+ALTER TABLE app.password_link ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.payment ENABLE ROW LEVEL SECURITY;
 
@@ -4468,6 +4503,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.observation_series TO wattlease_a
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.organisation TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.organisation_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.password_link TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.payment TO wattlease_app;
 

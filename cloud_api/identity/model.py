@@ -1,6 +1,7 @@
 """People and what they may see."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from cloud_api.kit.errors import DomainError
@@ -64,6 +65,26 @@ Viewer = StaffViewer | TenantViewer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """An account as administrators see it; `name_zh` and `name_en` are the tenant's, for a tenant's person."""
+
+    id: UserId
+    organisation_id: OrganisationId
+    tenant_id: TenantId | None
+    login: str
+    display_name: str
+    roles: list[str]
+    language: Language
+    is_active: bool
+    has_password: bool
+    created_at: datetime
+    last_sign_in_at: datetime | None
+    link_expires_at: datetime | None  # Of the link by which the person may set a password.
+    name_zh: str | None
+    name_en: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A signed-in person with the token that their forms must carry."""
 
@@ -86,6 +107,17 @@ class WrongCredentials(DomainError):
     status = 401
 
 
+class WrongPassword(WrongCredentials):
+    """This is not your present password."""
+
+
+class PasswordsDiffer(DomainError):
+    """The two new passwords differ."""
+
+    code = "passwords_differ"
+    status = 422
+
+
 class TooManyAttempts(DomainError):
     """Too many failed sign-ins; wait a quarter of an hour and try again."""
 
@@ -97,6 +129,19 @@ class LoginTaken(DomainError):
     """Another user already has this user name."""
 
     code = "login_taken"
+
+
+class LastAdministrator(DomainError):
+    """Nobody else could manage accounts: make somebody else an administrator first."""
+
+    code = "last_administrator"
+
+
+class LinkUsed(DomainError):
+    """This link was used, replaced or is too old: ask an administrator for a new one."""
+
+    code = "link_used"
+    status = 410
 
 
 class WeakPassword(DomainError):

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
-from cloud_api.identity.model import Role, StaffViewer, TenantViewer, Viewer
+from cloud_api.identity.model import Person, Role, StaffViewer, TenantViewer, Viewer
 from cloud_api.kit.i18n import Language
 from cloud_api.kit.ids import OrganisationId, TenantId, UserId
 
@@ -73,7 +74,7 @@ async def insert_user(
     login: str,
     display_name: str,
     email: str | None,
-    password_hash: str,
+    password_hash: str | None,
     roles: list[str],
     language: Language,
 ) -> UserId | None:
@@ -92,8 +93,8 @@ async def insert_user(
     return UserId(row[0]) if row else None
 
 
-async def set_password(conn: AsyncConnection, user_id: UserId, password_hash: str) -> None:
-    """Replace the password hash and end the user's sessions."""
+async def set_password(conn: AsyncConnection, user_id: UserId, password_hash: str | None) -> None:
+    """Replace the password hash, or take it away; the person's sessions and links end."""
     await conn.execute(queries.set_password, {"user_id": user_id, "password_hash": password_hash})
 
 
@@ -165,3 +166,58 @@ async def tenant_id(conn: AsyncConnection, organisation_id: OrganisationId, code
     values = {"organisation_id": organisation_id, "code": code}
     row = await (await conn.execute(queries.tenant_by_code, values)).fetchone()
     return TenantId(row[0]) if row else None
+
+
+async def people(
+    conn: AsyncConnection,
+    *,
+    organisation_id: OrganisationId | None = None,
+    user_id: UserId | None = None,
+    login: str | None = None,
+) -> list[Person]:
+    """Return the accounts that match, as far as the transaction's scope reaches."""
+    values = {"organisation_id": organisation_id, "user_id": user_id, "login": login}
+    async with conn.cursor(row_factory=class_row(Person)) as cur:
+        await cur.execute(queries.people, values)
+        return await cur.fetchall()
+
+
+async def lock_administrators(conn: AsyncConnection, organisation_id: OrganisationId) -> list[UserId]:
+    """Return the administrators who can sign in, locked until the transaction ends."""
+    values = {"organisation_id": organisation_id}
+    rows = await (await conn.execute(queries.lock_administrators, values)).fetchall()
+    return [UserId(row[0]) for row in rows]
+
+
+async def set_roles(conn: AsyncConnection, user_id: UserId, roles: list[str]) -> None:
+    """Replace the roles."""
+    await conn.execute(queries.set_roles, {"user_id": user_id, "roles": roles})
+
+
+async def set_active(conn: AsyncConnection, user_id: UserId, *, is_active: bool) -> None:
+    """Close or open the account; closing ends its sessions."""
+    await conn.execute(queries.set_active, {"user_id": user_id, "is_active": is_active})
+
+
+async def put_password_link(
+    conn: AsyncConnection, user_id: UserId, token_sha256: bytes, now: datetime, expires_at: datetime
+) -> None:
+    """Store the link by which the person sets a password, in place of the last one."""
+    values = {"user_id": user_id, "token_sha256": token_sha256, "now": now, "expires_at": expires_at}
+    await conn.execute(queries.put_password_link, values)
+
+
+async def account_by_link(conn: AsyncConnection, token_sha256: bytes, now: datetime) -> Account | None:
+    """Return the active account of a living link."""
+    async with conn.cursor(row_factory=class_row(Account)) as cur:
+        await cur.execute(queries.account_by_link, {"token_sha256": token_sha256, "now": now})
+        return await cur.fetchone()
+
+
+async def account_changes(
+    conn: AsyncConnection, organisation_id: OrganisationId, login: str | None
+) -> list[dict[str, Any]]:
+    """Return the last changes to the organisation's accounts, newest first."""
+    async with conn.cursor(row_factory=dict_row) as cur:
+        await cur.execute(queries.account_changes, {"organisation_id": organisation_id, "login": login})
+        return await cur.fetchall()

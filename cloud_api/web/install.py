@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from cloud_api.kit.errors import DomainError
 from cloud_api.web import console, portal
-from cloud_api.web.shared import account, errors
+from cloud_api.web.shared import account, errors, own_account
 from cloud_api.web.shared.navigation import NavItem, register_navigation
 
 _STATIC = Path(__file__).with_name("static")
@@ -36,7 +36,8 @@ class _Static(StaticFiles):
 def install(app: FastAPI) -> None:
     """Add every page to `app`; its settings, clock and pool are read from `app.state` at each request."""
     app.mount("/static", _Static(directory=_STATIC), name="static")
-    app.include_router(account.router, include_in_schema=False)
+    for router in (account.router, own_account.router):
+        app.include_router(router, include_in_schema=False)
     for module in _pages():
         is_offered = getattr(module, "is_offered", None)
         if is_offered and not is_offered(app.state.settings):

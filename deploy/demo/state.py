@@ -3,9 +3,8 @@
 import fcntl
 import json
 import os
-import secrets
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO
 
@@ -26,8 +25,6 @@ class State:
 
     web_port: int
     ports: dict[str, int] = field(default_factory=dict)
-    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(48))
-    control_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     logins: dict[str, str] = field(default_factory=dict)  # Login name to password.
     done: list[str] = field(default_factory=list)
 
@@ -117,7 +114,9 @@ class Home:
         if not file.exists():
             return None
         try:
-            return State(**json.loads(file.read_text(encoding="utf-8")))
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            # What an earlier version kept and this one does not know is left out.
+            return State(**{f.name: kept[f.name] for f in fields(State) if f.name in kept})
         except (ValueError, TypeError) as error:
             raise DemoError(f"{file} cannot be read ({error}); start over with `make demo-reset`") from error
 

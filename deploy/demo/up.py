@@ -244,7 +244,6 @@ class Demo:
         return {
             "CLOUD_DATABASE_URL": addresses.app,
             "CLOUD_OWNER_DATABASE_URL": addresses.owner,
-            "CLOUD_SECRET_KEY": self.state.secret_key,
             "CLOUD_PORT": str(self.state.web_port),
             "CLOUD_PUBLIC_URL": self.url,
             "CLOUD_DATA_DIR": str(self.home.folder / "cloud"),

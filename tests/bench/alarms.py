@@ -70,7 +70,7 @@ def run(addresses, arguments) -> None:
     credentials = asyncio.run(_gateways(addresses.app))
     port = _free_port()
     environment = os.environ | {
-        "CLOUD_DATABASE_URL": addresses.app, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
+        "CLOUD_DATABASE_URL": addresses.app, "CLOUD_PORT": str(port)
     }  # fmt: skip
     probes = Probes()
 

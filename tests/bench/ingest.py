@@ -138,7 +138,7 @@ def serving(app_url: str) -> Iterator[tuple[psutil.Process, int]]:
     """Run `cloud-api serve` on a free port."""
     port = _free_port()
     environment = os.environ | {
-        "CLOUD_DATABASE_URL": app_url, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
+        "CLOUD_DATABASE_URL": app_url, "CLOUD_PORT": str(port)
     }  # fmt: skip
     api = psutil.Popen(
         [str(Path(sys.executable).with_name("cloud-api")), "serve"], env=environment, stderr=subprocess.DEVNULL

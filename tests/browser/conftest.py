@@ -58,7 +58,6 @@ class Stack:
     def environment(self):
         return os.environ | {
             "CLOUD_DATABASE_URL": self.database_url,
-            "CLOUD_SECRET_KEY": "k" * 40,
             "CLOUD_PORT": str(self.ports["web"]),
             "CLOUD_PUBLIC_URL": self.url,
             "CLOUD_DATA_DIR": str(self.folder / "cloud"),

@@ -53,10 +53,7 @@ class RunningDemo:
         return f"postgresql://{role}:{passwords[role]}@127.0.0.1:{self.state['ports']['database']}/wattlease"
 
     def cloud_api(self, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {
-            "CLOUD_DATABASE_URL": self.database_url("wattlease_app"),
-            "CLOUD_SECRET_KEY": self.state["secret_key"],
-        }
+        environment = {"CLOUD_DATABASE_URL": self.database_url("wattlease_app")}
         command = [str(Path(sys.executable).with_name("cloud-api")), *arguments]
         return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 

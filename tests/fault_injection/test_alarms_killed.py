@@ -85,7 +85,7 @@ class Cloud:
 
     def run(self, name):
         environment = os.environ | {
-            "CLOUD_DATABASE_URL": self.url, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(self.port)
+            "CLOUD_DATABASE_URL": self.url, "CLOUD_PORT": str(self.port)
         }  # fmt: skip
         self.processes[name] = subprocess.Popen(
             [COMMAND, *PROCESSES[name]], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

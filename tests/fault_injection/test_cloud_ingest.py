@@ -57,7 +57,6 @@ class Cloud:
     def run(self, name: str) -> None:
         environment = os.environ | {
             "CLOUD_DATABASE_URL": self.app_url,
-            "CLOUD_SECRET_KEY": "x" * 32,
             "CLOUD_PORT": str(self.port),
         }
         self.processes[name] = subprocess.Popen([COMMAND, name], env=environment, stderr=subprocess.DEVNULL)

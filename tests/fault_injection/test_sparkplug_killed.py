@@ -45,7 +45,6 @@ class Workers:
     def __init__(self, database_url, port):
         self._environment = os.environ | {
             "CLOUD_DATABASE_URL": database_url,
-            "CLOUD_SECRET_KEY": "x" * 32,
             "CLOUD_MQTT_URL": f"mqtt://127.0.0.1:{port}",
         }
         self._running: dict[str, subprocess.Popen] = {}

@@ -42,7 +42,7 @@ async def filled(pool, database):
             conn, site, parsed, source="test", actor="test", clock=clock, accept_good_rows=False
         )
         credential = await devices.add_gateway(conn, site_code="hz-park", name="gw-demo", actor="test", now=clock.now())
-    settings = Settings(database_url=SecretStr(database.app), secret_key=SecretStr("k" * 32))
+    settings = Settings(database_url=SecretStr(database.app))
     app = create_app(settings)
     transport = httpx.ASGITransport(app=app)
     async with (

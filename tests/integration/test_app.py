@@ -7,7 +7,7 @@ from cloud_api.settings import Settings
 
 @pytest.fixture
 async def client(database):
-    settings = Settings(database_url=database.app, secret_key="x" * 32)
+    settings = Settings(database_url=database.app)
     app = create_app(settings)
     async with (
         app.router.lifespan_context(app),

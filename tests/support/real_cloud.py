@@ -22,7 +22,7 @@ class RealCloud:
     def __init__(self, database_url: str, pool: AsyncConnectionPool, *, clock: Clock | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._settings = Settings(database_url=database_url, secret_key="x" * 32, pool_size_max=4)
+        self._settings = Settings(database_url=database_url, pool_size_max=4)
         self._clock = clock
         self._pool = pool
 

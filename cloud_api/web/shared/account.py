@@ -43,7 +43,7 @@ async def sign_in(
     next: Annotated[str, Form(max_length=500)] = "/",  # noqa: A002
 ) -> Response:
     """Check the password; then on to the page that was asked for."""
-    _refuse_foreign_form(request)
+    refuse_foreign_form(request)
     address = request.client.host if request.client else "unknown"
     outcome = await service.log_in(conn, clock, login=login, password=password, address=address)
     if not isinstance(outcome, NewSession):
@@ -53,11 +53,7 @@ async def sign_in(
             else N_("The user name or the password is wrong.")
         )
         return _form(request, next_path=next, login=login, error=message, status=outcome.status)
-    response = RedirectResponse(local_path(next), status_code=303)
-    secure = str(request.app.state.settings.public_url).startswith("https:")
-    lifetime = int(service.SESSION_LIFETIME.total_seconds())
-    response.set_cookie(SESSION_COOKIE, outcome.token, max_age=lifetime, httponly=True, samesite="lax", secure=secure)
-    return response
+    return signed_in(request, outcome, next)
 
 
 @router.post("/account/logout")
@@ -91,7 +87,16 @@ async def choose_language(
     return response
 
 
-def _refuse_foreign_form(request: Request) -> None:
+def signed_in(request: Request, new: NewSession, path: str) -> Response:
+    """Lead on to `path` of this host with the cookie of a session that has just begun."""
+    response = RedirectResponse(local_path(path), status_code=303)
+    secure = str(request.app.state.settings.public_url).startswith("https:")
+    lifetime = int(service.SESSION_LIFETIME.total_seconds())
+    response.set_cookie(SESSION_COOKIE, new.token, max_age=lifetime, httponly=True, samesite="lax", secure=secure)
+    return response
+
+
+def refuse_foreign_form(request: Request) -> None:
     """Before there is a session there is no token; browsers say where a form came from."""
     origin = request.headers.get("Origin")
     if origin and origin != "null" and urlsplit(origin).netloc != request.headers.get("Host"):

@@ -17,6 +17,14 @@ GROUPS: dict[Group, str] = {
     "system": N_("System"),
 }
 
+ROLE_NAMES: dict[Role, str] = {
+    Role.FACILITIES: N_("Facility manager"),
+    Role.FINANCE: N_("Finance"),
+    Role.LEASING: N_("Leasing"),
+    Role.MANAGER: N_("Manager"),
+    Role.ADMIN: N_("Administrator"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NavItem:

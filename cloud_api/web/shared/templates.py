@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from cloud_api.kit import i18n
 from cloud_api.kit.errors import DomainError
-from cloud_api.web.shared.navigation import navigation_for, portal_navigation
+from cloud_api.web.shared.navigation import ROLE_NAMES, navigation_for, portal_navigation
 
 FOLDER = Path(__file__).resolve().parents[1]
 _UTC = ZoneInfo("UTC")
@@ -71,6 +71,7 @@ def environment() -> Environment:
         navigation_for=navigation_for,
         portal_navigation=portal_navigation,
         languages=i18n.LANGUAGES,
+        role_names=ROLE_NAMES,
     )
     env.filters.update(
         named=named,

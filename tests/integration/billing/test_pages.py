@@ -54,7 +54,7 @@ async def bills(pool):
 
 @pytest.fixture
 async def app(database):
-    settings = Settings(database_url=SecretStr(database.app), secret_key=SecretStr("k" * 32), pool_size_max=4)
+    settings = Settings(database_url=SecretStr(database.app), pool_size_max=4)
     app = create_app(settings, CLOCK)
     async with app.router.lifespan_context(app):
         yield app

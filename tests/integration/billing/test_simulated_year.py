@@ -91,7 +91,7 @@ def _ms(at):
 
 @pytest.fixture
 async def http(database):
-    settings = Settings(database_url=database.app, secret_key="x" * 32, pool_size_max=4)
+    settings = Settings(database_url=database.app, pool_size_max=4)
     app = create_app(settings, AFTERWARDS)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://c") as client:

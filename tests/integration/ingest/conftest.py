@@ -103,9 +103,7 @@ async def site(pool):
 
 @pytest.fixture
 async def client(database):
-    app = create_app(
-        Settings(database_url=database.app, secret_key="x" * 32, pool_size_max=4), Clock(source=lambda: NOW)
-    )
+    app = create_app(Settings(database_url=database.app, pool_size_max=4), Clock(source=lambda: NOW))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud") as client,

@@ -43,7 +43,7 @@ def api(database):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {
-        "CLOUD_DATABASE_URL": database.app, "CLOUD_SECRET_KEY": "x" * 32, "CLOUD_PORT": str(port)
+        "CLOUD_DATABASE_URL": database.app, "CLOUD_PORT": str(port)
     }  # fmt: skip
     process = subprocess.Popen(
         [Path(sys.executable).with_name("cloud-api"), "serve"], env=environment, stderr=subprocess.DEVNULL

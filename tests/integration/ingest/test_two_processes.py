@@ -14,9 +14,7 @@ POWER = "meter-1/active_power"
 @pytest.fixture
 async def other(database, edge):
     """The same gateway's road to another process."""
-    app = create_app(
-        Settings(database_url=database.app, secret_key="x" * 32, pool_size_max=2), Clock(source=lambda: NOW)
-    )
+    app = create_app(Settings(database_url=database.app, pool_size_max=2), Clock(source=lambda: NOW))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://other") as client,

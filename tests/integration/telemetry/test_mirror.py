@@ -74,7 +74,7 @@ async def victoria(tmp_path):
 @pytest.fixture
 async def mirror(database, pool, victoria, monkeypatch):
     monkeypatch.setattr(mirrors, "BACKOFF_S", (0.2,))
-    settings = Settings(database_url=database.app, secret_key="x" * 32, influx_url=victoria.url, influx_token="t")
+    settings = Settings(database_url=database.app, influx_url=victoria.url, influx_token="t")
     task = asyncio.create_task(Mirror(pool, fixed_clock(NOW), settings).run())
     async with asyncio.timeout(10):
         while not (await mirrors.state(pool))["is_on"]:  # noqa: ASYNC110  # The database tells.

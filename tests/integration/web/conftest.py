@@ -65,7 +65,7 @@ async def _person(conn, organisation_id, login, *, tenant_id=None, roles=()):
 
 @pytest.fixture
 async def app(database):
-    settings = Settings(database_url=SecretStr(database.app), secret_key=SecretStr("k" * 32), pool_size_max=4)
+    settings = Settings(database_url=SecretStr(database.app), pool_size_max=4)
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         yield app

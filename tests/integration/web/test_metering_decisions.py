@@ -181,7 +181,6 @@ async def test_balance_by_day_is_labelled_with_local_days(client, meter):  # noq
 
 async def test_readings_are_imported_and_intervals_exported_by_command(meter, database, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setenv("CLOUD_DATABASE_URL", database.app)
-    monkeypatch.setenv("CLOUD_SECRET_KEY", "k" * 40)
     table = tmp_path / "readings.csv"
     table.write_text(f"meter,time,value\nt1,{(TODAY - timedelta(hours=2)).isoformat()},1000\nnobody,x,1\n")
 

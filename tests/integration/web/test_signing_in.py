@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloud_api.db.pool import transaction
-from cloud_api.identity import service
+from cloud_api.identity import people, service
 from cloud_api.identity.model import LoginTaken, NewSession, TooManyAttempts, WeakPassword, WrongCredentials
 from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.errors import Invalid
@@ -91,7 +91,8 @@ async def test_a_session_ends_two_weeks_after_its_last_use(pool, park):
 async def test_a_new_password_ends_the_sessions(pool, park):
     async with transaction(pool, SYSTEM) as conn:
         new = await service.log_in(conn, fixed_clock(NOW), login="finance", password=PASSWORD, address="a")
-        await service.set_password(conn, new.session.viewer.user_id, "another long password")
+        person = await people.person_of_login(conn, "finance")
+        await people.set_password(conn, fixed_clock(NOW), person, "another long password", actor="cli:root")
         assert await service.session_for(conn, fixed_clock(NOW), new.token) is None
 
 
