@@ -104,10 +104,12 @@ async def _add(conn: AsyncConnection, row: Row, kind: str, snapshot: dict[str, A
 
 
 async def propose_adjustments(conn: AsyncConnection, clock: Clock) -> int:
-    """Look for issued bills whose readings changed since, and propose what would change; returns how many.
+    """Look for issued bills whose readings changed since, and propose what would change; returns how many proposals.
 
-    The difference is rate(new) - rate(old), both with the old tariff revision. A person accepts or rejects it.
+    The difference is rate(new) - rate(old), both with the old tariff revision. A person accepts or rejects it. Where
+    nothing would change (any more), an open proposal falls.
     """
+    proposed = 0
     changed = await rows(conn, queries.changed_bills, {"limit": CHANGED_BILLS_MAX})
     for found in changed:
         row = await service.get_bill(conn, found["id"])
@@ -121,9 +123,14 @@ async def propose_adjustments(conn: AsyncConnection, clock: Clock) -> int:
             "new": str(total),
         }
         values = {"organisation_id": row["organisation_id"], "tenant_id": row["tenant_id"], "bill_id": row["id"]}
-        values |= {"difference": total - row["total"], "content": as_json(content), "at": clock.now()}
+        values |= {key: found[key] for key in ("known_snapshot", "known_transaction")} | {"at": clock.now()}
+        if not content["lines"] and total == row["total"]:
+            await store(conn, queries.void_adjustment, values)
+            continue
+        values |= {"difference": total - row["total"], "content": as_json(content)}
         await one(conn, queries.add_adjustment, values)
-    return len(changed)
+        proposed += 1
+    return proposed
 
 
 def line_differences(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -472,16 +472,22 @@ RETURNING id;
 UPDATE bill SET state = 'credited' WHERE id = %(bill_id)s AND state = 'issued';
 
 -- name: changed_bills
--- Issued bills whose readings changed after they were issued and that no open proposal covers yet.
-SELECT DISTINCT b.id
+-- Issued bills whose readings changed since their run read them (it may have waited for its issue), and that no proposal
+-- covers yet; with what this statement sees.
+SELECT DISTINCT b.id, pg_current_snapshot()::text AS known_snapshot, pg_current_xact_id()::text AS known_transaction
   FROM bill b
   JOIN bill_run r ON r.id = b.run_id
-  JOIN ledger_change c ON c.changed_at > b.issued_at AND c.starts_at < upper(r.period)::timestamptz + interval '1 day'
+  JOIN ledger_change c ON (c.changed_at > b.issued_at
+                           OR NOT is_known(c.transaction_id, r.known_snapshot, r.known_transaction))
+                      AND c.starts_at < upper(r.period)::timestamptz + interval '1 day'
                       AND c.ends_at > lower(r.period)::timestamptz - interval '1 day'
   JOIN register g ON g.id = c.register_id
   JOIN meter m ON m.id = g.meter_id
- WHERE b.state = 'issued' AND b.kind = 'bill' AND b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', m.code))
-   AND NOT EXISTS (SELECT 1 FROM bill_adjustment a WHERE a.bill_id = b.id AND a.proposed_at >= c.changed_at)
+ WHERE b.state = 'issued' AND b.kind IN ('bill', 'final')
+   AND b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', m.code))
+   AND NOT EXISTS (SELECT 1 FROM bill_adjustment a
+                    WHERE a.bill_id = b.id AND a.proposed_at >= c.changed_at
+                      AND is_known(c.transaction_id, a.known_snapshot, a.known_transaction) IS NOT false)
  LIMIT %(limit)s;
 
 -- name: bills_of_meters
@@ -499,11 +505,23 @@ SELECT DISTINCT b.id, b.number, b.state, lower(b.period) AS starts_on, upper(b.p
 
 -- name: add_adjustment
 -- What corrected data would change; a newer proposal replaces an open one.
-INSERT INTO bill_adjustment (organisation_id, tenant_id, bill_id, state, difference, content, proposed_at)
-VALUES (%(organisation_id)s, %(tenant_id)s, %(bill_id)s, 'proposed', %(difference)s, %(content)s, %(at)s)
+INSERT INTO bill_adjustment (organisation_id, tenant_id, bill_id, state, difference, content, proposed_at, known_snapshot,
+                             known_transaction)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(bill_id)s, 'proposed', %(difference)s, %(content)s, %(at)s,
+        %(known_snapshot)s::pg_snapshot, %(known_transaction)s::xid8)
     ON CONFLICT (bill_id) WHERE state = 'proposed' DO UPDATE SET difference = EXCLUDED.difference,
-        content = EXCLUDED.content, proposed_at = EXCLUDED.proposed_at
+        content = EXCLUDED.content, proposed_at = EXCLUDED.proposed_at, known_snapshot = EXCLUDED.known_snapshot,
+        known_transaction = EXCLUDED.known_transaction
 RETURNING id;
+
+-- name: void_adjustment
+-- The bill would be the same again: an open proposal falls, and these changes are not looked at once more.
+WITH fallen AS (
+    UPDATE bill_adjustment SET state = 'void', decided_at = %(at)s WHERE bill_id = %(bill_id)s AND state = 'proposed')
+INSERT INTO bill_adjustment (organisation_id, tenant_id, bill_id, state, difference, content, proposed_at, decided_at,
+                             known_snapshot, known_transaction)
+VALUES (%(organisation_id)s, %(tenant_id)s, %(bill_id)s, 'void', 0, '{}', %(at)s, %(at)s, %(known_snapshot)s::pg_snapshot,
+        %(known_transaction)s::xid8);
 
 -- name: adjustments
 -- Proposals that wait for a decision.

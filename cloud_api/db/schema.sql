@@ -250,6 +250,10 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION app.is_known(change xid8, snapshot pg_snapshot, own xid8) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN ((change = own) OR pg_visible_in_snapshot(change, snapshot));
+
 CREATE FUNCTION app.keep_fact() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'app', 'pg_catalog'
@@ -855,7 +859,9 @@ CREATE TABLE app.bill_adjustment (
     decided_at timestamp with time zone,
     decided_by text,
     reason text DEFAULT ''::text NOT NULL,
-    CONSTRAINT bill_adjustment_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'accepted'::text, 'rejected'::text])))
+    known_snapshot pg_snapshot,
+    known_transaction xid8,
+    CONSTRAINT bill_adjustment_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'accepted'::text, 'rejected'::text, 'void'::text])))
 );
 
 ALTER TABLE app.bill_adjustment ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -932,6 +938,8 @@ CREATE TABLE app.bill_run (
     phase text DEFAULT 'waiting'::text NOT NULL,
     failure text DEFAULT ''::text NOT NULL,
     tenant_id bigint,
+    known_snapshot pg_snapshot DEFAULT pg_current_snapshot(),
+    known_transaction xid8 DEFAULT pg_current_xact_id(),
     CONSTRAINT bill_run_phase_check CHECK ((phase = ANY (ARRAY['waiting'::text, 'reading'::text, 'rating'::text, 'storing'::text, 'done'::text, 'failed'::text]))),
     CONSTRAINT bill_run_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'calculated'::text, 'reviewed'::text, 'approved'::text, 'issued'::text, 'cancelled'::text])))
 );

@@ -1,9 +1,10 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from cloud_api.billing import corrections, service, settlement
+from cloud_api.billing.states import Step
 from cloud_api.billing.verification import verify_bill
 from cloud_api.kit.clock import fixed_clock
 from tests.integration.billing.small_site import CLOCK
@@ -64,6 +65,29 @@ async def test_late_data_propose_a_correction_line_by_line_and_the_issued_bill_s
     )
     rebill = await service.get_bill(two_rooms.conn, numbers["rebill"])
     assert (rebill["total"], rebill["corrects_number"]) == (bill["total"] + Decimal("5.49"), bill["number"])
+    assert await corrections.list_adjustments(two_rooms.conn, bill["organisation_id"]) == []
+
+
+async def test_readings_corrected_while_a_run_waits_for_its_issue_are_proposed_and_fall_when_taken_back(two_rooms):  # noqa: F811
+    run = await two_rooms.run()
+    # What other transactions committed after the run was opened is not in its snapshot.
+    await two_rooms.conn.execute("UPDATE bill_run SET known_transaction = '1'")
+    await two_rooms.conn.execute("UPDATE ledger_change SET transaction_id = '3'")
+    await late_reading(two_rooms)
+    for step in Step.REVIEW, Step.APPROVE, Step.ISSUE:
+        await service.take_step(two_rooms.conn, run["id"], step, actor=f"{step}er", clock=CLOCK)
+    bill = await two_rooms.bill(run, "a")
+    await two_rooms.conn.execute("UPDATE ledger_change SET changed_at = %s - interval '1 day'", (CLOCK.now(),))
+    assert await corrections.propose_adjustments(two_rooms.conn, LATER) >= 1
+    proposals = await corrections.list_adjustments(two_rooms.conn, bill["organisation_id"])
+    assert Decimal("5.49") in {p["difference"] for p in proposals}
+    assert await corrections.propose_adjustments(two_rooms.conn, LATER) == 0
+
+    await late_reading(two_rooms, kwh=-5)
+    await two_rooms.conn.execute(
+        "UPDATE ledger_change SET changed_at = %s + interval '1 day' WHERE changed_at = %s", (LATER.now(), CLOCK.now())
+    )
+    assert await corrections.propose_adjustments(two_rooms.conn, fixed_clock(LATER.now() + timedelta(days=2))) == 0
     assert await corrections.list_adjustments(two_rooms.conn, bill["organisation_id"]) == []
 
 
