@@ -54,6 +54,10 @@ SELECT id, register_id, starts_at, ends_at, changed_at
  ORDER BY id
  LIMIT %(limit)s;
 
+-- name: last_change
+-- Where a reader that begins now starts.
+SELECT coalesce(max(id), 0) FROM ledger_change;
+
 -- name: readings_between
 -- The readings of a stretch, and whether a person declared them wrong.
 SELECT r.register_id, r.taken_at, r.value, r.source, r.quality,

@@ -57,6 +57,12 @@ async def changes_after(conn: AsyncConnection, after: int, limit: int) -> list[L
     return await _all(conn, LedgerChange, queries.changes_after, {"after": after, "limit": limit})
 
 
+async def last_change(conn: AsyncConnection) -> int:
+    """Return the id of the newest change of a known value; 0 when there is none."""
+    row = await (await conn.execute(queries.last_change)).fetchone()
+    return row[0] if row else 0
+
+
 async def _all(conn: AsyncConnection, kind: type[Row], statement: Any, arguments: Mapping[str, Any]) -> list[Row]:
     async with conn.cursor(row_factory=class_row(kind)) as cursor:
         await cursor.execute(statement, arguments)

@@ -90,3 +90,8 @@ async def readings_between(
 async def changes_after(conn: AsyncConnection, after: int, *, limit: int = 1_000) -> list[LedgerChange]:
     """Return where known values changed, for readers that keep a cursor; none is ever jumped over."""
     return await repository.changes_after(conn, after, limit)
+
+
+async def last_change(conn: AsyncConnection) -> int:
+    """Return the newest change, for readers that begin now; 0 when there is none."""
+    return await repository.last_change(conn)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import groupby, pairwise
 from typing import Any
 
+from cloud_api.kit.period import Period
 from cloud_api.metering.model import MeterInterval
 
 
@@ -28,6 +29,12 @@ class Limits:
     jump_ratio: Decimal | None = None  # Against the valid interval before.
     power_factor_min: Decimal | None = Decimal("0.5")  # Of a day, where the meter counts kvarh too.
     power_kw_max: Decimal | None = None
+    clock_drift_s: int | None = 180  # Of the meter's clock, or of the gateway whose clock its readings carry.
+    ratio_tolerance: Decimal | None = Decimal(
+        "0.001"
+    )  # Share by which the device's CT × PT may differ from the registry.
+    residual_high: Decimal | None = Decimal("0.08")  # Share of the meter that those below it do not count.
+    residual_low: Decimal | None = Decimal("-0.01")
 
 
 BY_USE = {
@@ -38,6 +45,18 @@ BY_USE = {
     "plant": Limits(spike_ratio=None, zero_hours=None, high_ratio=None, low_ratio=None),
     "check": Limits(),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transformers:
+    """What a device multiplies with by itself, what the cloud multiplies with, and what the registry says stands there.
+
+    `registry` is None where it says nothing: then only a ratio that is applied twice is a doubt.
+    """
+
+    device: Decimal
+    register: Decimal
+    registry: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +95,43 @@ def validate(
         *_demand(day, limits),
         *_level(day, like_days, limits),
     ]
+
+
+def clock_finding(drift_s: Decimal | None, limits: Limits, stretch: Period) -> Finding | None:
+    """Doubt readings whose clock stands more than the limit beside the reference (CA VEE: 3 minutes)."""
+    if limits.clock_drift_s is None or drift_s is None or abs(drift_s) <= limits.clock_drift_s:
+        return None
+    # Whole minutes, so that an ordinary wander is the same finding the next day.
+    minutes = int(drift_s / 60)
+    detail = {"drift_min": minutes, "limit_s": limits.clock_drift_s}
+    return Finding(check="clock", starts_at=stretch.start, ends_at=stretch.end, detail=detail)
+
+
+def ratio_finding(found: Transformers | None, limits: Limits, stretch: Period) -> Finding | None:
+    """Compare CT × PT in the device with the registry; what both device and register multiply is counted twice."""
+    if limits.ratio_tolerance is None or found is None or found.device <= 0:
+        return None
+    applied = found.device * abs(found.register)
+    expected = max(found.device, abs(found.register)) if found.registry is None else found.registry
+    if abs(applied - expected) <= expected * limits.ratio_tolerance:
+        return None
+    detail = {"device_ratio": f"{found.device:f}", "factor": f"{found.register.normalize():f}"}
+    if found.registry is not None:
+        detail["registry_ratio"] = f"{found.registry:f}"
+    return Finding(check="ratio", starts_at=stretch.start, ends_at=stretch.end, detail=detail)
+
+
+def balance_finding(main: Decimal | None, residual: Decimal | None, limits: Limits, day: Period) -> Finding | None:
+    """Compare a meter with the sum of those below it over one day."""
+    if not main or residual is None:
+        return None
+    share = residual / main
+    too_high = limits.residual_high is not None and share > limits.residual_high
+    too_low = limits.residual_low is not None and share < limits.residual_low
+    if main > 0 and not too_high and not too_low:
+        return None
+    detail = {"residual": f"{residual:.3f}", "share_pct": f"{share * 100:.1f}", "total": f"{main:.3f}"}
+    return Finding(check="balance", starts_at=day.start, ends_at=day.end, detail=detail)
 
 
 def _incomplete(day: Sequence[MeterInterval], expected: int | None) -> Iterator[Finding]:

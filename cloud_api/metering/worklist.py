@@ -1,27 +1,22 @@
-"""The worklist of doubtful intervals: run the checks, list what they found, accept, edit or estimate, undo."""
+"""The worklist of doubtful intervals: list what the checks found, accept, edit or estimate, undo."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
-from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import MeterId, RegisterId
-from cloud_api.kit.period import Period, local_day, local_days, slots
-from cloud_api.metering import corrections, estimates, limits, repository
+from cloud_api.kit.period import Period, slots
+from cloud_api.metering import corrections, estimates, repository
 from cloud_api.metering.corrections import Author, CorrectionRefused
-from cloud_api.metering.estimation import NothingKnown, estimate, like_days
-from cloud_api.metering.model import MeterInterval
-from cloud_api.metering.vee import Finding, Limits, validate
+from cloud_api.metering.estimation import NothingKnown, estimate
 
 queries = load_queries(__file__, "worklist.sql")
 
@@ -47,20 +42,6 @@ class Entry:
     code: str
     name_zh: str
     name_en: str
-
-
-async def check(conn: AsyncConnection, clock: Clock, *, days: int) -> int:
-    """Check the last `days` complete local days of every meter in scope; return how many findings there are."""
-    now = clock.now()
-    count = 0
-    classes: dict[int, dict[str, Limits]] = {}
-    for row in await _all(conn, queries.meters_to_check, {}):
-        organisation_id = row["organisation_id"]
-        if organisation_id not in classes:
-            classes[organisation_id] = await limits.of_classes(conn, organisation_id)
-        of_class = classes[organisation_id].get(row["use"], Limits())
-        count += await _check_meter(conn, row, limits.of_meter(of_class, row["attributes"]), now, days)
-    return count
 
 
 async def entries(conn: AsyncConnection, *, state: str = "open", limit: int = 100, offset: int = 0) -> list[Entry]:
@@ -149,77 +130,6 @@ async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int, *,
         )
     await _settle(conn, author, finding_id, "estimated")
     return str(method)
-
-
-async def _check_meter(conn: AsyncConnection, row: Mapping[str, Any], bounds: Limits, now: datetime, days: int) -> int:
-    zone, meter_id = ZoneInfo(row["time_zone"]), MeterId(row["id"])
-    today = now.astimezone(zone).date()
-    first = today - timedelta(days=days)
-    period = local_days(first, today, zone)
-    by_day: dict[date, list[MeterInterval]] = defaultdict(list)
-    for interval in await repository.meter_intervals(conn, [meter_id], period, "active_energy_import"):
-        by_day[interval.starts_at.astimezone(zone).date()].append(interval)
-    totals = {
-        total["day"]: total["quantity"]
-        for total in await _all(
-            conn,
-            queries.day_totals,
-            {"register_id": [row["register_id"]], "first": first - estimates.HISTORY, "after": today},
-        )
-    }
-    reactive = await _reactive(conn, meter_id, first, today)
-    found = [
-        finding
-        for day, intervals in sorted(by_day.items())
-        for finding in validate(
-            intervals,
-            [totals[d] for d in like_days(day, list(totals))],
-            bounds,
-            expected=_expected(row, day, zone),
-            reactive=reactive.get(day),
-        )
-    ]
-    await _keep(conn, row, found, period, now)
-    return len(found)
-
-
-def _expected(row: Mapping[str, Any], day: date, zone: ZoneInfo) -> int | None:
-    """Return how many intervals a day has; None on the day on which the register's life begins."""
-    whole = local_day(day, zone)
-    if row["opened_at"] is not None and row["opened_at"] > whole.start:
-        return None
-    if row["first_at"] is None or row["first_at"] > whole.start:
-        return None
-    return int(whole.duration / timedelta(minutes=row["interval_minutes"]))
-
-
-async def _reactive(conn: AsyncConnection, meter_id: MeterId, first: date, after: date) -> dict[date, Decimal]:
-    arguments = {"meter_id": meter_id, "first": first, "after": after}
-    return {row["day"]: row["quantity"] for row in await _all(conn, queries.reactive_by_day, arguments)}
-
-
-async def _keep(
-    conn: AsyncConnection, row: Mapping[str, Any], found: Sequence[Finding], period: Period, now: datetime
-) -> None:
-    columns = {
-        "register_id": [row["register_id"]] * len(found),
-        "check_name": [f.check for f in found],
-        "starts_at": [f.starts_at for f in found],
-    }
-    await conn.execute(
-        queries.keep_findings,
-        columns
-        | {
-            "organisation_id": [row["organisation_id"]] * len(found),
-            "ends_at": [f.ends_at for f in found],
-            "detail": [Jsonb(f.detail) for f in found],
-            "now": now,
-        },
-    )
-    await conn.execute(
-        queries.forget_findings,
-        columns | {"registers": [row["register_id"]], "start": period.start, "end": period.end, "now": now},
-    )
 
 
 async def _finding(conn: AsyncConnection, finding_id: int) -> dict[str, Any]:

@@ -2,12 +2,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from cloud_api.db.pool import transaction
 from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.period import Period
 from cloud_api.kit.scope import Scope
-from cloud_api.metering import analysis, worklist
+from cloud_api.metering import analysis, checks, corrections, tasks, worklist
 from cloud_api.metering.corrections import CorrectionRefused
 from tests.integration.ingest.conftest import NOW, NOW_MS
 from tests.integration.metering.conftest import ENERGY
@@ -36,7 +37,7 @@ async def register(edge, meters):
 async def test_a_silence_comes_on_the_list_and_is_estimated_after_like_days(meters, register, author):  # noqa: F811
     before = sum(i.quantity for i in await meters.ledger(register))
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         [entry] = await worklist.entries(conn)
         assert entry.check_name == "estimated"
         assert await worklist.re_estimate(conn, author, entry.id) == "profile"
@@ -53,10 +54,10 @@ async def test_a_silence_comes_on_the_list_and_is_estimated_after_like_days(mete
 
 async def test_a_finding_is_accepted_with_a_reason_and_does_not_come_back(meters, register, author):  # noqa: F811
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         [entry] = await worklist.entries(conn)
         await worklist.accept(conn, author, entry.id)
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         assert await worklist.entries(conn) == []
         [accepted] = await worklist.entries(conn, state="accepted")
     assert (accepted.settled_by, accepted.reason) == ("li", "old meter is broken")
@@ -64,27 +65,27 @@ async def test_a_finding_is_accepted_with_a_reason_and_does_not_come_back(meters
 
 async def test_a_finding_that_late_readings_settle_leaves_the_list(edge, meters, register):
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         [entry] = await worklist.entries(conn)
     start = int(entry.starts_at.timestamp() * 1000)
     [(low,)] = await meters.execute("SELECT max(mantissa) FROM observation WHERE observed_at <= %s", entry.starts_at)
     await edge.send([(5000 + n, ENERGY, start + n * HOUR // 4, low + n * 10) for n in range(1, 30)])
     await meters.recompute()
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         assert "estimated" not in [e.check_name for e in await worklist.entries(conn)]
 
 
 async def test_another_organisation_sees_an_empty_list(meters, register, author):  # noqa: F811
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
     async with transaction(meters.pool, Scope(kind="staff", organisation_id=meters.organisation_id + 1)) as conn:
         assert await worklist.entries(conn) == []
 
 
 async def test_an_edit_spreads_the_total_exactly(meters, register, author):  # noqa: F811
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         [entry] = await worklist.entries(conn)
         await worklist.edit(conn, author, entry.id, total=Decimal("10.000001"))
     await meters.recompute()
@@ -123,7 +124,90 @@ async def test_nothing_is_invented_where_nothing_is_known(edge, meters, author):
                      (4, ENERGY, day + 30 * HOUR, 1000)])  # fmt: skip
     await meters.recompute()
     async with staff(meters) as conn:
-        await worklist.check(conn, fixed_clock(NOW), days=3)
+        await checks.check(conn, fixed_clock(NOW), days=3)
         [entry] = [e for e in await worklist.entries(conn) if e.check_name == "missing"]
         with pytest.raises(CorrectionRefused, match="enter a quantity"):
             await worklist.re_estimate(conn, author, entry.id)
+
+
+async def _checked(meters, **attributes):
+    """Return what the checks say of the meter as a whole, in this state of its device."""
+    await meters.execute("UPDATE meter SET attributes = %s", Jsonb(attributes))
+    async with staff(meters) as conn:
+        await checks.check(conn, fixed_clock(NOW), days=3)
+        return [e for e in await worklist.entries(conn) if e.check_name in {"clock", "ratio"}]
+
+
+async def test_transformers_that_differ_from_the_registry_are_one_finding(meters, register, author):  # noqa: F811
+    [(device,)] = await meters.execute("SELECT device_id FROM point p JOIN register r ON r.point_id = p.id")
+    point = await meters.insert(
+        "point",
+        {"organisation_id": meters.organisation_id, "device_id": device, "name": "ct_ratio", "kind": "parameter"},
+    )
+    await meters.insert(
+        "latest_value", {"point_id": point, "observed_at": NOW, "value": 60, "quality": 0, "received_at": NOW}
+    )
+    [found] = await _checked(meters, ct_ratio=40)
+    assert found.detail == {"device_ratio": "60", "factor": "1", "registry_ratio": "40"}
+    [again] = await _checked(meters, ct_ratio=40)
+    assert again.id == found.id
+    async with staff(meters) as conn:
+        await worklist.accept(conn, author, found.id)
+    assert await _checked(meters, ct_ratio=40) == []
+    [other] = await _checked(meters, ct_ratio=30)  # Another difference is another question.
+    assert other.detail["registry_ratio"] == "30"
+    assert await _checked(meters, ct_ratio=60) == []
+
+
+async def test_a_gateway_whose_clock_is_wrong_casts_doubt_on_its_meters(meters, register):
+    await meters.execute("UPDATE gateway SET clock_offset_ms = 250000, last_seen_at = %s", NOW)
+    [found] = await _checked(meters)
+    assert (found.check_name, found.detail["drift_min"]) == ("clock", 4)
+    await meters.execute("UPDATE gateway SET clock_offset_ms = 20")
+    assert await _checked(meters) == []
+    await edge_event(meters, {"jump_ms": -600_000, "machine_jump_ms": 0})
+    [found] = await _checked(meters)
+    assert found.detail["drift_min"] == -10
+
+
+async def edge_event(meters, data):
+    [(gateway,)] = await meters.execute("SELECT id FROM gateway")
+    await meters.insert(
+        "event",
+        {"organisation_id": meters.organisation_id, "gateway_id": gateway, "kind": "clock.jump",
+         "occurred_at": NOW - timedelta(hours=2), "received_at": NOW, "data": Jsonb(data)},
+    )  # fmt: skip
+
+
+async def test_sub_meters_that_do_not_add_up_come_on_the_worklist(edge, meters, register):
+    [(main,)] = await meters.execute("SELECT id FROM meter")
+    part = await meters.meter("part", parent_meter_id=main)
+    counter = await meters.register(part)
+    day = NOW - timedelta(hours=44)  # Midnight in Shanghai.
+    for hour, shown in ((-1, 0), (25, 1)):
+        await meters.execute(
+            "INSERT INTO reading (register_id, taken_at, value, source, received_at) VALUES (%s, %s, %s, 'import', %s)",
+            counter, day + timedelta(hours=hour), shown, NOW,
+        )  # fmt: skip
+    await meters.execute("UPDATE meter SET gap_minutes = 10000 WHERE id = %s", part)
+    await meters.recompute()
+    async with staff(meters) as conn:
+        await checks.check(conn, fixed_clock(NOW), days=3)
+        [found] = [e for e in await worklist.entries(conn) if e.check_name == "balance"]
+    assert found.meter_id == main
+    assert found.starts_at == day
+    assert Decimal(found.detail["share_pct"]) > 90
+
+
+async def test_a_change_further_back_than_the_last_days_is_checked_again(edge, meters, register, author):  # noqa: F811
+    async with staff(meters) as conn:
+        await checks.check(conn, fixed_clock(NOW), days=1)
+        before = await worklist.entries(conn)
+        start = NOW - timedelta(days=8)
+        await corrections.edit_interval(conn, author, register, starts_at=start, quantity=Decimal(-5))
+    await meters.recompute()
+    async with staff(meters) as conn:
+        since, _ = await tasks._changed(conn, 0)
+        assert since == {register: start}
+        await checks.check(conn, fixed_clock(NOW), days=1, since=since)
+        assert "negative" in {e.check_name for e in await worklist.entries(conn)} - {e.check_name for e in before}

@@ -6,8 +6,8 @@ import pytest
 from cloud_api.db.pool import transaction
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.scope import SYSTEM
+from cloud_api.metering import checks
 from cloud_api.metering import service as metering
-from cloud_api.metering import worklist
 from tests.integration.metering.conftest import Meters
 from tests.integration.web.conftest import csrf_token, sign_in
 
@@ -38,7 +38,7 @@ async def meter(pool, park):
         )
     await metering.recompute_all(pool, Clock())
     async with transaction(pool, SYSTEM) as conn:
-        await worklist.check(conn, Clock(), days=5)
+        await checks.check(conn, Clock(), days=5)
     return tenant
 
 

@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud_api.kit.period import Period
 from cloud_api.metering.balance import BalanceState, Part, Suspect, balance, suspects
 from cloud_api.metering.estimation import Evidence, NothingKnown, estimate
 from cloud_api.metering.model import MeterInterval, Method
-from cloud_api.metering.vee import Limits, validate
+from cloud_api.metering.vee import (
+    Limits,
+    Transformers,
+    balance_finding,
+    clock_finding,
+    ratio_finding,
+    validate,
+)
 from cloud_api.metering.virtual import FormulaRefused, combine, flatten
 
 DAY = datetime(2026, 3, 9, tzinfo=UTC)
@@ -147,3 +155,46 @@ def test_nobody_is_suspected_where_the_balance_holds_or_nothing_is_known():
     assert suspects(Decimal(100), _parts(60, 39)) == []
     assert suspects(Decimal(100), [Part(meter_id=1, use="tenant", quantity=None)]) == []
     assert suspects(Decimal(0), _parts(1)) == []
+
+
+YESTERDAY = Period(DAY, DAY + timedelta(days=1))
+
+
+def test_a_clock_beside_the_reference_is_a_finding_beyond_three_minutes():
+    assert clock_finding(Decimal(179), Limits(), YESTERDAY) is None
+    assert clock_finding(None, Limits(), YESTERDAY) is None
+    assert clock_finding(Decimal(-3600), Limits(clock_drift_s=None), YESTERDAY) is None
+    found = clock_finding(Decimal(-250), Limits(), YESTERDAY)
+    assert (found.check, found.detail) == ("clock", {"drift_min": -4, "limit_s": 180})
+
+
+@pytest.mark.parametrize(
+    ("device", "register", "registry", "is_found"),
+    [
+        ("40", "1", "40", False),
+        ("1", "40", "40", False),  # The cloud multiplies, the device does not.
+        ("40", "-1", "40", False),  # Reversed, which is another matter.
+        ("60", "1", "40", True),
+        ("1", "1", "40", True),
+        ("40", "1", None, False),
+        ("1", "40", None, False),
+        ("40", "40", None, True),  # Multiplied twice.
+    ],
+)
+def test_transformers_in_device_and_registry_are_compared(device, register, registry, is_found):
+    known = Transformers(
+        device=Decimal(device), register=Decimal(register), registry=None if registry is None else Decimal(registry)
+    )
+    assert (ratio_finding(known, Limits(), YESTERDAY) is not None) == is_found
+    assert ratio_finding(known, Limits(ratio_tolerance=None), YESTERDAY) is None
+
+
+@pytest.mark.parametrize(
+    ("main", "residual", "is_found"),
+    [("100", "5", False), ("100", "9", True), ("100", "-2", True), ("-100", "1", True), ("0", "3", False), (None, None, False)],
+)  # fmt: skip
+def test_sub_meters_that_do_not_add_up_to_the_main_meter_are_a_finding(main, residual, is_found):
+    numbers = (None if main is None else Decimal(main), None if residual is None else Decimal(residual))
+    assert (balance_finding(*numbers, Limits(), YESTERDAY) is not None) == is_found
+    off = Limits(residual_high=None, residual_low=None)
+    assert balance_finding(Decimal(100), Decimal(90), off, YESTERDAY) is None
