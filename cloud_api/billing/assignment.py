@@ -49,7 +49,7 @@ def parts_of(
                 parts.append(Part(index=len(parts), meter=meter, period=stretch, holdings=holdings))
         elif meter.use in {"main", "common", "plant"}:
             parts.append(Part(index=len(parts), meter=meter, period=period))
-    return parts + _nested(meters, parts), issues
+    return parts + nested(meters, parts), issues
 
 
 def _terms(tenancies: Iterable[Tenancy], period: Period, zone: ZoneInfo) -> Mapping[int, list[tuple[Period, Tenancy]]]:
@@ -98,7 +98,8 @@ def _holdings(
     return tuple(found) or (Holding(party=owner, lease_id=None, space_id=0, share=Decimal(1)),)
 
 
-def _nested(meters: Sequence[MeterFacts], parts: Sequence[Part]) -> list[Part]:
+def nested(meters: Sequence[MeterFacts], parts: Sequence[Part]) -> list[Part]:
+    """Return the stretches of counted meters under the given ones, whose energy is taken off them."""
     by_id = {meter.id: meter for meter in meters}
     found: list[Part] = []
     for meter in (m for m in meters if m.use in COUNTED):

@@ -86,7 +86,7 @@ def utility_bill(
         found = await inputs.find_site(conn, code=site)
         content = utility_bill.read_file(file)
         compared = await utility_bill.enter(conn, found, month, content, utility=utility, actor=actor(), clock=clock)
-        return "\n".join(compared)
+        return "\n".join(str(text) for text in compared)
 
     print(carry_out(use_case))
 

@@ -140,8 +140,15 @@ def round_fraction(value: Fraction, quantum: Decimal = CENT) -> Decimal:
 
 
 def said(text: Text) -> dict[str, Any]:
-    """Return a text as JSON data: what translates it, and in English."""
-    return {"message": text.message, "values": {k: str(v) for k, v in text.values.items()}, "text": str(text)}
+    """Return a text as JSON data: what translates it with its values (a text among them likewise), and in English."""
+    values = {k: said(v) if isinstance(v, Text) else str(v) for k, v in text.values.items()}
+    return {"message": text.message, "values": values, "text": str(text)}
+
+
+def unsaid(found: Mapping[str, Any]) -> Text:
+    """Return the text that `said` wrote down."""
+    values = {k: unsaid(v) if isinstance(v, Mapping) else v for k, v in found["values"].items()}
+    return Text(found["message"], **values)
 
 
 def issue_json(issue: Issue) -> dict[str, Any]:

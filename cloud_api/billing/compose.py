@@ -13,7 +13,7 @@ from cloud_api.billing.book import Book, kwh, open_book
 from cloud_api.billing.charge import Issue, Rated, issue_json
 from cloud_api.billing.charging import Charge, charging
 from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult
-from cloud_api.billing.snapshot import fingerprint, snapshot_of
+from cloud_api.billing.snapshot import Pool, fingerprint, pool_of, snapshot_of
 from cloud_api.billing.vat import close
 from cloud_api.billing.what_if import plain
 from cloud_api.kit.i18n import Text
@@ -28,9 +28,10 @@ def compose(inputs: RunInputs, issues: Sequence[Issue] = (), *, tick: Tick | Non
     apportioned = _apportion(book)
     parties = [p for p in sorted(apportioned.parties) if p in inputs.tenants and _concerned(book, apportioned, p)]
     charge = charging(book, apportioned)
+    pool = pool_of(book, apportioned)
     drafts: list[BillDraft] = []
     for party in parties:
-        drafts.append(_bill(book, apportioned, party, charge))
+        drafts.append(_bill(book, apportioned, party, charge, pool))
         if tick is not None:
             tick(len(drafts), len(parties))
     sheet = resale.check(inputs, apportioned, drafts)
@@ -91,13 +92,13 @@ def _concerned(book: Book, apportioned: Apportioned, party: int) -> bool:
     )
 
 
-def _bill(book: Book, apportioned: Apportioned, party: int, charge: Charge) -> BillDraft:
+def _bill(book: Book, apportioned: Apportioned, party: int, charge: Charge, pool: Pool) -> BillDraft:
     cycle = book.cycle(party)
     lines, issues = charge(party, cycle)
     rated = close(lines, issues)
     doubts = [*issues, *_doubts(book, party), *_estimated(book, party)]
     kind = "owner" if book.inputs.tenants[party].is_owner else "bill"
-    snapshot = snapshot_of(book, apportioned, party, cycle, rated) | {
+    snapshot = snapshot_of(book, apportioned, party, cycle, rated, pool) | {
         "kind": kind,
         "issues": [issue_json(i) for i in doubts],
     }

@@ -11,9 +11,9 @@ from openpyxl.cell import WriteOnlyCell
 from psycopg import AsyncConnection
 
 from cloud_api.billing import service
-from cloud_api.billing.repository import Row, one, queries
+from cloud_api.billing.pinned import tariff_of
+from cloud_api.billing.repository import Row
 from cloud_api.billing.tariff import Tariff
-from cloud_api.billing.tariff_file import load_dumped
 from cloud_api.kit.errors import Invalid
 
 COLUMNS: tuple[str, ...] = (
@@ -60,7 +60,7 @@ async def _run_rows(conn: AsyncConnection, run_id: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for listed in (b for b in run["bills"] if b["kind"] == "bill"):
         bill = await service.get_bill(conn, listed["id"])
-        found += line_rows(bill, await _tariff(conn, bill))
+        found += line_rows(bill, await tariff_of(conn, bill))
     return found
 
 
@@ -68,15 +68,7 @@ async def einvoice(conn: AsyncConnection, bill: Row) -> dict[str, Any]:
     """Return the data of a 数电票 for an issued bill, to be sent by an adapter. Raises Invalid for a draft."""
     if not bill["number"]:
         raise Invalid("only an issued bill has the data of an invoice")
-    return fapiao_fields(bill, await _tariff(conn, bill))
-
-
-async def _tariff(conn: AsyncConnection, bill: Row) -> Tariff:
-    pinned = bill["snapshot"]["tariff"]
-    values = {"organisation_id": bill["organisation_id"], "code": pinned["code"], "revision": pinned["revision"]}
-    found = await one(conn, queries.tariff_revision, values)
-    assert found is not None
-    return load_dumped(found["content"])
+    return fapiao_fields(bill, await tariff_of(conn, bill))
 
 
 def line_rows(bill: Row, tariff: Tariff) -> list[dict[str, Any]]:

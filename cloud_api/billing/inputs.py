@@ -49,6 +49,17 @@ QUANTITIES = {
 }
 
 
+TEMPLATES = {
+    "electricity": "zhejiang-2026-demo",
+    "water": "water",
+    "gas": "gas",
+    "heat": "heat-two-part",
+    "cooling": "cooling-btu",
+    "hvac": "after-hours-hvac",
+}
+"""A template to begin with, named where a tariff is missing."""
+
+
 class TariffMissing(Invalid):
     """No tariff is set for this site and utility."""
 
@@ -158,9 +169,11 @@ async def load_inputs(
     stored = await find_tariff(conn, site, utility)
     if stored is None:
         raise TariffMissing(
-            "site {site_code} has no tariff for {utility}: cloud-api tariff import FILE --site {site_code}",
+            "site {site_code} has no tariff for {utility}: enter one under Tariffs (template {template}), or run"
+            " cloud-api tariff import {template} --site {site_code}",
             site_code=site.code,
             utility=utility,
+            template=TEMPLATES[utility],
         )
     if pins is not None:
         stored = await _pinned_tariff(conn, stored, site, pins)
@@ -234,9 +247,11 @@ async def load_after_hours(
     stored = await one(conn, queries.site_tariff_as_known, ids | {"of": "hvac"})
     if stored is None:
         raise TariffMissing(
-            "site {site_code} has no tariff for {utility}: cloud-api tariff import FILE --site {site_code}",
+            "site {site_code} has no tariff for {utility}: enter one under Tariffs (template {template}), or run"
+            " cloud-api tariff import {template} --site {site_code}",
             site_code=site.code,
             utility="hvac",
+            template=TEMPLATES["hvac"],
         )
     tariff = load_dumped(stored["content"])
     calendar = await find_calendar(conn, tariff.holiday_calendar)

@@ -138,7 +138,8 @@ SELECT id, code, revision, sha256, content, recorded_at, recorded_by FROM tariff
 -- name: tariffs
 -- The newest revision of every tariff, and where it is used.
 SELECT DISTINCT ON (t.code) t.id, t.code, t.revision, t.sha256, t.content, t.recorded_at, t.recorded_by,
-       (SELECT jsonb_agg(jsonb_build_object('site', s.code, 'utility', x.utility, 'payer', x.payer))
+       (SELECT jsonb_agg(jsonb_build_object('site', s.code, 'name_zh', s.name_zh, 'name_en', s.name_en,
+                                           'utility', x.utility, 'payer', x.payer))
           FROM site_tariff x JOIN site s ON s.id = x.site_id
          WHERE x.organisation_id = t.organisation_id AND x.tariff_code = t.code) AS used
   FROM tariff t WHERE t.organisation_id = %(organisation_id)s ORDER BY t.code, t.revision DESC;
@@ -186,10 +187,21 @@ DELETE FROM utility_bill
 
 -- name: utility_bills
 -- The utility's bills that were entered, newest first.
-SELECT u.id, s.code AS site, u.utility, lower(u.period) AS starts_on, upper(u.period) AS ends_on, u.total, u.content,
+SELECT u.id, s.code AS site, s.name_zh, s.name_en, s.currency, u.utility, lower(u.period) AS starts_on, upper(u.period) AS ends_on, u.total, u.content,
        u.recorded_at, u.recorded_by
   FROM utility_bill u JOIN site s ON s.id = u.site_id
  WHERE u.organisation_id = %(organisation_id)s ORDER BY u.period DESC, u.id LIMIT %(limit)s;
+
+-- name: utility_bill_by_id
+-- One of the utility's bills that were entered.
+SELECT u.id, u.site_id, s.code AS site, s.name_zh, s.name_en, s.currency, u.utility, lower(u.period) AS starts_on,
+       upper(u.period) AS ends_on, u.total, u.content, u.recorded_at, u.recorded_by
+  FROM utility_bill u JOIN site s ON s.id = u.site_id
+ WHERE u.organisation_id = %(organisation_id)s AND u.id = %(id)s;
+
+-- name: site_list
+-- The sites that the viewer may see, for forms.
+SELECT code, name_zh, name_en, currency FROM site ORDER BY name_en, id LIMIT 200;
 
 -- name: living_run
 -- The run of a period that was not cancelled.
@@ -200,7 +212,7 @@ SELECT * FROM bill_run
 
 -- name: run_by_id
 -- One run.
-SELECT r.*, s.code AS site_code FROM bill_run r JOIN site s ON s.id = r.site_id WHERE r.id = %(run_id)s;
+SELECT r.*, s.code AS site_code, s.currency FROM bill_run r JOIN site s ON s.id = r.site_id WHERE r.id = %(run_id)s;
 
 -- name: lock_run
 -- One run, held until the transaction ends.
@@ -209,7 +221,7 @@ SELECT * FROM bill_run WHERE id = %(run_id)s FOR UPDATE;
 -- name: runs
 -- Runs of an organisation, newest period first.
 SELECT r.id, r.utility, lower(r.period) AS starts_on, upper(r.period) AS ends_on, r.state, r.prepared_by, r.created_at,
-       r.finished_at, r.summary, s.code AS site_code, s.name_zh AS site_zh, s.name_en AS site_en, s.currency
+       r.finished_at, r.summary, s.code AS site_code, s.name_zh, s.name_en, s.currency
   FROM bill_run r JOIN site s ON s.id = r.site_id
  WHERE r.organisation_id = %(organisation_id)s AND r.state <> 'cancelled'
  ORDER BY r.period DESC, r.id DESC LIMIT %(limit)s;

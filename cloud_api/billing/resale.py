@@ -75,6 +75,17 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
     return {"sheet": sheet, "issues": issues}
 
 
+def main_by_bucket(inputs: "RunInputs") -> dict[str, tuple[Decimal, Fraction]]:
+    """Return kWh of our main meter per bucket, and what the landlord's own tariff asks for them, VAT included."""
+    main = _main_by_key(inputs)
+    cost = _rated(inputs, main)
+    found: dict[str, tuple[Decimal, Fraction]] = {}
+    for key, micro in main.items():
+        energy, amount = found.get(key[1], (Decimal(0), Fraction(0)))
+        found[key[1]] = energy + Decimal(micro).scaleb(-6), amount + cost.get(key, Fraction(0))
+    return found
+
+
 def _main_by_key(inputs: "RunInputs") -> dict[tuple[str, str], int]:
     found: defaultdict[tuple[str, str], int] = defaultdict(int)
     for part in inputs.parts:
@@ -86,7 +97,6 @@ def _main_by_key(inputs: "RunInputs") -> dict[tuple[str, str], int]:
 
 def _cost_by_key(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> tuple[dict[tuple[str, str], Fraction], str]:
     """Return what the landlord paid per version and bucket; what has no bucket is spread by kWh."""
-    whole = sum(main.values())
     if inputs.utility_bill is not None:
         total = Fraction(Decimal(inputs.utility_bill["total"]))
         named = {line.get("bucket"): Fraction(0) for line in inputs.utility_bill.get("lines", ())}
@@ -94,6 +104,10 @@ def _cost_by_key(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> tuple
             named[line.get("bucket")] += Fraction(Decimal(line["amount"]))
         by_bucket = _spread_named(named, main, total)
         return by_bucket, "utility_bill"
+    return _rated(inputs, main), "landlord_tariff" if any(main.values()) else "no_energy"
+
+
+def _rated(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> dict[tuple[str, str], Fraction]:
     slices = tuple(Slice(version=v, bucket=b, quantity=Decimal(q).scaleb(-6)) for (v, b), q in sorted(main.items()))
     cycle = Cycle(
         starts_on=inputs.starts_on, ends_on=inputs.ends_on, billed_from=inputs.starts_on, billed_to=inputs.ends_on
@@ -118,7 +132,7 @@ def _cost_by_key(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> tuple
             key = (version, bucket or "")
             if weight and key in cost:
                 cost[key] += amount * Fraction(main[key], weight)
-    return cost, "landlord_tariff" if whole else "no_energy"
+    return cost
 
 
 def _spread_named(

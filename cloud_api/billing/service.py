@@ -355,6 +355,11 @@ async def issued_bills(
     return await rows(conn, queries.issued_bills, values | {"limit": min(limit, BILLS_SHOWN_MAX)})
 
 
+async def list_sites(conn: AsyncConnection) -> list[Row]:
+    """Return code and names of the sites that the viewer may see."""
+    return await rows(conn, queries.site_list, {})
+
+
 async def list_tariffs(conn: AsyncConnection, organisation_id: int) -> list[Row]:
     """Return the newest revision of every tariff, and where it is used."""
     return await rows(conn, queries.tariffs, {"organisation_id": organisation_id})

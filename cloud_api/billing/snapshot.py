@@ -3,22 +3,51 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloud_api.billing.apportionment import Apportioned, Stretch, divide
+from cloud_api.billing.apportionment import Apportioned, Stretch, Weights, divide
 from cloud_api.billing.book import Book, held_days, kwh
-from cloud_api.billing.charge import Cycle, Line, Rated, said
+from cloud_api.billing.charge import Cycle, Line, Rated
 from cloud_api.billing.policy import dump_policy
 from cloud_api.billing.run_model import Part, RunInputs
 from cloud_api.billing.tariff import bucket_name
 from cloud_api.billing.what_if import line_json, plain
+from cloud_api.billing.words import said_in_both
 
 SNAPSHOT_FORM = 1
 
 
-def snapshot_of(book: Book, apportioned: Apportioned, party: int, cycle: Cycle, rated: Rated) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What the whole site shares: common energy and losses in micro-kWh, and the sums of the drivers' weights."""
+
+    common: int
+    loss: int
+    own: int
+    weights: Mapping[int, Weights]
+    area_days: Decimal
+    people_days: Decimal
+
+
+def pool_of(book: Book, apportioned: Apportioned) -> Pool:
+    """Sum up once per run what each bill shows its own part of."""
+    weights = book.weights()
+    return Pool(
+        common=apportioned.common,
+        loss=apportioned.residual,
+        own=apportioned.metered,
+        weights=weights,
+        area_days=sum((w.area_days for w in weights.values()), Decimal(0)),
+        people_days=sum((w.people_days for w in weights.values()), Decimal(0)),
+    )
+
+
+def snapshot_of(
+    book: Book, apportioned: Apportioned, party: int, cycle: Cycle, rated: Rated, pool: Pool
+) -> dict[str, Any]:
     """Return everything that decided a bill and everything that it prints; the resale sheet is added by the run."""
     inputs = book.inputs
     tenant = inputs.tenants[party]
@@ -56,6 +85,7 @@ def snapshot_of(book: Book, apportioned: Apportioned, party: int, cycle: Cycle, 
         "usage": _usage_json(inputs, {"own": energy.own, "common": energy.common, "loss": energy.loss}),
         "quantity": plain(kwh(sum(energy.own.values()))),
         "estimated_percent": str(book.estimated_percent(party)),
+        "shared": _shared(pool, party, sum(energy.own.values())),
         "days": _days(inputs, energy.own),
         "leases": _leases(book, party),
         "evidence": _evidence(book, party),
@@ -71,8 +101,20 @@ def _line(line: Line) -> dict[str, Any]:
     label = line.bucket_label
     return line_json(line) | {
         "source": line.source,
-        "said": None if line.note is None else said(line.note),
+        "said": said_in_both(line.note),
         "bucket_name": None if label is None else {"zh": label.zh, "en": label.en},
+    }
+
+
+def _shared(pool: Pool, party: int, own: int) -> dict[str, Any]:
+    """Return what was shared out at the site and the party's part of each driver, as [own, all]."""
+    mine = pool.weights.get(party, Weights())
+    return {
+        "common_kwh": plain(kwh(pool.common)),
+        "loss_kwh": plain(kwh(pool.loss)),
+        "energy": [plain(kwh(own)), plain(kwh(pool.own))],
+        "area": [plain(mine.area_days), plain(pool.area_days)],
+        "head_count": [plain(mine.people_days), plain(pool.people_days)],
     }
 
 

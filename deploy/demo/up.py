@@ -94,6 +94,7 @@ class Demo:
             self._cloud("import-leases", str(self.files / "leases.csv"), "--tenants", str(self.files / "tenants.csv"))
             self._cloud("tariff", "import", "zhejiang-2026-demo", "--site", SITE, "--landlord")
             self._cloud("tariff", "import", "water", "--site", SITE, "--landlord")
+            self._cloud("tariff", "import", "after-hours-hvac", "--site", SITE)
             self._cloud("bill", "policy", "approval=automatic", "--site", SITE)
             self.home.mark(self.state, "site")
         if "people" not in self.state.done:

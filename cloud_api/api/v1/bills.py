@@ -38,6 +38,9 @@ class BillLine(BaseModel):
     tax_included: bool
     tax: str
     source: str = "own"
+    said: Annotated[
+        dict[str, Any] | None, Field(description="Why the quantity is what it is: message, values, zh, en.")
+    ] = None
 
 
 class Bill(BaseModel):

@@ -19,6 +19,7 @@ class UtilityLine(BaseModel):
     name: Annotated[str, Field(max_length=200)]
     amount: Decimal
     bucket: str | None = None
+    kwh: Annotated[Decimal | None, Field(ge=0, description="Energy that the line counts, compared per bucket.")] = None
     driver: Annotated[
         str | None, Field(pattern="^(energy|area|head_count|equal|landlord)$", description="How the line is shared.")
     ] = None
@@ -31,7 +32,8 @@ class UtilityBill(BaseModel):
     site: str | None = None
     utility: str = "electricity"
     total: Decimal
-    kwh: Decimal
+    kwh: Annotated[Decimal, Field(ge=0)]
+    currency: Annotated[str | None, Field(pattern="^[A-Z]{3}$", description="Checked against the site's.")] = None
     lines: Annotated[list[UtilityLine], Field(min_length=1, max_length=200)]
 
 
@@ -45,8 +47,8 @@ async def list_bills(call: FinanceCall) -> list[dict[str, Any]]:
 async def enter(call: FinanceCall, body: UtilityBill) -> dict[str, list[str]]:
     """Enter or replace the bill of a month; `compared` says how it agrees with our own ledger."""
     site = await find_site(call.conn, code=body.site)
-    content = body.model_dump(mode="json", include={"total", "kwh", "lines"})
+    content = body.model_dump(mode="json", include={"total", "kwh", "currency", "lines"})
     compared = await utility_bill.enter(
         call.conn, site, body.month, content, actor=call.viewer.login, clock=call.clock, utility=body.utility
     )
-    return {"compared": compared}
+    return {"compared": [str(text) for text in compared]}

@@ -13,6 +13,7 @@ import typst
 
 from cloud_api.billing.document.fonts import font_paths
 from cloud_api.billing.document.wording import days, in_capitals, money, quantity
+from cloud_api.billing.words import note_of, unit_of
 
 _TEMPLATE = Path(__file__).with_name("bill.typ")
 _TITLES = {
@@ -131,9 +132,10 @@ def _line(line: Mapping[str, Any], currency: str) -> dict[str, str]:
         "bucket_zh": name["zh"],
         "bucket_en": name["en"],
         "quantity": money(line["quantity"], currency) if is_share else quantity(line["quantity"]),
-        "unit": "" if is_share else line["unit"],
+        "unit": "" if is_share else " ".join(dict.fromkeys(unit_of(line["unit"]))),
         "price": "" if price is None else f"{Decimal(price) * 100:f} %" if is_share else price,
         "amount": money(line["amount"], currency),
+        "note": " · ".join(dict.fromkeys(filter(None, note_of(line)))),
     }
 
 

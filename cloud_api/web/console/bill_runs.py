@@ -16,9 +16,10 @@ from cloud_api.kit.errors import DomainError, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.money import round_parts
 from cloud_api.kit.period import previous_month
-from cloud_api.web.shared.bill_view import STATES, UTILITIES, issue_views
+from cloud_api.web.shared.bill_view import BASES, STATES, UTILITIES, issue_views
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage, Page
+from cloud_api.web.shared.sites import site_options
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext, say
 
@@ -63,6 +64,8 @@ async def list_runs(page: FinancePage) -> Response:
         "console/bills.html",
         runs=runs,
         month=f"{last:%Y-%m}",
+        sites=await site_options(page.conn),
+        utilities=[(code, _(words)) for code, words in UTILITIES.items() if code != "hvac"],
         adjustments=await corrections.list_adjustments(page.conn, organisation),
         questions=await corrections.open_questions(page.conn, organisation),
         arrears=await settlement.arrears(page.conn, organisation, today),
@@ -70,12 +73,19 @@ async def list_runs(page: FinancePage) -> Response:
 
 
 @router.post("/runs")
-async def start_run(page: FinancePage, month: Annotated[str, Form(max_length=7)]) -> Response:
+async def start_run(
+    page: FinancePage,
+    month: Annotated[str, Form(max_length=7)],
+    site: Annotated[str, Form(max_length=100)] = "",
+    utility: Annotated[str, Form(pattern="^(electricity|water|gas|heat|cooling)$")] = "electricity",
+) -> Response:
     """Begin a month's run; the worker calculates it."""
     try:
         async with page.conn.transaction():
-            site = await find_site(page.conn)
-            run_id = await running.start(page.conn, site, month, actor=page.viewer.login, clock=page.clock)
+            found = await find_site(page.conn, code=site or None)
+            run_id = await running.start(
+                page.conn, found, month, actor=page.viewer.login, clock=page.clock, utility=utility
+            )
     except DomainError as error:
         return page.redirect("/console/bills", notice=say(error))
     return page.redirect(f"/console/bills/runs/{run_id}")
@@ -92,7 +102,9 @@ async def show_run(page: FinancePage, run_id: int) -> Response:
         run=_run_row(run | {"starts_on": run["period"].lower, "ends_on": run["period"].upper}),
         bills=bills,
         summary=_shown(summary),
-        blocking=issue_views(summary.get("blocking", [])),
+        blocking=_blocking(issue_views(summary.get("blocking", []))),
+        causes=_causes(bills),
+        resale_basis=BASES.get(summary.get("resale", {}).get("basis", "")),
         resale=summary.get("resale", {}),
         funnel=_funnel(run, bills),
         steps=[s | {"from_word": _word(s["from_state"]), "to_word": _word(s["to_state"])} for s in run["steps"]],
@@ -132,6 +144,27 @@ def _shown(summary: dict[str, Any]) -> dict[str, Decimal]:
     exact = {k: Decimal(v) for k, v in summary.items() if k.endswith(("kwh", "percent", "total"))}
     parts = [name for name in EQUATION if name in exact]
     return exact | dict(zip(parts, round_parts([exact[name] for name in parts]), strict=True))
+
+
+def _blocking(issues: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Group what concerns the whole run by its cause; a meter stands there once."""
+    found: dict[str, dict[str, Any]] = {}
+    for issue in issues:
+        cause = found.setdefault(issue["words"], {"words": issue["words"], "fix": issue["fix"], "details": []})
+        if issue["detail"] not in cause["details"]:
+            cause["details"].append(issue["detail"])
+    return list(found.values())
+
+
+def _causes(bills: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Group the exceptions by their cause, each with the page where it is mended."""
+    found: dict[str, dict[str, Any]] = {}
+    for bill in bills:
+        for issue in bill["issue_views"] if bill["kind"] == "bill" else ():
+            cause = found.setdefault(issue["words"], {"words": issue["words"], "fix": issue["fix"], "bills": []})
+            if bill not in cause["bills"]:
+                cause["bills"].append(bill)
+    return list(found.values())
 
 
 def _word(state: str) -> str:

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 from psycopg import AsyncConnection
 
 from cloud_api.billing import corrections, settlement, verification
@@ -16,6 +16,7 @@ from cloud_api.kit.errors import DomainError, Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.bill_view import KINDS, bill_view, days_chart
 from cloud_api.web.shared.charts import chart_response
+from cloud_api.web.shared.line_view import line_context
 from cloud_api.web.shared.page import FinancePage
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import say
@@ -40,6 +41,15 @@ async def show_bill(page: FinancePage, bill_id: int) -> Response:
         ],
         today=page.clock.now().astimezone(page.zone).date(),
     )
+
+
+@router.get("/{bill_id}/lines/{number}")
+async def show_line(
+    page: FinancePage, bill_id: int, number: int, day: Annotated[str, Query(max_length=10)] = ""
+) -> Response:
+    """Show what a line rests on: its days and, for one of them, the quarter hours beside the register."""
+    bill = await access_bill(page.conn, page.viewer, bill_id)
+    return page.render("console/bill_line.html", **await line_context(page.conn, bill, number, day))
 
 
 @router.get("/{bill_id}/days.json")

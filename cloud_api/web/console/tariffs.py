@@ -1,22 +1,34 @@
 """Tariffs: enter one, see the proof that every minute is priced once, see what is in force."""
 
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.billing import coverage, service, tariff_file, timetable
-from cloud_api.billing.inputs import find_calendar, find_site
+from cloud_api.billing.inputs import find_calendar, find_site, find_tariff
 from cloud_api.billing.tariff import Tariff, bucket_name
 from cloud_api.billing.tariff_file import TariffFileInvalid, load_dumped, parse_tariff
 from cloud_api.billing.trial import try_tariff
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError, NotFound
+from cloud_api.kit.i18n import in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.bill_view import TOU_COLOURS, UTILITIES
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage
+from cloud_api.web.shared.sites import site_options
+from cloud_api.web.shared.tariff_view import (
+    KINDS,
+    bucket_prices,
+    day_type_words,
+    price_unit,
+    price_words,
+    season_words,
+)
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import say
 
@@ -31,20 +43,22 @@ NAV = NavItem(
 )
 _TEMPLATES = Path(tariff_file.__file__).parent / "tariffs"
 TEXT_LENGTH_MAX = 200_000
+_USES = {"tenants": ("tenants",), "landlord": ("landlord",), "both": ("tenants", "landlord")}
 _PAYERS = {"tenants": N_("tenants"), "landlord": N_("landlord")}
 
 
 @router.get("")
 async def list_tariffs(page: FinancePage, template: Annotated[str, Query(max_length=60)] = "") -> Response:
     """List the tariffs and offer a form with a template in it."""
-    return await _list(page, text=_template(template))
+    return await _list(page, text=_template(template), template=template)
 
 
 @router.post("")
 async def enter(
     page: FinancePage,
     text: Annotated[str, Form(max_length=TEXT_LENGTH_MAX)],
-    use: Annotated[str, Form(pattern="^(check|tenants)$")] = "check",
+    use: Annotated[str, Form(pattern="^(check|tenants|landlord|both)$")] = "check",
+    site: Annotated[str, Form(max_length=100)] = "",
 ) -> Response:
     """Check a tariff, and use it for the site's tenants when asked; faults are shown beside the text."""
     try:
@@ -53,19 +67,28 @@ async def enter(
             words = _("The tariff is sound: every minute of every kind of day is priced once.")
             return await _list(page, text=text, sound=words)
         async with page.conn.transaction():
-            site = await find_site(page.conn)
-            revision = await service.import_tariff(page.conn, site, tariff, actor=page.viewer.login, clock=page.clock)
+            found = await find_site(page.conn, code=site or None)
+            revision = await service.import_tariff(
+                page.conn, found, tariff, actor=page.viewer.login, clock=page.clock, payers=_USES[use]
+            )
     except TariffFileInvalid as error:
-        return await _list(page, text=text, problems=error.problems, status=422)
+        return await _list(page, text=text, problems=error.problems, status=422, site=site)
     except DomainError as error:
-        return await _list(page, text=text, problems=[say(error)], status=error.status)
+        return await _list(page, text=text, problems=[say(error)], status=error.status, site=site)
     return page.redirect(
         f"/console/tariffs/{tariff.tariff}", notice=_("Saved as revision {revision}.", revision=revision)
     )
 
 
 async def _list(
-    page: FinancePage, *, text: str, problems: list[str] | None = None, sound: str = "", status: int = 200
+    page: FinancePage,
+    *,
+    text: str,
+    problems: list[str] | None = None,
+    sound: str = "",
+    status: int = 200,
+    template: str = "",
+    site: str = "",
 ) -> Response:
     found = await service.list_tariffs(page.conn, page.viewer.organisation_id)
     tariffs = [
@@ -74,7 +97,7 @@ async def _list(
             "name_zh": row["content"]["name"]["zh"],
             "name_en": row["content"]["name"]["en"],
             "utility": UTILITIES[row["content"].get("utility", "electricity")],
-            "used_words": [_PAYERS[use["payer"]] for use in row["used"] or ()],
+            "used_words": _used(row["used"] or ()),
         }
         for row in found
     ]
@@ -85,8 +108,25 @@ async def _list(
         text=text,
         problems=problems or [],
         sound=sound,
-        templates=sorted(path.stem for path in _TEMPLATES.glob("*.yaml")),
+        templates=_templates(),
+        chosen=template,
+        sites=await site_options(page.conn),
+        site=site,
     )
+
+
+def _used(used: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"payer": _PAYERS[use["payer"]], "name_zh": use["name_zh"], "name_en": use["name_en"]} for use in used]
+
+
+@cache
+def _templates_known() -> tuple[tuple[str, str, str], ...]:
+    found = [(path.stem, parse_tariff(path.read_text(encoding="utf-8")).tariff) for path in _TEMPLATES.glob("*.yaml")]
+    return tuple(sorted((code, tariff.name.zh, tariff.name.en) for code, tariff in found))
+
+
+def _templates() -> list[tuple[str, str]]:
+    return [(code, in_language(zh, en)) for code, zh, en in _templates_known()]
 
 
 def _template(name: str) -> str:
@@ -95,11 +135,15 @@ def _template(name: str) -> str:
 
 
 @router.post("/trial")
-async def try_text(page: FinancePage, text: Annotated[str, Form(max_length=TEXT_LENGTH_MAX)]) -> Response:
+async def try_text(
+    page: FinancePage,
+    text: Annotated[str, Form(max_length=TEXT_LENGTH_MAX)],
+    site: Annotated[str, Form(max_length=100)] = "",
+) -> Response:
     """Try a tariff that was not recorded on the last full months."""
     try:
         tariff = parse_tariff(text).tariff
-        return await _trial(page, tariff)
+        return await _trial(page, tariff, site)
     except TariffFileInvalid as error:
         return await _list(page, text=text, problems=error.problems, status=422)
     except DomainError as error:
@@ -107,23 +151,29 @@ async def try_text(page: FinancePage, text: Annotated[str, Form(max_length=TEXT_
 
 
 @router.get("/{code}/trial")
-async def try_recorded(page: FinancePage, code: str) -> Response:
+async def try_recorded(page: FinancePage, code: str, site: Annotated[str, Query(max_length=100)] = "") -> Response:
     """Try a recorded tariff on the last full months."""
     found = await service.find_tariff(page.conn, page.viewer.organisation_id, code)
     if found is None:
         raise NotFound
-    return await _trial(page, load_dumped(found["content"]))
+    try:
+        return await _trial(page, load_dumped(found["content"]), site)
+    except DomainError as error:
+        return page.redirect(f"/console/tariffs/{code}", notice=say(error))
 
 
-async def _trial(page: FinancePage, tariff: Tariff) -> Response:
+async def _trial(page: FinancePage, tariff: Tariff, site_code: str = "") -> Response:
     after = page.clock.now().astimezone(page.zone).date().replace(day=1)
-    site = await find_site(page.conn)
+    site = await find_site(page.conn, code=site_code or None)
+    today = await find_tariff(page.conn, site, tariff.utility)
     found = await try_tariff(page.conn, site, tariff, first=after.replace(year=after.year - 1), after=after)
     tenants = sorted(found.tenants.values(), key=lambda t: t.difference)
     return page.render(
         "console/tariff_trial.html",
         tariff={"name_zh": tariff.name.zh, "name_en": tariff.name.en, "code": tariff.tariff},
         trial=found,
+        site={"name_zh": site.name["zh"], "name_en": site.name["en"], "code": site.code},
+        is_todays=today is not None and load_dumped(today["content"]) == tariff,
         currency=site.currency,
         tenants=[{"name_zh": t.tenant.name["zh"], "name_en": t.tenant.name["en"], "row": t} for t in tenants],
         components=[{"name_zh": c.name.zh, "name_en": c.name.en, "row": c} for c in found.components.values()],
@@ -152,6 +202,8 @@ async def show(page: FinancePage, code: str) -> Response:
         hours=[{"label": _label(tariff, b, year), "hours": m // 60} for b, m in minutes.items()],
         minute_count=sum(minutes.values()),
         is_official=calendar.is_official(year),
+        currency=tariff.currency,
+        sites=await site_options(page.conn),
         versions=[_version(tariff, i) for i in range(len(tariff.versions))],
     )
 
@@ -170,8 +222,8 @@ def _version(tariff: Tariff, index: int) -> dict[str, Any]:
     version = tariff.versions[index]
     days = [
         {
-            "season": season.code,
-            "day_type": day_type.code,
+            "season": season_words(season),
+            "day_type": day_type_words(day_type, version),
             "strip": [
                 {
                     "label": {"name_zh": label.zh, "name_en": label.en},
@@ -190,13 +242,16 @@ def _version(tariff: Tariff, index: int) -> dict[str, Any]:
         {
             "name_zh": c.name.zh,
             "name_en": c.name.en,
-            "kind": c.kind,
-            "price": str(c.price) if c.price is not None else ", ".join(f"{b} {p}" for b, p in c.prices.items()),
+            "kind": KINDS[c.kind],
+            "price": price_words(c),
+            "per": price_unit(c, tariff.utility),
+            "by_bucket": bucket_prices(version, c),
             "floats": c.floats,
-            "steps": [] if c.tiers is None else [str(s.up_to) if s.up_to is not None else "∞" for s in c.tiers.steps],
             "vat": c.vat_rate,
+            "tax_included": c.tax_included,
         }
         for c in version.components
     ]
-    head = {"version": version.version, "valid_from": version.valid_from, "valid_to": version.valid_to}
-    return head | {"doc_no": version.doc_no, "days": days, "components": components}
+    last_day = version.valid_to - timedelta(days=1) if version.valid_to else None
+    head = {"version": version.version, "valid_from": version.valid_from, "last_day": last_day}
+    return head | {"doc_no": version.doc_no, "source_url": version.source_url, "days": days, "components": components}

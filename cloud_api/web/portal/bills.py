@@ -11,6 +11,7 @@ from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.console.bills import pdf_response
 from cloud_api.web.shared.bill_view import KINDS, STATES, UTILITIES, bill_view, days_chart
 from cloud_api.web.shared.charts import chart_response
+from cloud_api.web.shared.line_view import line_context
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import PortalPage
 from cloud_api.web.shared.templates import gettext as _
@@ -53,6 +54,15 @@ async def show_bill(page: PortalPage, bill_id: int, line: Annotated[int, Query(g
         questions=await corrections.questions(page.conn, bill_id),
         asked_line=line,
     )
+
+
+@router.get("/{bill_id}/lines/{number}")
+async def show_line(
+    page: PortalPage, bill_id: int, number: int, day: Annotated[str, Query(max_length=10)] = ""
+) -> Response:
+    """Show what a line rests on: its days and, for one of them, the quarter hours beside the register."""
+    bill = await access_bill(page.conn, page.viewer, bill_id)
+    return page.render("portal/bill_line.html", **await line_context(page.conn, bill, number, day))
 
 
 @router.get("/{bill_id}/days.json")

@@ -5,7 +5,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloud_api.kit.i18n import Text
+from cloud_api.billing.charge import unsaid
+from cloud_api.billing.words import note_of, unit_of
+from cloud_api.kit.i18n import in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.charts import CategoryChart, Series
 from cloud_api.web.shared.templates import say
@@ -51,8 +53,31 @@ ISSUES = {
     "minimum_unknown": N_("The minimum cannot be reckoned."),
     "no_tariff": N_("Some days have no tariff."),
     "utility_bill_missing": N_("The utility's bill of the month is missing."),
+    "final_billed": N_("A final bill covers days of this month."),
     "utility_bill_differs": N_("The utility's bill counts other energy than our main meter."),
 }
+_READINGS = ("/console/worklist", N_("Open the worklist of doubtful readings"))
+_PURCHASE = ("/console/utility-bills", N_("Enter the utility's bill"))
+_METERS = ("/console/meters", N_("Open the meters"))
+_LEASES = ("/console/leases", N_("Open the leases"))
+_TARIFFS = ("/console/tariffs", N_("Open the tariffs"))
+FIXES = {
+    "readings_missing": _READINGS,
+    "estimated": _READINGS,
+    "shares_incomplete": _METERS,
+    "unbalanced": ("/console/balance", N_("Open the energy balance")),
+    "no_main_meter": _METERS,
+    "over_recovery": _PURCHASE,
+    "interval_too_long": _TARIFFS,
+    "demand_unknown": _LEASES,
+    "capacity_missing": _LEASES,
+    "reactive_missing": _METERS,
+    "no_tariff": _TARIFFS,
+    "calendar_missing": _TARIFFS,
+    "utility_bill_missing": _PURCHASE,
+    "utility_bill_differs": _PURCHASE,
+}
+"""Where each cause is mended."""
 BASES = {
     "utility_bill": N_("the utility's bill"),
     "landlord_tariff": N_("main meter, rated by the purchase tariff"),
@@ -78,6 +103,7 @@ def bill_view(bill: Mapping[str, Any]) -> dict[str, Any]:
         "total": Decimal(snapshot["total"]),
         "net": Decimal(snapshot["net"]),
         "tax": Decimal(snapshot["tax"]),
+        "vat": [_vat(group) for group in snapshot["vat"] if Decimal(group["rate"])],
         "due_on": bill["due_on"],
         "issued_at": bill["issued_at"],
         "quantity": Decimal(snapshot["quantity"]),
@@ -98,34 +124,42 @@ def bill_view(bill: Mapping[str, Any]) -> dict[str, Any]:
 
 def issue_views(issues: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return issues with the sentence for their code and their detail."""
-    return [{"words": ISSUES.get(i["code"], i["code"]), "detail": _said(i)} for i in issues]
+    return [
+        {"words": ISSUES.get(i["code"], i["code"]), "detail": _said(i), "fix": FIXES.get(i["code"])} for i in issues
+    ]
 
 
 def _said(found: Mapping[str, Any]) -> str:
     """Return what a rule said when the bill was made, in the reader's language."""
-    return say(Text(found["message"], **found["values"])) if "message" in found else found["text"]
+    return say(unsaid(found)) if "message" in found else found["text"]
 
 
 def _line(number: int, line: Mapping[str, Any]) -> dict[str, Any]:
     bucket = line.get("bucket_name")
     return {
         "number": number,
+        "component": line["component"],
         "name_zh": line["name"]["zh"],
         "name_en": line["name"]["en"],
         "bucket": None if bucket is None else {"name_zh": bucket["zh"], "name_en": bucket["en"]},
         "bucket_code": line["bucket"],
+        "colour": TOU_COLOURS.get(line["bucket"] or "", "muted"),
         "tier": line["tier"],
         "source": SOURCES[line.get("source", "own")],
         "quantity": Decimal(line["quantity"]),
-        "unit": line["unit"],
+        "unit": in_language(*unit_of(line["unit"])),
         "price": line["unit_price"],
         "amount": Decimal(line["amount"]),
         "amount_exact": line["amount_exact"],
-        "note": _said(line["said"]) if line.get("said") else line["note"],
+        "note": in_language(*note_of(line)),
         "version": line["version"],
         "is_percent": line["unit"] == "%",
         "percent": Decimal(line["unit_price"] or 0) if line["unit"] == "%" else None,
     }
+
+
+def _vat(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {"rate": Decimal(group["rate"]), "included": group["included"], "tax": Decimal(group["tax"])}
 
 
 def _evidence(row: Mapping[str, Any]) -> dict[str, Any]:

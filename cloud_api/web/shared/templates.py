@@ -77,6 +77,7 @@ def environment() -> Environment:
         named=named,
         say=say,
         num=number,
+        as_decimal=as_decimal,
         money=money,
         about=about,
         pct=percent,
@@ -106,6 +107,11 @@ def named(thing: object) -> str:
 def number(value: float | Decimal | None, decimals: int = 0) -> str:
     """Write a number, or a dash when there is none."""
     return NO_VALUE if value is None else i18n.format_number(value, decimals)
+
+
+def as_decimal(text: str | Decimal | None) -> Decimal | None:
+    """Return a number that a snapshot keeps as text, or None."""
+    return None if text is None or text == "" else Decimal(text)
 
 
 def money(amount: Decimal | None, currency: str = "CNY") -> str:

@@ -181,6 +181,9 @@ async def test_the_trial_page_answers_first_and_names_every_tenant(app, bills): 
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
     shown = await finance.post("/console/tariffs/trial", data={"csrf_token": token, "text": TARIFF})
     assert shown.status_code == 200
+    assert "This is today&#39;s tariff" in shown.text
+    other = TARIFF.replace("1.07", "1.27")
+    shown = await finance.post("/console/tariffs/trial", data={"csrf_token": token, "text": other})
     assert "Tenants would have paid" in shown.text
     assert "Tenant a" in shown.text
     assert (await finance.get("/console/tariffs/test-tou/trial")).status_code == 200

@@ -112,7 +112,8 @@ async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills, p
     chart = (await finance.get(bill + "/days.json")).json()
     assert len(chart["x"]["values"]) == 31
 
-    north, south = await sign_in(app, "north"), await sign_in(app, "south")
+    south = await sign_in(app, "south")
+    north = await sign_in(app, "north")
     mine = bill.replace("/console", "/portal")
     assert "业主购电价公示" in (await north.get(mine)).text
     assert "PARK-2026-B000001" in (await north.get("/portal/bills")).text
@@ -168,7 +169,10 @@ async def test_a_run_that_cannot_be_calculated_says_why_and_can_be_begun_anew(ap
     async with transaction(pool, SYSTEM) as conn:
         await conn.execute("DELETE FROM site_tariff")
     run = await calculate(finance, pool, database)
-    assert "has no tariff for electricity" in (await finance.get(run)).text
+    assert (
+        "has no tariff for electricity: enter one under Tariffs (template zhejiang-2026-demo)"
+        in (await finance.get(run)).text
+    )
     again = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10")
     assert again != run
     assert (await finance.get(run)).status_code == 200
@@ -230,3 +234,76 @@ async def test_a_chinese_reader_sees_refused_rows_in_chinese(app, bills, pool):
     )
     assert "第 2 行：本园区没有房间 r9" in shown.text
     assert "第 3 行：缺少 租户" in shown.text
+
+
+async def issued_bill(finance, manager, pool, database):
+    run = await calculate(finance, pool, database)
+    for person, step in ((finance, "review"), (manager, "approve"), (finance, "issue")):
+        await post(person, run, run + "/steps", step=step)
+    return re.search(r'href="(/console/bills/\d+)">Tenant a<', (await finance.get(run)).text)[1]
+
+
+async def test_each_line_leads_its_tenant_down_to_quarter_hours_registers_and_the_tariffs_version(
+    app, bills, pool, database
+):
+    finance, manager = await sign_in(app, "finance"), await sign_in(app, "manager")
+    bill = await issued_bill(finance, manager, pool, database)
+    mine = bill.replace("/console", "/portal")
+    north, south = await sign_in(app, "north"), await sign_in(app, "south")
+    assert f'href="{mine}/lines/1"' in (await north.get(mine)).text
+    line = (await north.get(mine + "/lines/1")).text
+    assert "v1" in line  # The version of the tariff.
+    assert f"{mine}?line=1#question" in line
+    assert "?day=2026-10-14#day" in line
+    day = (await north.get(mine + "/lines/1?day=2026-10-14")).text
+    assert day.count("实抄") == 96
+    assert "不计入本行" in day  # The other period's quarter hours are shown and left out.
+    for path in (mine + "/lines/1", mine + "/lines/1?day=2026-10-14"):
+        assert (await south.get(path)).status_code == 404
+    assert (await north.get(mine + "/lines/99")).status_code == 404
+    assert (await north.get(mine + "/lines/1?day=2026-12-01")).status_code == 404
+    assert "Tenant a" in (await finance.get(bill + "/lines/1?day=2026-10-14")).text
+
+
+async def test_the_utilitys_bill_is_entered_on_a_page_and_compared_with_our_ledger(app, bills):
+    finance = await sign_in(app, "finance")
+    page = "/console/utility-bills"
+    token = re.search(r'name="csrf_token" value="([^"]+)"', (await finance.get(page)).text)[1]
+    columns = {"name": ["电量", "基金"], "bucket": ["peak", ""], "energy": ["1", ""], "amount": ["200.00", "50.00"],
+               "driver": ["energy", "area"]}  # fmt: skip
+    form = {"csrf_token": token, "month": "2026-10", "total": "251.00", "kwh": "400"} | columns
+    refused = await finance.post(page, data=form)
+    assert refused.status_code == 422
+    assert "the lines sum to 250.00, the total says 251.00" in refused.text
+    assert 'value="电量"' in refused.text  # What was typed is still there.
+    unknown = await finance.post(page, data=form | {"total": "250.00", "bucket": ["moon", ""]})
+    assert "line 1: the tariff has no period moon; write valley, peak" in unknown.text
+    stored = await finance.post(page, data=form | {"total": "250.00"})
+    assert stored.status_code == 303
+    shown = (await finance.get(stored.headers["location"])).text
+    assert "Our main meter" in shown
+    assert "period peak: the bill counts 1 kWh" in shown
+    lines = "项目,时段,电量,金额,分摊方式\n购电,峰,10,30.00,\n其他,,,12.50,landlord\n"
+    files = {"file": ("bill.csv", lines.encode(), "text/csv")}
+    again = await finance.post(
+        page, data={"csrf_token": token, "month": "2026-10", "total": "42.50", "kwh": "400"}, files=files
+    )
+    assert again.status_code == 303, again.text
+    shown = (await finance.get(again.headers["location"])).text
+    assert "stays with the landlord" in shown
+    assert (await finance.get(page)).text.count("/console/utility-bills/") == 1  # The newer entry replaced the older.
+
+
+async def test_with_several_sites_the_forms_let_finance_choose_one(app, bills, pool):
+    finance = await sign_in(app, "finance")
+    assert 'name="site"' not in (await finance.get("/console/bills")).text
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute(
+            "INSERT INTO site (organisation_id, code, name_zh, name_en) SELECT organisation_id, 'north', '北园', 'North'"
+            " FROM site"
+        )
+    for page in ("/console/bills", "/console/tariffs", "/console/utility-bills", "/console/tariffs/test-tou"):
+        assert '<option value="north"' in (await finance.get(page)).text, page
+    run = await post(finance, "/console/bills", "/console/bills/runs", month="2026-10", site="park")
+    assert re.fullmatch(r"/console/bills/runs/\d+", run)
+    assert "Park" in (await finance.get("/console/bills")).text

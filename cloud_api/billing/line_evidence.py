@@ -1,0 +1,310 @@
+"""What a line of a bill rests on: its days, each day's quarter hours beside the register, and the price's version.
+
+The stretches and shares are the bill's own (its snapshot); the intervals are the ledger's of today. Where readings were
+corrected since, the two differ, and `differs` says by how much.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from cloud_api.billing import inputs as loading
+from cloud_api.billing import timetable
+from cloud_api.billing.assignment import nested
+from cloud_api.billing.inputs import QUANTITIES
+from cloud_api.billing.pinned import tariff_of
+from cloud_api.billing.repository import Row, plain_rows, queries, rows
+from cloud_api.billing.run_model import MeterFacts, Part
+from cloud_api.billing.tariff import Component, Tariff, Version
+from cloud_api.billing.timetable import Run
+from cloud_api.kit.errors import NotFound
+from cloud_api.kit.ids import RegisterId
+from cloud_api.kit.period import Period, local_day, local_days
+from cloud_api.metering import packs
+
+QUARTERS_MAX = 3000
+"""Rows of one day's answer: a hundred quarter hours of some thirty meters."""
+MEASURED = frozenset({"energy", "demand", "share"})
+"""Kinds of lines that rest on intervals; the others rest on lines, days or contracts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayEnergy:
+    """What a local day adds to a line, in the unit of the meter (kWh, m³); how much of it is estimated."""
+
+    day: date
+    quantity: Decimal
+    estimated: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarter:
+    """One interval of one meter: what the meter counted (less meters below it), the share, and the tenant's part.
+
+    `counts` tells whether the line prices it; `reading` is the register at the end, as read at `read_at`.
+    """
+
+    meter: str
+    meter_name: Mapping[str, str]
+    starts_at: datetime
+    bucket: str
+    counts: bool
+    measured: Decimal
+    share: Decimal
+    quantity: Decimal
+    quality: str
+    reading: Decimal | None
+    read_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineEvidence:
+    """Where a line comes from; `days` is empty for a line that rests on no interval of the tenant's own."""
+
+    number: int
+    line: Mapping[str, Any]
+    tariff: Tariff
+    version: Version | None
+    component: Component | None
+    buckets: tuple[str, ...]
+    days: tuple[DayEnergy, ...]
+    quantity: Decimal
+    estimated: Decimal
+    differs: Decimal
+    """What today's ledger has more than the bill; 0 unless readings were corrected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Course:
+    """The intervals of one stretch of the bill's evidence: start, micro-units less meters below, grade."""
+
+    row: Mapping[str, Any]
+    part: Part
+    intervals: Mapping[int, tuple[int, int]]
+
+
+async def of_line(conn: AsyncConnection, bill: Row, number: int) -> LineEvidence:
+    """Return a line (from 1) with what each day added to it. Raises NotFound."""
+    line = _line(bill, number)
+    tariff = await tariff_of(conn, bill)
+    version = next((v for v in tariff.versions if v.version == line["version"]), None)
+    component = next((c for c in (version.components if version else ()) if c.code == line["component"]), None)
+    buckets = _buckets(line, version, component)
+    whole = Period(*(_instant(bill, edge) for edge in ("from", "to")))
+    found: dict[date, list[Decimal]] = {}
+    if line["kind"] in MEASURED and line.get("source", "own") == "own":
+        runs = timetable.cut(tariff, await loading.find_calendar(conn, tariff.holiday_calendar), whole)
+        for course in await _courses(conn, bill, whole):
+            _add_days(found, course, runs, line, buckets, tariff)
+    days = tuple(DayEnergy(day=d, quantity=q, estimated=e) for d, (q, e) in sorted(found.items()))
+    total = sum((d.quantity for d in days), Decimal(0))
+    billed = _billed(bill, line, buckets)
+    return LineEvidence(
+        number=number, line=line, tariff=tariff, version=version, component=component, buckets=buckets, days=days,
+        quantity=total, estimated=sum((d.estimated for d in days), Decimal(0)),
+        differs=_rounded(total - billed) if days else Decimal(0),
+    )  # fmt: skip
+
+
+async def of_day(conn: AsyncConnection, bill: Row, number: int, day: date) -> list[Quarter]:
+    """Return a day's intervals of the bill's meters beside their registers, in order of meter and time."""
+    line = _line(bill, number)
+    tariff = await tariff_of(conn, bill)
+    version = next((v for v in tariff.versions if v.version == line["version"]), None)
+    component = next((c for c in (version.components if version else ()) if c.code == line["component"]), None)
+    buckets = _buckets(line, version, component)
+    whole = local_day(day, tariff.zone)
+    within = whole.intersect(Period(*(_instant(bill, edge) for edge in ("from", "to"))))
+    if within is None:
+        raise NotFound("{day} is not a day of this bill", day=day)
+    runs = timetable.cut(tariff, await loading.find_calendar(conn, tariff.holiday_calendar), whole)
+    found: list[Quarter] = []
+    for course in await _courses(conn, bill, within):
+        readings = await _readings(conn, course, QUANTITIES[bill["snapshot"]["utility"]])
+        found += _quarters(course, runs, line, buckets, readings)
+    return found[:QUARTERS_MAX]
+
+
+async def bookings_of(conn: AsyncConnection, bill: Row) -> list[Row]:
+    """Return the approved hours of air conditioning that begin in the bill's period: what its lines price."""
+    zone = ZoneInfo(bill["snapshot"]["site"]["time_zone"])
+    first, after = (date.fromisoformat(bill["snapshot"]["period"][edge]) for edge in ("from", "to"))
+    whole = local_days(first, after, zone)
+    values = {"site_id": bill["site_id"], "start": whole.start, "end": whole.end}
+    found = await rows(conn, queries.after_hours_bookings, values)
+    return [row for row in found if row["tenant_id"] == bill["tenant_id"]]
+
+
+def _line(bill: Row, number: int) -> Mapping[str, Any]:
+    lines = bill["snapshot"]["lines"]
+    if not 1 <= number <= len(lines):
+        raise NotFound("the bill has {count} lines; there is no line {line}", count=len(lines), line=number)
+    return lines[number - 1]
+
+
+def _buckets(line: Mapping[str, Any], version: Version | None, component: Component | None) -> tuple[str, ...]:
+    if line["bucket"]:
+        return (line["bucket"],)
+    known = tuple(version.bucket_codes()) if version else ()
+    return component.buckets or known if component else known
+
+
+def _instant(bill: Row, edge: str) -> datetime:
+    """Return an edge of the bill's evidence: the days that the tenant held a metered space."""
+    found = [datetime.fromisoformat(row[edge]) for row in bill["snapshot"]["evidence"]]
+    if not found:
+        return datetime.combine(date.fromisoformat(bill["snapshot"]["period"][edge]), datetime.min.time(), UTC)
+    return min(found) if edge == "from" else max(found)
+
+
+async def _courses(conn: AsyncConnection, bill: Row, period: Period) -> list[_Course]:
+    snapshot = bill["snapshot"]
+    values = {"site_id": bill["site_id"], "utility": snapshot["utility"]}
+    meters = [_meter(row) for row in await rows(conn, queries.meters, values)]
+    by_code = {meter.code: meter for meter in meters}
+    parts: list[Part] = []
+    evidence: list[Mapping[str, Any]] = []
+    for row in snapshot["evidence"]:
+        held = Period(datetime.fromisoformat(row["from"]), datetime.fromisoformat(row["to"])).intersect(period)
+        if held is not None and row["meter"] in by_code:
+            parts.append(Part(index=len(parts), meter=by_code[row["meter"]], period=held))
+            evidence.append(row)
+    below = nested(meters, parts)
+    energy = await _energy(conn, [*parts, *below], QUANTITIES[snapshot["utility"]])
+    for part in below:
+        above = energy[part.subtract_from or 0]
+        for start, (quantity, _) in energy[part.index].items():
+            known, grade = above.get(start, (0, 0))
+            above[start] = known - quantity, grade
+    return [
+        _Course(row=row, part=part, intervals=energy[part.index]) for row, part in zip(evidence, parts, strict=True)
+    ]
+
+
+def _meter(row: Row) -> MeterFacts:
+    return MeterFacts(
+        id=row["id"], code=row["code"], name={"zh": row["name_zh"], "en": row["name_en"]}, use=row["use"],
+        parent_id=row["parent_meter_id"], interval_minutes=row["interval_minutes"],
+    )  # fmt: skip
+
+
+async def _energy(
+    conn: AsyncConnection, parts: Sequence[Part], quantity: str
+) -> defaultdict[int, dict[int, tuple[int, int]]]:
+    """Return micro-units and grade per part and start (seconds since 1970)."""
+    found: defaultdict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
+    if not parts:
+        return found
+    values = {
+        "part": [part.index for part in parts],
+        "meter_id": [part.meter.id for part in parts],
+        "starts_at": [part.period.start for part in parts],
+        "ends_at": [part.period.end for part in parts],
+        "quantity": quantity,
+    }
+    stretches: defaultdict[int, list[tuple[int, Period]]] = defaultdict(list)
+    for part, register, starts_at, ends_at in await plain_rows(conn, queries.registers_of_parts, values):
+        stretches[register].append((part, Period(starts_at, ends_at)))
+    whole = Period(min(p.period.start for p in parts), max(p.period.end for p in parts))
+    async for columns in packs.read(conn, [RegisterId(register) for register in stretches], whole):
+        for register in columns.register_ids():
+            for part, period in stretches[register]:
+                where = columns.of(register, period)
+                for start, mantissa, grade in zip(
+                    columns.starts_s[where].tolist(), columns.mantissas[where].tolist(), columns.grades[where].tolist(),
+                    strict=True,
+                ):  # fmt: skip
+                    known, worst = found[part].get(start, (0, 0))
+                    found[part][start] = known + packs.to_micro(mantissa, columns.scale), max(worst, grade)
+    return found
+
+
+def _add_days(
+    found: dict[date, list[Decimal]],
+    course: _Course,
+    runs: Sequence[Run],
+    line: Mapping[str, Any],
+    buckets: Iterable[str],
+    tariff: Tariff,
+) -> None:
+    starts = [run.start.timestamp() for run in runs]
+    share = Decimal(course.row["share"])
+    for start, (micro, grade) in course.intervals.items():
+        run = runs[bisect_right(starts, start) - 1]
+        if run.version == line["version"] and run.bucket in buckets:
+            day = datetime.fromtimestamp(start, tariff.zone).date()
+            sums = found.setdefault(day, [Decimal(0), Decimal(0)])
+            quantity = Decimal(micro).scaleb(-6) * share
+            sums[0] += quantity
+            sums[1] += quantity if grade == packs.ESTIMATED else 0
+
+
+def _quarters(
+    course: _Course,
+    runs: Sequence[Run],
+    line: Mapping[str, Any],
+    buckets: Iterable[str],
+    readings: Mapping[datetime, tuple[datetime, Decimal]],
+) -> list[Quarter]:
+    starts = [run.start.timestamp() for run in runs]
+    share = Decimal(course.row["share"])
+    step = timedelta(minutes=course.part.meter.interval_minutes)
+    found = []
+    for start, (micro, grade) in sorted(course.intervals.items()):
+        run = runs[bisect_right(starts, start) - 1]
+        at = datetime.fromtimestamp(start, UTC)
+        read_at, value = readings.get(at + step, (None, None))
+        measured = Decimal(micro).scaleb(-6)
+        found.append(
+            Quarter(
+                meter=course.part.meter.code,
+                meter_name=course.row["meter_name"],
+                starts_at=at,
+                bucket=run.bucket,
+                counts=run.version == line["version"] and run.bucket in buckets,
+                measured=measured,
+                share=share,
+                quantity=measured * share,
+                quality=packs.GRADES[grade].value,
+                reading=value,
+                read_at=read_at,
+            )
+        )
+    return found
+
+
+async def _readings(conn: AsyncConnection, course: _Course, quantity: str) -> dict[datetime, tuple[datetime, Decimal]]:
+    """Return the register at the end of each interval: the last reading at or before it."""
+    step = timedelta(minutes=course.part.meter.interval_minutes)
+    ends = [datetime.fromtimestamp(start, UTC) + step for start in sorted(course.intervals)]
+    values = {
+        "part": list(range(len(ends))),
+        "edge": ["end"] * len(ends),
+        "meter_id": [course.part.meter.id] * len(ends),
+        "at": ends,
+        "quantity": quantity,
+    }
+    found: dict[datetime, tuple[datetime, Decimal]] = {}
+    for index, _, _, taken_at, value, _ in await plain_rows(conn, queries.readings_at, values):
+        if value is not None:
+            found[ends[index]] = (taken_at, value)
+    return found
+
+
+def _billed(bill: Row, line: Mapping[str, Any], buckets: Iterable[str]) -> Decimal:
+    usage = bill["snapshot"]["usage"]
+    return sum(
+        (Decimal(u["own"]) for u in usage if u["version"] == line["version"] and u["bucket"] in buckets), Decimal(0)
+    )
+
+
+def _rounded(difference: Decimal) -> Decimal:
+    """Drop what the largest remainder moved between sharers: less than a thousandth."""
+    return difference.quantize(Decimal("0.001"))
