@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from cloud_api.api.install import install as install_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.request import SystemTx
-from cloud_api.faults.rules import use_own_rules
+from cloud_api.faults.catalogue import use_own_rules
 from cloud_api.ingest.http import router as ingest
 from cloud_api.ingest.write import router as lines
 from cloud_api.kit.clock import Clock

@@ -10,9 +10,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from cloud_api.faults import baselines, causes, hosts, learning, live, replay
+from cloud_api.faults import baselines, bindings, causes, hosts, learning, replay
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.findings import Finding
-from cloud_api.faults.rules import catalogue, role_aliases, roles
+from cloud_api.faults.rules import role_aliases, roles
 from cloud_api.faults.series import Array
 from cloud_api.faults.trend import Trend
 from cloud_api.faults.units import conversion
@@ -98,11 +99,11 @@ class Site:
             for code, rows in values.items()
         }
         for rows in columns.values():
-            if live.CLOCK_ROLE in rows:
-                told = rows.pop(live.CLOCK_ROLE)
-                rows["clock_offset_s"] = live.clock_offset(told, grid.astype(float), self.plan.zone)
+            if bindings.CLOCK_ROLE in rows:
+                told = rows.pop(bindings.CLOCK_ROLE)
+                rows["clock_offset_s"] = bindings.clock_offset(told, grid.astype(float), self.plan.zone)
         for code, entry in self.equipment.items():
-            constants = live.constants_of({"design": entry.get("design", {})}, set(columns[code]))
+            constants = bindings.constants_of({"design": entry.get("design", {})}, set(columns[code]))
             columns[code] |= {name: np.full(len(grid), value) for name, value in constants.items()}
         given = hosts.plan(self.units(columns))
         own = {code: dict(rows) for code, rows in columns.items()}

@@ -8,9 +8,10 @@ import numpy as np
 from psycopg import AsyncConnection
 
 from cloud_api.alarms.model import OpenAlarm
-from cloud_api.faults import live
+from cloud_api.faults import bindings
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import Evaluator
-from cloud_api.faults.rules import RoleSpec, Rule, bind, catalogue, roles
+from cloud_api.faults.rules import RoleSpec, Rule, bind, roles
 
 BEFORE = timedelta(hours=3)
 SPAN_MAX = timedelta(hours=12)
@@ -54,15 +55,15 @@ async def evidence(conn: AsyncConnection, alarm: OpenAlarm, now: datetime) -> li
     rule = rule_of(alarm)
     if rule is None or not alarm.subject.startswith("equipment:"):
         return []
-    found = await live.bound_equipment(conn, int(alarm.subject.partition(":")[2]))
+    found = await bindings.bound_equipment(conn, int(alarm.subject.partition(":")[2]))
     if not found:
         return []
     start = alarm.opened_at - BEFORE
     end = min(alarm.cleared_at or now, start + SPAN_MAX)
     span = (end - start).total_seconds()
-    step = max(live.TICK_S, int(span / CHART_STEPS_MAX) // live.TICK_S * live.TICK_S)
-    seconds, columns = await live.columns_between(conn, found[0], start, end, step)
-    evaluator = Evaluator(rules=[rule], available=frozenset(columns), tick_s=live.TICK_S, zone=found[0].zone)
+    step = max(bindings.TICK_S, int(span / CHART_STEPS_MAX) // bindings.TICK_S * bindings.TICK_S)
+    seconds, columns = await bindings.columns_between(conn, found[0], start, end, step)
+    evaluator = Evaluator(rules=[rule], available=frozenset(columns), tick_s=bindings.TICK_S, zone=found[0].zone)
     shown = evaluator.inputs(bind(rule, frozenset(columns)).roles)
     constants = frozenset(found[0].constants)
     return _blocks(seconds.tolist(), {n: v.tolist() for n, v in columns.items() if n in shown and n not in constants})

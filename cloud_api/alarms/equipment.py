@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from cloud_api.alarms import repository, service, topology, wording
 from cloud_api.alarms.model import Alarm, AlarmId, Report
 from cloud_api.alarms.price import price_per_unit
-from cloud_api.faults import causes, live
+from cloud_api.faults import bindings, causes, live
 from cloud_api.faults.live import Change
 from cloud_api.faults.model import Verdict
 
@@ -44,7 +44,7 @@ async def explain_causes(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
     alarms = [repository.alarm_from_row(row) for row in rows]
     if not any(any(causes.explained_by(alarm.rule)) for alarm in alarms):
         return []
-    supply = await live.supply(conn)
+    supply = await bindings.supply(conn)
     by_subject: dict[str, list[Alarm]] = defaultdict(list)
     for alarm in alarms:
         by_subject[alarm.subject].append(alarm)

@@ -1,6 +1,7 @@
 """What a unit would have taken in the same conditions: regressions fitted on its own healthy history. Pure.
 
-A meter's power by hour, kind of day and outdoor temperature (weather-normalised); a machine's power by load, weather
+A meter's power by hour, kind of day (holidays count as free days, make-up workdays as working days) and outdoor
+temperature (weather-normalised); a machine's power by load, weather
 and water temperature; a valve's position by what it has to do. Outside the conditions that were fitted nothing is
 expected, so that rules say NO_EVAL instead of guessing. Prediction works tick by tick.
 """
@@ -236,7 +237,8 @@ def from_json(content: Mapping[str, Any]) -> Baseline:
 def _with_time(kind: Kind, columns: Columns, seconds: NDArray[np.int64], zone: ZoneInfo) -> dict[str, Array] | None:
     have = dict(columns)
     if set(kind.inputs) & _TIME:
-        have |= derived.compute(_TIME, {}, seconds, 60, zone, {})
+        calendar = {"day_off": have["day_off"]} if "day_off" in have else {}
+        have |= derived.compute(_TIME, calendar, seconds, 60, zone, {})
     return have if set(kind.inputs) <= set(have) else None
 
 

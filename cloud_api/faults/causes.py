@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
+from cloud_api.faults.catalogue import catalogue, explainers
 from cloud_api.faults.findings import Finding
-from cloud_api.faults.rules import catalogue, explainers
 
 HOLD_BACK = timedelta(minutes=2)
 HOLD_BACK_MAX = timedelta(hours=1)

@@ -1,6 +1,7 @@
 """`cloud-api faults`: replay a trend, list rules and roles, check a map."""
 
 import json
+import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,16 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tab
 _Healthy = Annotated[
     list[str] | None, typer.Option(help="A day known to be healthy (2017-04-01); the learned channel is fitted on it.")
 ]
+OWN_RULES = "CLOUD_FAULT_RULES_FOLDER"  # As the API and the worker read it.
 _SEVERITIES = {1: "critical", 2: "high", 3: "warning", 4: "information"}
+
+
+@app.callback()
+def _with_own_rules() -> None:
+    from cloud_api.faults.catalogue import use_own_rules
+
+    if folder := os.environ.get(OWN_RULES):
+        use_own_rules(Path(folder))
 
 
 @app.command()
@@ -56,7 +66,8 @@ def replay(
         title = titles[f.rule].zh if lang == "zh" else titles[f.rule].en
         ends = "(open)" if f.is_open else ""
         cause = f"<- {explained[f.rule, f.start]}" if (f.rule, f.start) in explained else ""
-        cost = "" if f.kwh_per_day is None else f"{f.kwh_per_day:.1f}"
+        cost = f"{f.m3_per_day:.1f} m³" if f.m3_per_day is not None else ""
+        cost = cost if f.kwh_per_day is None else f"{f.kwh_per_day:.1f}"
         print(
             f"{_local(f.start, data):<17}{_local(f.end, data):<17}{f.fault_minutes:>8.0f}{cost:>9}  {f.rule:<11}"
             f"{_SEVERITIES[f.severity]:<12}{' '.join(filter(None, (title, ends, cause)))}"
@@ -129,8 +140,7 @@ def try_out(
     """Say what a rule would have found on stored data, without switching it on."""
     from datetime import timedelta
 
-    from cloud_api.db.command import carry_out
-    from cloud_api.faults import live, tryout
+    from cloud_api.faults import tryout
 
     changed: dict[str, str | float | bool] = {}
     for text in param or ():
@@ -140,26 +150,87 @@ def try_out(
         changed[name.strip()] = value.strip()
 
     async def use_case(conn: Any, clock: Any) -> str:
-        found = [e for e in await live.bound_equipment(conn) if e.code == equipment]
-        if not found:
-            raise SystemExit(f"no equipment with rules has the code {equipment!r}")
+        unit = await _unit_called(conn, equipment)
         end = clock.now()
         tried = await tryout.try_out(
-            conn, equipment_id=found[0].id, rule_id=rule, params=changed, start=end - timedelta(days=days), end=end
+            conn, equipment_id=unit.id, rule_id=rule, params=changed, start=end - timedelta(days=days), end=end
         )
         if tried.missing:
             return f"{rule} cannot be judged on {equipment}: it lacks {', '.join(tried.missing)}"
         lines = [
-            f"{f.start.astimezone(found[0].zone):%Y-%m-%d %H:%M}  {f.end.astimezone(found[0].zone):%Y-%m-%d %H:%M}"
-            f"  {f.fault_minutes:>6.0f} min  {'' if f.kwh_per_day is None else f'{f.kwh_per_day} kWh/day'}".rstrip()
+            f"{f.start.astimezone(unit.zone):%Y-%m-%d %H:%M}  {f.end.astimezone(unit.zone):%Y-%m-%d %H:%M}"
+            f"  {f.fault_minutes:>6.0f} min  {_cost(f)}".rstrip()
             for f in tried.findings
         ]
         return "\n".join([*lines, f"{len(lines)} findings in {days} days; judged {tried.judged_share:.0%} of the time"])
 
-    try:
-        print(carry_out(use_case))
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    _say(use_case)
+
+
+@app.command()
+def teach(
+    equipment: Annotated[str, typer.Argument(help="Code of the equipment, such as ahu-3.")],
+    healthy: Annotated[
+        list[str] | None,
+        typer.Option(help="A day known to be healthy; without: the quiet ones of a fortnight."),
+    ] = None,
+) -> None:
+    """Fit the learned channel of a live unit on its own stored healthy days; from then on it is judged by it."""
+    from cloud_api.faults import history
+
+    async def use_case(conn: Any, clock: Any) -> str:
+        unit = await _unit_called(conn, equipment)
+        days = [parse_day(text) for text in healthy] if healthy else None
+        await history.learn(conn, equipment_id=unit.id, days=days, by="cli", now=clock.now())
+        return _model_text(await history.model(conn, unit.id), unit)
+
+    _say(use_case)
+
+
+@app.command()
+def learned(
+    equipment: Annotated[
+        str | None, typer.Argument(help="Code of the equipment; without: every unit that learned.")
+    ] = None,
+) -> None:
+    """Show what units have learned to be normal: levels and bands, from which days, by whom, the false-alarm budget."""
+    from cloud_api.faults import bindings, history
+
+    async def use_case(conn: Any, clock: Any) -> str:
+        assert clock
+        units = [await _unit_called(conn, equipment)] if equipment else await bindings.bound_equipment(conn)
+        found = [(unit, await history.model(conn, unit.id)) for unit in units]
+        if equipment and found[0][1] is None:
+            return f"{equipment} has learned nothing yet"
+        shown = [_model_text(model, unit) for unit, model in found if model]
+        return "\n\n".join(shown) or "no unit has learned anything yet"
+
+    _say(use_case)
+
+
+@app.command()
+def forget(equipment: Annotated[str, typer.Argument(help="Code of the equipment, such as ahu-3.")]) -> None:
+    """Give up what a unit has learned."""
+    from cloud_api.faults import history
+
+    async def use_case(conn: Any, clock: Any) -> str:
+        assert clock
+        done = await history.forget(conn, (await _unit_called(conn, equipment)).id)
+        return "forgotten" if done else f"{equipment} had learned nothing"
+
+    _say(use_case)
+
+
+@app.command()
+def problems() -> None:
+    """Say which rules, bindings and settings were left out so that the rest can work, and why."""
+    from cloud_api.faults import live
+
+    async def use_case(conn: Any, clock: Any) -> str:
+        assert clock
+        return "\n".join(await live.problems(conn)) or "nothing was left out"
+
+    _say(use_case)
 
 
 @app.command("list")
@@ -169,7 +240,8 @@ def list_rules(
     lang: Annotated[str, typer.Option(help="Language of titles: en or zh.")] = "en",
 ) -> None:
     """List the rules with severity, delay and parameters."""
-    from cloud_api.faults.rules import RuleError, catalogue
+    from cloud_api.faults.catalogue import catalogue
+    from cloud_api.faults.rules import RuleError
 
     try:
         rules = catalogue().family(equipment) if equipment else list(catalogue().rules.values())
@@ -205,9 +277,12 @@ def check(
     """Check every rule file, and a column map when given: which rules it can serve and what the others lack."""
     from cloud_api.faults import replay as engine
     from cloud_api.faults import trend as trends
-    from cloud_api.faults.rules import bind, catalogue, role_aliases
+    from cloud_api.faults.catalogue import catalogue
+    from cloud_api.faults.rules import bind, role_aliases
 
     try:
+        for problem in catalogue().problems:
+            print(f"left out: {problem}")
         print(f"{len(catalogue().rules)} rules in {len(catalogue().families)} families are in order")
         if map_file is None:
             return
@@ -219,6 +294,48 @@ def check(
     for rule in chosen:
         lacking = bind(rule, available).missing
         print(f"{rule.id:<11}{'lacks ' + ', '.join(lacking) if lacking else 'ready'}")
+
+
+async def _unit_called(conn: Any, code: str) -> Any:
+    from cloud_api.faults import bindings
+
+    found = [e for e in await bindings.bound_equipment(conn) if e.code == code]
+    if not found:
+        raise SystemExit(f"no equipment with rules has the code {code!r}")
+    return found[0]
+
+
+def _say(use_case: Any) -> None:
+    from cloud_api.db.command import carry_out
+
+    try:
+        print(carry_out(use_case))
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _model_text(model: Any, unit: Any) -> str:
+    """Write down a unit's model: what is expected, from when, and how often it may err."""
+    from cloud_api.faults.learning import FALSE_INCIDENTS_PER_DAY_MAX, from_json
+
+    days, content = sorted(model["healthy_days"]), from_json(model["content"])
+    when = f"{model['fitted_at'].astimezone(unit.zone):%Y-%m-%d %H:%M}"
+    lines = [
+        f"{unit.code}: learned from {len(days)} days, {days[0]} to {days[-1]}, by {model['fitted_by']} at {when}",
+        f"  budget: at most {FALSE_INCIDENTS_PER_DAY_MAX} false incidents per equipment-day",
+        *(f"  {name:<28}{value:>10.3f}" for name, value in content.constants.items()),
+        *(
+            f"  {b.kind:<28}{'':>10} ± {b.band:.3f}  ({b.hours:.0f} h, scatter {b.cv_rmse:.1%})"
+            for b in content.baselines
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _cost(finding: Any) -> str:
+    if finding.m3_per_day is not None:
+        return f"{finding.m3_per_day} m³/day"
+    return "" if finding.kwh_per_day is None else f"{finding.kwh_per_day} kWh/day"
 
 
 def _as_json(done: Any, data: Any, lang: str) -> dict[str, Any]:
@@ -244,6 +361,8 @@ def _as_json(done: Any, data: Any, lang: str) -> dict[str, Any]:
                 "cluster": list(specs[f.rule].cluster),
                 "waste_kwh": f.waste_kwh,
                 "kwh_per_day": f.kwh_per_day,
+                "waste_m3": f.waste_m3,
+                "m3_per_day": f.m3_per_day,
                 "impact": specs[f.rule].impact,
                 "explained_by": explained.get((f.rule, f.start)),
                 "evidence": f.evidence,

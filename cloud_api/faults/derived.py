@@ -4,7 +4,7 @@ Dead zones (ours): a valve counts as open above 2 %, a damper as being at a limi
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -91,8 +91,17 @@ def compute(
         if name in wanted and name not in have and _choice(name, available) is not None:
             have[name] = recipe(have, len(seconds), tick_s, memory.setdefault(name, {}))
     if wanted & {"hour", "is_weekend"}:
-        have["hour"], have["is_weekend"] = _local(seconds, zone)
+        have["hour"], weekend = _local(seconds, zone)
+        # The public calendar, where there is one, knows better: a holiday is free, a make-up workday is not.
+        have["is_weekend"] = have.get("day_off", weekend)
     return have
+
+
+def days_off(seconds: NDArray[np.int64], zone: ZoneInfo, days: Mapping[date, bool]) -> Array:
+    """Say 1 on free days: weekends, except what `days` says (holiday: True, make-up workday: False)."""
+    hours, where = np.unique(seconds // 3600, return_inverse=True)
+    local = [datetime.fromtimestamp(int(h) * 3600, UTC).astimezone(zone).date() for h in hours]
+    return np.array([float(days.get(day, day.weekday() >= 5)) for day in local])[where]
 
 
 def _choice(name: str, available: frozenset[str]) -> tuple[str, ...] | None:

@@ -171,7 +171,7 @@ class _Compiler:
 
     def _seconds(self, name: str, tree: ast.expr) -> int:
         seconds = self._number(name, tree)
-        if seconds <= 0 or seconds > 35 * 86_400:
+        if not 0 < seconds <= 35 * 86_400:
             raise ExpressionError(f"{self.source!r}: the duration of {name} must lie between 1 s and 35 days")
         return int(seconds)
 
@@ -203,8 +203,13 @@ def compile_expression(source: str, roles: frozenset[str], parameters: Mapping[s
         tree = ast.parse(source.strip(), mode="eval")
     except SyntaxError as error:
         raise ExpressionError(f"{source!r}: {error.msg} at column {error.offset}") from error
+    except RecursionError as error:
+        raise ExpressionError(f"{source[:60]!r} … is nested too deeply") from error
     compiler = _Compiler(source=source, roles=roles, parameters=parameters)
-    run = compiler.node(tree.body)
+    try:
+        run = compiler.node(tree.body)
+    except RecursionError as error:
+        raise ExpressionError(f"{source[:60]!r} … is nested too deeply") from error
     return Expression(source=source, roles=frozenset(compiler.used), run=run, windows=tuple(compiler.windows))
 
 

@@ -13,10 +13,10 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
-from cloud_api.faults import baselines, derived, learning, live, replay
+from cloud_api.faults import baselines, bindings, derived, learning, replay, settings
+from cloud_api.faults.bindings import Equipment
 from cloud_api.faults.findings import Finding
 from cloud_api.faults.learning import Learned
-from cloud_api.faults.live import Equipment
 from cloud_api.faults.trend import Trend
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.period import local_day
@@ -53,7 +53,7 @@ async def learn(
 
     Raises NotFound, and Invalid when the days say too little.
     """
-    found = await live.bound_equipment(conn, equipment_id)
+    found = await bindings.bound_equipment(conn, equipment_id)
     if not found:
         raise NotFound
     lesson = await study(conn, found[0], days=days, now=now)
@@ -74,7 +74,7 @@ async def study(conn: AsyncConnection, equipment: Equipment, *, days: Sequence[d
     blank = replace(equipment, learned=Learned())
     data = await _trend(conn, blank, wanted)
     if days is None:
-        done = replay.replay(await live.rules_of(conn, blank), data)
+        done = replay.replay((await settings.rules_of(conn, blank))[0], data)
         faulty = {day for f in done.findings for day in _days_of(f, data.zone)}
         wanted = [d for d in wanted if d not in faulty]
     inside = learning.on_days(data, wanted)
@@ -100,7 +100,7 @@ async def model(conn: AsyncConnection, equipment_id: int) -> dict[str, Any] | No
 async def learn_quiet_units(conn: AsyncConnection, now: datetime) -> int:
     """Let units that have never learned do so on a long quiet stretch; returns how many did."""
     known = {row["equipment_id"] for row in await _rows(conn, queries.models, {"equipment_id": None})}
-    waiting = [e for e in await live.bound_equipment(conn) if e.id not in known and can_learn(e) and e.watermark]
+    waiting = [e for e in await bindings.bound_equipment(conn) if e.id not in known and can_learn(e) and e.watermark]
     done = 0
     for equipment in waiting:
         if done >= UNITS_PER_RUN:
@@ -134,10 +134,10 @@ async def _trend(conn: AsyncConnection, equipment: Equipment, days: Sequence[dat
     for day in sorted(set(days)):
         # One day at a time, so that a fortnight of seconds never lies in memory at once.
         period = local_day(day, equipment.zone)
-        parts.append(await live.columns_between(conn, equipment, period.start, period.end))
+        parts.append(await bindings.columns_between(conn, equipment, period.start, period.end))
     seconds = np.concatenate([s for s, _ in parts])
     columns = {name: np.concatenate([c[name] for _, c in parts]) for name in parts[0][1]}
-    return Trend(seconds=seconds, columns=columns, tick_s=live.TICK_S, zone=equipment.zone)
+    return Trend(seconds=seconds, columns=columns, tick_s=bindings.TICK_S, zone=equipment.zone)
 
 
 async def _rows(conn: AsyncConnection, query: Any, values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -27,6 +27,13 @@ SELECT e.id AS equipment_id, e.site_id, e.code, e.brick_class,
               WHERE m.site_id = e.site_id AND m.code = e.code) AS sub_meters
   FROM equipment e ORDER BY e.id;
 
+-- name: free_days
+-- Holidays (free) and make-up workdays (not) of each site's region; other days are told by their weekday.
+SELECT s.id AS site_id, h.day, h.kind = 'holiday' AS is_free
+  FROM site s
+  JOIN holiday_calendar h ON h.region IN (s.region, split_part(s.region, '-', 1))
+ ORDER BY s.id, h.day, h.region = s.region;
+
 -- name: models
 -- What was learned of each unit.
 SELECT equipment_id, content, healthy_days, fitted_by, fitted_at FROM fault_model

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud_api.faults import findings, pricing, trend
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import Evaluator, Verdicts
 from cloud_api.faults.findings import Finding
-from cloud_api.faults.rules import Rule, catalogue
+from cloud_api.faults.rules import Rule
 from cloud_api.faults.trend import ColumnMap, Trend
 
 # Long trends are evaluated in pieces, so that memory stays bounded.

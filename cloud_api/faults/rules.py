@@ -1,23 +1,21 @@
 """Fault rules as data: read from YAML, checked as a whole (roles, units, parameters, links, translations)."""
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import structlog
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_api.faults import derived
 from cloud_api.faults.expressions import Expression, ExpressionError, compile_expression
 from cloud_api.faults.units import UnitError, quantity, unit_named
 
-log = structlog.get_logger()
-RULES = Path(__file__).with_name("rules")
 ROLES = Path(__file__).with_name("roles.yaml")
+EXPRESSION_CHARACTERS_MAX = 2000
 _CLEAR_DEFAULT_S = 300.0
 Given = str | float | bool
 
@@ -56,8 +54,8 @@ class RuleSpec(BaseModel):
     id: str = Field(pattern=r"^[A-Z]{2,6}-[0-9]{2,4}[a-z]?$")
     severity: Literal[1, 2, 3, 4]
     title: _Text
-    when: str
-    gate: str = ""
+    when: str = Field(max_length=EXPRESSION_CHARACTERS_MAX)
+    gate: str = Field(default="", max_length=EXPRESSION_CHARACTERS_MAX)
     unless: tuple[str, ...] = ()
     states: tuple[Literal[0, 1, 2, 3, 4, 5], ...] = ()
     params: dict[str, str | float | bool] = {}
@@ -75,13 +73,6 @@ class RuleSpec(BaseModel):
     impact: Literal["energy", "unbilled", "comfort", "data", "safety", "water"] = "energy"
     hours_per_day: float = Field(default=12.0, gt=0, le=24)
     playbook: _Steps
-
-
-class _FamilyFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    family: str
-    brick: tuple[str, ...]
-    rules: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +99,42 @@ class Rule:
             if name not in params:
                 raise RuleError(f"{self.id}: no parameter {name!r}; it has {', '.join(sorted(params)) or 'none'}")
             params[name] = _parameter(self.id, name, value, self.param_units[name])
-        return Rule(
-            id=self.id, family=self.family, spec=self.spec, params=params, param_units=self.param_units,
-            delay_s=delay_s, clear_s=clear_s,
-        )  # fmt: skip
+        _compiles(self.id, self.spec, params)
+        return replace(self, params=params, delay_s=delay_s, clear_s=clear_s)
+
+    def placed(self, names: Sequence[str]) -> "Rule":
+        """Return the rule with other roles in place of its own, in alphabetical order of its own.
+
+        So a rule of any kind looks at any point: PNT-04 (stuck value) placed on `sat` is PNT-04/sat. Raises RuleError.
+        """
+        own = sorted(_roles_of(self.spec, self.params))
+        known = frozenset(roles()) | derived.NAMES
+        if len(names) != len(own):
+            raise RuleError(f"{self.id} looks at {', '.join(own)}: name {len(own)} roles, not {len(names)}")
+        for name in names:
+            if name not in known:
+                raise RuleError(f"{self.id}: there is no role {name!r}")
+        instead = dict(zip(own, names, strict=True))
+
+        def put(source: str) -> str:
+            return re.sub(r"[a-z_][a-z_0-9]*", lambda found: instead.get(found[0], found[0]), source)
+
+        said = [roles()[n] for n in names if n in roles()]
+        title = _Text(
+            zh=f"{self.spec.title.zh}：{'、'.join(r.zh for r in said)}",
+            en=f"{self.spec.title.en}: {', '.join(r.en for r in said)}",
+        )
+        spec = self.spec.model_copy(
+            update={
+                "id": f"{self.id}/{','.join(names)}",
+                "title": title if said else self.spec.title,
+                "when": put(self.spec.when),
+                "gate": put(self.spec.gate),
+                "unless": tuple(map(put, self.spec.unless)),
+                "waste": put(self.spec.waste),
+            }
+        )
+        return replace(self, id=spec.id, spec=spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,22 +152,6 @@ class Bound:
         """Return how many past values the rule remembers at most, however long it runs."""
         parts = (self.when, self.gate, *self.unless)
         return sum(part.memory_ticks(tick_s) for part in parts if part is not None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """All rules and the families they belong to; `problems` says which rules or files were left out, and why."""
-
-    rules: Mapping[str, Rule]
-    families: Mapping[str, tuple[str, ...]]
-    bricks: Mapping[str, str] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-
-    def family(self, name: str) -> list[Rule]:
-        """Return the rules of a family; raises RuleError with the known families."""
-        if name not in self.families:
-            raise RuleError(f"no equipment family {name!r}; known: {', '.join(sorted(self.families))}")
-        return [self.rules[i] for i in self.families[name]]
 
 
 @cache
@@ -168,66 +175,6 @@ def role_aliases() -> dict[str, str]:
             if found.setdefault(alias, name) != name:
                 raise RuleError(f"roles.yaml: {alias!r} names both {found[alias]} and {name}")
     return found
-
-
-_own_folder: list[Path] = []
-
-
-def use_own_rules(folder: Path | None) -> None:
-    """Add the rule files (*.yaml) of a site's own folder to the shipped ones, from now on in this process."""
-    _own_folder[:] = [folder] if folder is not None else []
-    catalogue.cache_clear()
-
-
-@cache
-def catalogue() -> Catalogue:
-    """Return every rule that the product ships, and those of the site's own folder.
-
-    A rule that cannot be used is left out and listed in `problems`; it never blocks another.
-    """
-    own = [path for folder in _own_folder for path in sorted(folder.glob("*.yaml"))]
-    problems: list[str] = []
-    found = load_catalogue([*sorted(RULES.glob("*.yaml")), *own], problems)
-    for problem in problems:
-        log.warning("fault_rule_refused", problem=problem)
-    return found
-
-
-def load_catalogue(files: Iterable[Path], problems: list[str] | None = None) -> Catalogue:
-    """Read and check rule files as one whole; raises RuleError with file, line, rule and remedy.
-
-    With a list for `problems` the rest is used instead: what is wrong is left out and written there.
-    """
-    rules: dict[str, Rule] = {}
-    families: dict[str, tuple[str, ...]] = {}
-    bricks: dict[str, str] = {}
-    for path in files:
-        with _contained(problems):
-            content, lines = _read(path)
-            here = []
-            for line, given in zip(lines, content.rules, strict=True):
-                with _contained(problems):
-                    spec = _spec(path, line, given)
-                    if spec.id in rules:
-                        raise RuleError(f"{path.name}:{line.start}: {spec.id} stands there twice")
-                    rules[spec.id] = _check(f"{path.name}:{line.start}: {spec.id}", content.family, spec)
-                    here.append(spec.id)
-            families[content.family] = (*families.get(content.family, ()), *here)
-            bricks |= dict.fromkeys(content.brick, content.family)
-    for name in _broken_links(rules, problems):
-        del rules[name]
-    usable = {family: tuple(i for i in ids if i in rules) for family, ids in families.items()}
-    return Catalogue(rules=rules, families=usable, bricks=bricks, problems=tuple(problems or ()))
-
-
-@contextmanager
-def _contained(problems: list[str] | None) -> Generator[None]:
-    try:
-        yield
-    except RuleError as error:
-        if problems is None:
-            raise
-        problems.append(str(error))
 
 
 def bind(rule: Rule, available: frozenset[str]) -> Bound:
@@ -267,53 +214,8 @@ def _gate_source(spec: RuleSpec) -> str:
     return " and ".join(parts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Lines:
-    """Where a rule and its keys stand in the file."""
-
-    start: int
-    keys: Mapping[str, int]
-
-
-def _read(path: Path) -> tuple[_FamilyFile, list[_Lines]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = _FamilyFile.model_validate(yaml.safe_load(text))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path.name}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise RuleError(f"{path.name}: not YAML: {error}") from error
-    except ValidationError as error:
-        raise RuleError(f"{path.name}: {_first(error)}") from error
-    return content, _lines_of(yaml.compose(text, Loader=yaml.SafeLoader))
-
-
-def _lines_of(node: yaml.Node | None) -> list[_Lines]:
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    listed = next(value for key, value in node.value if key.value == "rules")
-    found = []
-    for item in listed.value:
-        keys = {key.value: key.start_mark.line + 1 for key, _ in item.value}
-        found.append(_Lines(start=keys.get("id", item.start_mark.line + 1), keys=keys))
-    return found
-
-
-def _spec(path: Path, lines: _Lines, given: Mapping[str, Any]) -> RuleSpec:
-    try:
-        return RuleSpec.model_validate(given)
-    except ValidationError as error:
-        key = str(next(iter(error.errors(include_url=False)[0]["loc"]), ""))
-        where = f"{path.name}:{lines.keys.get(key, lines.start)}: {given.get('id', 'a rule without id')}"
-        raise RuleError(f"{where}: {_first(error)}") from error
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
-
-
-def _check(where: str, family: str, spec: RuleSpec) -> Rule:
+def check(where: str, family: str, spec: RuleSpec) -> Rule:
+    """Return the rule of a specification; raises RuleError that begins with `where`."""
     units: dict[str, str] = {}
     params: dict[str, float] = {}
     for name, given in spec.params.items():
@@ -323,13 +225,7 @@ def _check(where: str, family: str, spec: RuleSpec) -> Rule:
         raise RuleError(
             f"{where}: the playbook has {len(spec.playbook.zh)} steps in zh and {len(spec.playbook.en)} in en"
         )
-    everything = frozenset(roles()) | derived.NAMES
-    try:
-        for source in (spec.when, _gate_source(spec), *spec.unless, spec.waste):
-            if source:
-                compile_expression(source, everything, params)
-    except ExpressionError as error:
-        raise RuleError(f"{where}: {error}") from error
+    _compiles(where, spec, params)
     return Rule(
         id=spec.id,
         family=family,
@@ -341,48 +237,20 @@ def _check(where: str, family: str, spec: RuleSpec) -> Rule:
     )
 
 
-def _broken_links(rules: Mapping[str, Rule], problems: list[str] | None) -> set[str]:
-    """Return the rules whose links name what does not exist or run in a circle; raises RuleError when strict."""
-    broken: set[str] = set()
-    for rule in rules.values():
-        with _contained(problems):
-            for key in ("suppressed_by", "explained_by", "explained_by_supply"):
-                for other in getattr(rule.spec, key):
-                    if other not in rules:  # The link is idle; the rule itself is sound.
-                        raise RuleError(f"{rule.id}: {key} names {other}, which does not exist")
-    for what, above in (
-        ("suppression", {name: frozenset(rule.spec.suppressed_by) for name, rule in rules.items()}),
-        # Two faults that explain each other would hide both.
-        ("explained_by", {name: explainers(rule, rules) for name, rule in rules.items()}),
-    ):
-        ring = _ring({n: a for n, a in above.items() if n not in broken})
-        with _contained(problems):
-            if ring:
-                broken |= ring
-                raise RuleError(f"{what} runs in a circle: {', '.join(sorted(ring))}")
-    return broken
+def _compiles(where: str, spec: RuleSpec, params: Mapping[str, float]) -> None:
+    everything = frozenset(roles()) | derived.NAMES
+    try:
+        for source in (spec.when, _gate_source(spec), *spec.unless, spec.waste):
+            if source:
+                compile_expression(source, everything, params)
+    except ExpressionError as error:
+        raise RuleError(f"{where}: {error}") from error
 
 
-def _ring(above: Mapping[str, frozenset[str]]) -> set[str]:
-    waiting = dict(above)
-    while free := [name for name, names in waiting.items() if not names & waiting.keys()]:
-        for name in free:
-            del waiting[name]
-    # What only stands below a ring is not part of it.
-    while loose := [n for n in waiting if not any(n in names for names in waiting.values())]:
-        for name in loose:
-            del waiting[name]
-    return set(waiting)
-
-
-def explainers(rule: Rule, rules: Mapping[str, Rule]) -> frozenset[str]:
-    """Return the rules whose fault on the same equipment explains this one: by name, or as trigger of its cluster."""
-    triggers = {
-        other.id
-        for other in rules.values()
-        if other.spec.is_trigger and not rule.spec.is_trigger and set(other.spec.cluster) & set(rule.spec.cluster)
-    }
-    return frozenset((*rule.spec.suppressed_by, *rule.spec.explained_by, *triggers)) - {rule.id}
+def _roles_of(spec: RuleSpec, params: Mapping[str, float]) -> frozenset[str]:
+    everything = frozenset(roles()) | derived.NAMES
+    used = [compile_expression(s, everything, params).roles for s in (spec.when, _gate_source(spec)) if s]
+    return frozenset().union(*used)
 
 
 def _unit_of(where: str, name: str, given: Any) -> str:

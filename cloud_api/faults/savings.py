@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
-from cloud_api.faults import baselines, live, pricing
+from cloud_api.faults import baselines, bindings, pricing
+from cloud_api.faults.bindings import Equipment
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import FAULT, Evaluator
-from cloud_api.faults.live import Equipment
-from cloud_api.faults.rules import Rule, catalogue
+from cloud_api.faults.rules import Rule
 from cloud_api.faults.series import Array
 
 BEFORE_MAX = timedelta(days=7)
@@ -44,13 +45,13 @@ async def measure(
     conn: AsyncConnection, *, equipment_id: int, rule_id: str, opened_at: datetime, mended_at: datetime, now: datetime
 ) -> Measured:
     """Compare the days (at most seven) before a repair with the time since it."""
-    found = await live.bound_equipment(conn, equipment_id)
+    found = await bindings.bound_equipment(conn, equipment_id)
     rule = catalogue().rules.get(rule_id)
     if not found or rule is None or rule.spec.impact not in {"energy", "unbilled"}:
         return TOO_LITTLE
     first = max(opened_at, mended_at - BEFORE_MAX)
-    before = await live.columns_between(conn, found[0], first, mended_at)
-    after = await live.columns_between(conn, found[0], mended_at, now)
+    before = await bindings.columns_between(conn, found[0], first, mended_at)
+    after = await bindings.columns_between(conn, found[0], mended_at, now)
     return compare(found[0], rule, before, after)
 
 
@@ -86,11 +87,11 @@ def _above_baseline(
 def _while_it_held(
     equipment: Equipment, rule: Rule, seconds: NDArray[np.int64], columns: dict[str, Array]
 ) -> float | None:
-    waste = pricing.waste_column(rule, columns, seconds, live.TICK_S, equipment.zone)
+    waste = pricing.waste_column(rule, columns, seconds, bindings.TICK_S, equipment.zone)
     if waste is None or np.isnan(waste).mean() > 1 - COVERAGE_MIN:
         return None
     at_once = replace(rule, delay_s=0.0, clear_s=0.0)
-    evaluator = Evaluator(rules=[at_once], available=frozenset(columns), tick_s=live.TICK_S, zone=equipment.zone)
+    evaluator = Evaluator(rules=[at_once], available=frozenset(columns), tick_s=bindings.TICK_S, zone=equipment.zone)
     held = evaluator.run(seconds, columns)[rule.id].codes == FAULT
     return _per_day(np.where(held & ~np.isnan(waste), waste, 0.0))
 

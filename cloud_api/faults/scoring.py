@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cloud_api.faults import learning, replay
 from cloud_api.faults import trend as trends
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.findings import Finding
-from cloud_api.faults.rules import catalogue
 from cloud_api.faults.trend import ColumnMap, Trend
 
 _SPILL = timedelta(minutes=20)  # A value holds some minutes past the end of its day.

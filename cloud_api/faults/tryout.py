@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection
 
-from cloud_api.faults import live, replay
+from cloud_api.faults import bindings, replay
+from cloud_api.faults.catalogue import rule_named
 from cloud_api.faults.evaluation import NO_EVAL
 from cloud_api.faults.findings import Finding
-from cloud_api.faults.rules import Rule, catalogue
+from cloud_api.faults.rules import Rule
 from cloud_api.faults.trend import Trend
 from cloud_api.kit.errors import Invalid, NotFound
 
@@ -38,14 +39,12 @@ async def try_out(
     """Say what a rule would have found on an equipment's stored data, without switching it on."""
     if not timedelta(0) < end - start <= TRY_OUT_MAX:
         raise Invalid("choose a period of at most {days} days", days=TRY_OUT_MAX.days)
-    found = await live.bound_equipment(conn, equipment_id)
+    found = await bindings.bound_equipment(conn, equipment_id)
     if not found:
         raise NotFound
-    if rule_id not in catalogue().rules:
-        raise Invalid("there is no rule {rule_id!r}", rule_id=rule_id)
-    rule = catalogue().rules[rule_id].with_params(params)
-    seconds, columns = await live.columns_between(conn, found[0], start, end)
-    data = Trend(seconds=seconds, columns=columns, tick_s=live.TICK_S, zone=found[0].zone)
+    rule = rule_named(rule_id).with_params(params)
+    seconds, columns = await bindings.columns_between(conn, found[0], start, end)
+    data = Trend(seconds=seconds, columns=columns, tick_s=bindings.TICK_S, zone=found[0].zone)
     done = replay.replay([rule], data)
     codes = done.verdicts[rule_id].codes
     judged = float((codes != NO_EVAL).mean()) if len(codes) else 0.0

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 import cloud_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.queue import Service, Worker, registry
-from cloud_api.faults.rules import use_own_rules
+from cloud_api.faults.catalogue import use_own_rules
 from cloud_api.kit.clock import Clock
 from cloud_api.settings import Settings
 

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from cloud_api.faults import replay
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import Evaluator
-from cloud_api.faults.rules import catalogue
 from cloud_api.faults.trend import Trend
 
 ZONE = ZoneInfo("Asia/Shanghai")

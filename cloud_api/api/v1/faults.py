@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 
 from cloud_api.alarms import service as alarms
 from cloud_api.api.auth import FacilitiesCall, StaffCall
-from cloud_api.faults import history, live, pricing, tryout
-from cloud_api.faults.rules import RuleError, RuleSpec, catalogue
+from cloud_api.faults import history, live, pricing, settings, tryout
+from cloud_api.faults.catalogue import catalogue
+from cloud_api.faults.rules import RuleError, RuleSpec
 from cloud_api.kit.errors import Invalid, NotFound
 
 router = APIRouter(prefix="/faults", tags=["faults"])
@@ -76,9 +77,8 @@ async def try_out(call: StaffCall, wanted: TryOut) -> dict[str, Any]:
 
 @router.get("/problems")
 async def problems(call: StaffCall) -> list[str]:
-    """Return which rules or rule files were left out, with file, line and reason; the others work on."""
-    assert call.viewer
-    return list(catalogue().problems)
+    """Return which rules, bindings or settings were left out, with the reason; everything else works on."""
+    return await live.problems(call.conn)
 
 
 @router.get("/costly")
@@ -129,11 +129,15 @@ async def forget(call: FacilitiesCall, equipment_id: int) -> None:
         raise NotFound
 
 
-@router.put("/settings/{equipment_id}/{rule}", status_code=204)
+@router.put("/settings/{equipment_id}/{rule:path}", status_code=204)
 async def set_rule(call: FacilitiesCall, equipment_id: int, rule: str, setting: Setting) -> None:
-    """Switch a rule on or off for an equipment, or change its parameters."""
+    """Switch a rule on or off for an equipment, or change its parameters.
+
+    A rule of any family can be placed on roles of this equipment: PNT-04/sat (stuck value), PNT-05/sf_cmd,sf_status
+    (command and status), PNT-06/comp_status (short cycling), SYS-0005/oat,oat_reference (two sensors).
+    """
     try:
-        done = await live.set_rule(
+        done = await settings.set_rule(
             call.conn,
             equipment_id=equipment_id,
             rule=rule,

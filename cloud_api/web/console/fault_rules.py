@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.alarms import service as alarms
-from cloud_api.faults import history, live, pricing, tryout
-from cloud_api.faults.rules import RuleError, catalogue, roles
+from cloud_api.faults import bindings, history, live, pricing, settings, tryout
+from cloud_api.faults.catalogue import catalogue
+from cloud_api.faults.rules import RuleError, roles
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.navigation import NavItem
@@ -19,6 +20,8 @@ router = APIRouter(prefix="/console/fault-rules")
 NAV = NavItem(group="system", order=60, label=N_("Fault rules"), href="/console/fault-rules", icon="settings")
 _PARAMS_MAX = 20
 _COSTLY_MAX = 10
+# Rules of any point, in the order in which people ask for them: stuck, command against status, cycling, pace, pairs.
+_PLACEABLE = ("PNT-04", "PNT-05", "PNT-06", "PNT-03", "PNT-01", "PNT-02", "SYS-0005")
 
 
 @router.get("")
@@ -42,7 +45,7 @@ async def list_equipment(page: StaffPage) -> Response:
         rows=rows,
         answer=answer,
         costly=costly[:_COSTLY_MAX],
-        problems=catalogue().problems,
+        problems=await live.problems(page.conn),
         rule_count=len(catalogue().rules),
     )
 
@@ -51,16 +54,20 @@ async def list_equipment(page: StaffPage) -> Response:
 async def show_equipment(
     page: StaffPage,
     equipment_id: int,
-    rule: Annotated[str, Query(max_length=20)] = "",
+    rule: Annotated[str, Query(max_length=200)] = "",
+    on: Annotated[list[str] | None, Query(max_length=3)] = None,
     days: Annotated[int, Query(ge=1, le=31)] = 30,
     params: Annotated[str, Query(max_length=500)] = "",
 ) -> Response:
     """Show an equipment's rules; with `rule`, what it would have found in the last days, also with other parameters."""
-    found = await live.bound_equipment(page.conn, equipment_id)
+    found = await bindings.bound_equipment(page.conn, equipment_id)
     row = next((r for r in await live.applicability(page.conn) if r["equipment_id"] == equipment_id), None)
     if not found:
         raise NotFound
     tried = None
+    placed = [role for role in on or () if role]
+    if rule and placed:
+        rule = f"{rule}/{','.join(placed)}"
     if rule:
         end = page.clock.now()
         try:
@@ -74,10 +81,13 @@ async def show_equipment(
             )
         except RuleError as error:
             raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
+    rules, unfit = await settings.rules_of(page.conn, found[0])
     return page.render(
         "console/fault_rule.html",
         equipment=found[0],
-        rules=await live.rules_of(page.conn, found[0]),
+        rules=rules,
+        problems=(*found[0].problems, *unfit),
+        placeable=[catalogue().rules[name] for name in _PLACEABLE],
         verdicts=row["verdicts"] if row else {},
         missing=row["missing"] if row else {},
         tried=tried,
@@ -88,32 +98,6 @@ async def show_equipment(
         days=days,
         params=params,
     )
-
-
-@router.post("/{equipment_id}/{rule}")
-async def set_rule(
-    page: FacilitiesPage,
-    equipment_id: int,
-    rule: str,
-    is_enabled: Annotated[bool, Form()],  # A form field.
-    params: Annotated[str, Form(max_length=500)] = "",
-) -> Response:
-    """Switch a rule on or off for this equipment, or keep other parameters."""
-    try:
-        done = await live.set_rule(
-            page.conn,
-            equipment_id=equipment_id,
-            rule=rule,
-            is_enabled=is_enabled,
-            params=parse_params(params),
-            set_by=page.viewer.login,
-            set_at=page.clock.now(),
-        )
-    except RuleError as error:
-        raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
-    if not done:
-        raise NotFound
-    return page.redirect(f"/console/fault-rules/{equipment_id}", notice=_("Saved."))
 
 
 @router.post("/{equipment_id}/learn/{what}")
@@ -128,6 +112,32 @@ async def learn(page: FacilitiesPage, equipment_id: int, what: Literal["fit", "f
     )
     notice = ngettext("Learned from one quiet day.", "Learned from {count} quiet days.", len(lesson.days))
     return page.redirect(f"/console/fault-rules/{equipment_id}", notice=notice)
+
+
+@router.post("/{equipment_id}/{rule:path}")
+async def set_rule(
+    page: FacilitiesPage,
+    equipment_id: int,
+    rule: str,
+    is_enabled: Annotated[bool, Form()],  # A form field.
+    params: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Switch a rule on or off for this equipment, or keep other parameters."""
+    try:
+        done = await settings.set_rule(
+            page.conn,
+            equipment_id=equipment_id,
+            rule=rule,
+            is_enabled=is_enabled,
+            params=parse_params(params),
+            set_by=page.viewer.login,
+            set_at=page.clock.now(),
+        )
+    except RuleError as error:
+        raise Invalid("the rule cannot be set like this: {problem}", problem=error) from error
+    if not done:
+        raise NotFound
+    return page.redirect(f"/console/fault-rules/{equipment_id}", notice=_("Saved."))
 
 
 def parse_params(text: str) -> dict[str, str | float | bool]:

@@ -7,7 +7,7 @@ import pytest
 
 from cloud_api.alarms import service
 from cloud_api.alarms.equipment import evaluate_faults
-from cloud_api.faults import live
+from cloud_api.faults import bindings, live, settings, tryout
 from cloud_api.faults.rules import RuleError
 
 T0 = datetime(2026, 3, 2, 1, tzinfo=UTC)
@@ -109,10 +109,10 @@ async def test_a_backlog_gives_the_same_alarms_as_data_that_came_in_time(conn, a
 async def test_a_rule_can_be_switched_off_for_one_equipment_and_a_wrong_parameter_is_refused(conn, air_handler):
     equipment, points = air_handler
     with pytest.raises(RuleError, match="no parameter"):
-        await live.set_rule(
+        await settings.set_rule(
             conn, equipment_id=equipment, rule="AHU-0028", is_enabled=True, params={"x": 1}, set_by="lin", set_at=T0
         )
-    await live.set_rule(
+    await settings.set_rule(
         conn, equipment_id=equipment, rule="AHU-0028", is_enabled=False, params={}, set_by="lin", set_at=T0
     )
     await observe(conn, points, range(40), mat=30.0)
@@ -145,3 +145,89 @@ async def test_live_data_beside_a_backlog_are_not_judged_before_the_backlog_is_t
     await evaluate_faults(conn, T0 + timedelta(minutes=61))
     opened = [at for rule, kind, at in await history(conn) if (rule, kind) == ("AHU-0028", "opened")]
     assert opened == [T0 + timedelta(minutes=25)]
+
+
+async def test_a_stuck_value_a_command_without_status_and_cycling_are_judged_live_on_points_of_ones_choice(
+    conn, air_handler
+):
+    equipment, points = air_handler
+    for rule, params in {
+        "PNT-04/oat": {"window": "20 min"},
+        "PNT-05/sf_status,mat": {},  # Any two points: the “command” is on, the other says 0.
+        "PNT-06/sf_status": {"starts_max": 3},
+        "PNT-01/mat": {"limit": 25, "clear_limit": 24},
+    }.items():
+        assert await settings.set_rule(
+            conn, equipment_id=equipment, rule=rule, is_enabled=True, params=params, set_by="a", set_at=T0
+        )
+    await observe(conn, points, range(60), mat=30.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=60))
+    [row] = await live.applicability(conn)
+    assert row["verdicts"]["PNT-04/oat"] == "fault"
+    assert row["verdicts"]["PNT-01/mat"] == "fault"
+    assert row["verdicts"]["PNT-06/sf_status"] == "ok"
+    rules = {alarm.rule: alarm.sentence("zh") for alarm in await service.open_alarms(conn)}
+    assert "数值长时间不变：室外温度" in rules["PNT-04/oat"]
+    tried = await tryout.try_out(
+        conn,
+        equipment_id=equipment,
+        rule_id="PNT-04/oat",
+        params={"window": "20 min"},
+        start=T0,
+        end=T0 + timedelta(hours=1),
+    )
+    assert [f.is_open for f in tried.findings] == [True]
+
+
+async def test_a_setting_that_fits_no_more_takes_out_its_rule_alone_and_is_named(conn, air_handler):
+    equipment, points = air_handler
+    await conn.execute(
+        "INSERT INTO fault_rule_setting (equipment_id, rule, organisation_id, is_enabled, params, set_by, set_at)"
+        " SELECT id, 'AHU-0027', organisation_id, true, '{\"gone\": 3}', 'a', now() FROM equipment WHERE id = %s",
+        (equipment,),
+    )
+    await conn.execute("UPDATE point SET unit = 'Pa' WHERE id = %s", (points["rat"],))
+    found = await live.problems(conn)
+    assert any(p.startswith("ahu-3: AHU-0027: no parameter 'gone'") for p in found)
+    assert any(p.startswith("ahu-3: rat: Pa is a pressure") for p in found)
+    await observe(conn, points, range(40), mat=30.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=40))
+    [row] = await live.applicability(conn)
+    assert "AHU-0027" not in row["verdicts"]
+    assert row["missing"]["AHU-0028"] == ["rat"]  # A point of the wrong unit plays no role.
+    assert row["verdicts"]["AHU-0018"] == "no_eval"
+    assert len(row["verdicts"]) > 40
+
+
+async def test_a_unit_that_cannot_be_judged_stops_no_other(conn, air_handler):
+    equipment, points = air_handler
+    await conn.execute(
+        "INSERT INTO equipment (organisation_id, site_id, code, name_zh, name_en, brick_class)"
+        " SELECT organisation_id, site_id, 'ahu-0', '坏', 'Broken', 'AHU' FROM equipment WHERE id = %s",
+        (equipment,),
+    )
+    await conn.execute(
+        "INSERT INTO equipment_point SELECT (SELECT id FROM equipment WHERE code = 'ahu-0'), role, point_id FROM"
+        " equipment_point WHERE equipment_id = %s",
+        (equipment,),
+    )
+    await observe(conn, points, range(5), mat=15.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=5))
+    await conn.execute(
+        "UPDATE fault_evaluator SET memory = '{\"AHU-0028\": 7}' FROM equipment e WHERE e.id = equipment_id AND code = 'ahu-0'"
+    )
+    await observe(conn, points, range(5, 40), mat=30.0)
+    await evaluate_faults(conn, T0 + timedelta(minutes=40))
+    assert [a.subject for a in await service.open_alarms(conn)] == [f"equipment:{equipment}"]
+
+
+async def test_holidays_of_the_sites_region_are_free_days(conn, air_handler):
+    equipment, points = air_handler
+    await conn.execute("UPDATE site SET region = 'CN'")
+    await conn.execute(
+        "INSERT INTO holiday_calendar (region, day, kind, name) VALUES ('CN', '2026-03-02', 'holiday', 'x')"
+    )
+    await observe(conn, points, range(5), mat=15.0)
+    [unit] = await bindings.bound_equipment(conn, equipment)
+    _, columns = await bindings.columns_between(conn, unit, T0, T0 + timedelta(minutes=5))
+    assert set(columns["day_off"]) == {1.0}  # A Monday.

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cloud_api.faults import replay, trend
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.causes import Explained
 from cloud_api.faults.learning import Learned
-from cloud_api.faults.rules import catalogue
 from edge_agent.simulator.faults import KINDS, FaultJournal
 from edge_agent.simulator.trend import write_trend
 from tests.simulated import Fault, Site

@@ -1,9 +1,10 @@
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
-from cloud_api.faults import baselines, learning
+from cloud_api.faults import baselines, derived, learning
 from cloud_api.faults.trend import Trend
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -33,6 +34,31 @@ def test_a_baseline_of_hour_and_weather_fits_within_what_guideline_14_asks():
     known = ~np.isnan(expected)
     assert known.mean() > 0.95
     assert np.abs(expected - columns["active_power"])[known].mean() < 1.0
+
+
+def test_a_holiday_is_expected_to_be_as_quiet_as_a_sunday_and_a_make_up_workday_is_not():
+    days = {date(2026, 3, 3): True, date(2026, 3, 8): False}  # A Tuesday off, a Sunday worked in exchange.
+    first = int(datetime(2026, 2, 2, tzinfo=ZONE).timestamp())
+    seconds = first + 60 * np.arange(42 * 1440, dtype=np.int64)
+    hour, weekend = derived._local(seconds, ZONE)
+    off = derived.days_off(seconds, ZONE, days)
+    assert (off != weekend).sum() == 2 * 1440
+    works = (hour >= 8) & (hour < 18) & (off == 0)
+    columns = {"active_power": np.where(works, 50.0, 8.0), "oat": np.full(len(seconds), 18.0)}
+    healthy = np.ones(len(seconds), dtype=bool)
+
+    def expected(known: dict) -> np.ndarray:
+        fitted = baselines.fit("meter", known, seconds, ZONE, healthy)
+        return baselines.expectations(fitted, known, seconds, ZONE)["expected_power"]
+
+    noon = np.flatnonzero((hour >= 12) & (hour < 13))
+    on = {d: [i for i in noon if datetime.fromtimestamp(seconds[i], ZONE).date() == d] for d in days}
+    known = expected(columns | {"day_off": off})
+    assert np.allclose(known[on[date(2026, 3, 3)]], 8.0, atol=0.5)
+    assert np.allclose(known[on[date(2026, 3, 8)]], 50.0, atol=0.5)
+    # Without the calendar the holiday looks like waste saved, the worked Sunday like waste.
+    blind = expected(columns)
+    assert blind[on[date(2026, 3, 3)]].mean() > 30 > blind[on[date(2026, 3, 8)]].mean()
 
 
 def test_outside_the_weather_it_has_seen_nothing_is_expected():

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import FAULT, NO_EVAL, OK, Evaluator
-from cloud_api.faults.rules import catalogue
 
 ZONE = ZoneInfo("Asia/Shanghai")
 T0 = 1_700_006_400  # A whole hour.

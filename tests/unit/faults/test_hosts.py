@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from cloud_api.faults import causes, hosts
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import Evaluator
 from cloud_api.faults.hosts import Unit
-from cloud_api.faults.rules import bind, catalogue
+from cloud_api.faults.rules import bind
 
 SITE = [
     Unit(key="chiller", family="chw", roles=frozenset(["chiller_cmd"])),

@@ -1,7 +1,9 @@
 import pytest
 import yaml
 
-from cloud_api.faults.rules import RuleError, bind, catalogue, load_catalogue
+from cloud_api.faults.catalogue import catalogue, load_catalogue, rule_named
+from cloud_api.faults.expressions import ExpressionError, compile_expression
+from cloud_api.faults.rules import RuleError, bind
 
 GOOD = {
     "id": "TST-01",
@@ -56,6 +58,8 @@ def test_a_bad_mixing_box_suppresses_what_rests_on_mixed_air():
         ({"suppressed_by": ["NOPE-01"]}, "NOPE-01, which does not exist"),
         ({"suppressed_by": ["TST-01"]}, "circle"),
         ({"severity": 7}, "severity"),
+        ({"when": "1 > limit" + " + 1" * 2000}, "2000 characters"),
+        ({"when": "avg(sat, limit) > 1", "params": {"limit": "0 s"}}, "between 1 s and 35 days"),
     ],
 )
 def test_a_wrong_rule_is_refused_by_name_and_reason(tmp_path, change, message):
@@ -118,3 +122,33 @@ def test_the_shipped_rules_have_no_problem_and_cover_the_whole_appendix_of_clust
     clusters = {c for r in catalogue().rules.values() for c in r.spec.cluster}
     triggers = {c for r in catalogue().rules.values() if r.spec.is_trigger for c in r.spec.cluster}
     assert clusters == triggers == {f"C{n:02}" for n in range(1, 11)}
+
+
+def test_a_parameter_that_makes_the_rule_impossible_is_refused_before_it_is_kept():
+    with pytest.raises(RuleError, match=r"AHU-0004.*between 1 s and 35 days"):
+        catalogue().rules["AHU-0004"].with_params({"count_window": "0 s"})
+    with pytest.raises(RuleError, match="not a usable number"):
+        catalogue().rules["AHU-0028"].with_params({"sensor_tolerance": "nan K"})
+
+
+def test_an_expression_that_is_nested_too_deeply_is_refused_not_a_crash():
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        compile_expression("1" + "+1" * 5000, frozenset(), {})
+
+
+def test_a_rule_of_any_kind_can_be_placed_on_any_role():
+    stuck = rule_named("PNT-04/sat")
+    assert (stuck.id, bind(stuck, frozenset({"sat"})).missing) == ("PNT-04/sat", ())
+    assert "sat" in bind(stuck, frozenset({"mat"})).missing
+    assert (stuck.spec.title.en, stuck.spec.title.zh) == (
+        "Value is stuck: Supply air temperature",
+        "数值长时间不变：送风温度",
+    )
+    proof = rule_named("PNT-05/sf_cmd,sf_status")
+    assert proof.spec.when.startswith("held(sf_cmd and not sf_status")
+    with pytest.raises(RuleError, match="looks at command, status: name 2 roles"):
+        rule_named("PNT-05/sf_cmd")
+    with pytest.raises(RuleError, match="no role 'nonsense'"):
+        rule_named("PNT-04/nonsense")
+    with pytest.raises(RuleError, match="no rule 'XYZ-01'"):
+        rule_named("XYZ-01/sat")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cloud_api.faults import savings
-from cloud_api.faults.live import Equipment
-from cloud_api.faults.rules import catalogue
+from cloud_api.faults.bindings import Equipment
+from cloud_api.faults.catalogue import catalogue
 
 ZONE = ZoneInfo("Asia/Shanghai")
 T0 = 1_790_000_000 // 86_400 * 86_400 - 8 * 3600  # A local midnight.

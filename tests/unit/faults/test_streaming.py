@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_api.faults import derived
+from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import FAULT, NO_EVAL, OK, Evaluator
-from cloud_api.faults.rules import bind, catalogue, roles
+from cloud_api.faults.rules import bind, roles
 
 ZONE = ZoneInfo("Asia/Shanghai")
 T0 = 1_700_006_400
