@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from cloud_api.billing.apportionment import Weights
@@ -49,19 +49,20 @@ class Book:
         inputs = self.inputs
         area: defaultdict[int, Decimal] = defaultdict(Decimal)
         people: defaultdict[int, Decimal] = defaultdict(Decimal)
-        days = (inputs.ends_on - inputs.starts_on).days
-        vacant = {space.id: space.area_m2 * days for space in inputs.spaces}
-        areas = {space.id: space.area_m2 for space in inputs.spaces}
-        counted: set[tuple[int, date]] = set()
+        let: defaultdict[int, set[date]] = defaultdict(set)
+        counted: defaultdict[int, set[date]] = defaultdict(set)
         for tenancy in inputs.tenancies:
-            first, after = held_days(inputs, tenancy)
-            held = max((after - first).days, 0)
-            area[tenancy.tenant_id] += tenancy.area_m2 * held
-            vacant[tenancy.space_id] = vacant.get(tenancy.space_id, Decimal(0)) - areas.get(tenancy.space_id, 0) * held
-            if tenancy.people is not None and (tenancy.lease_id, first) not in counted:
-                counted.add((tenancy.lease_id, first))
-                people[tenancy.tenant_id] += Decimal(tenancy.people) * held
-        area[inputs.site.owner_id] += max(sum(vacant.values(), Decimal(0)), Decimal(0))
+            days = _days(*held_days(inputs, tenancy))
+            area[tenancy.tenant_id] += tenancy.area_m2 * len(days)
+            let[tenancy.space_id] |= days
+            if tenancy.people is not None:
+                # The people of a lease count once a day, in however many spaces they sit.
+                people[tenancy.tenant_id] += Decimal(tenancy.people) * len(days - counted[tenancy.lease_id])
+                counted[tenancy.lease_id] |= days
+        for space in inputs.spaces:
+            first = max(space.starts_on or inputs.starts_on, inputs.starts_on)
+            after = min(space.ends_on or inputs.ends_on, inputs.ends_on)
+            area[inputs.site.owner_id] += space.area_m2 * len(_days(first, after) - let[space.id])
         return {p: Weights(area_days=area[p], people_days=people[p]) for p in sorted({*area, *people})}
 
 
@@ -98,6 +99,10 @@ def _net_energy(inputs: RunInputs) -> dict[int, dict[int, int]]:
 def held_days(inputs: RunInputs, tenancy: Tenancy) -> tuple[date, date]:
     """Return the billed days on which a space was held."""
     return max(tenancy.starts_on, inputs.starts_on), min(tenancy.ends_on or inputs.ends_on, inputs.ends_on)
+
+
+def _days(first: date, after: date) -> set[date]:
+    return {first + timedelta(days=n) for n in range((after - first).days)}
 
 
 def kwh(micro: int) -> Decimal:

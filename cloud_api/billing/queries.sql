@@ -22,10 +22,11 @@ SELECT x.meter_id, x.space_id, s.code AS space, x.share, lower(x.valid) AS valid
  ORDER BY x.meter_id, s.code, x.valid;
 
 -- name: tenancies
--- Who held which space in the period, as known at an instant; cut where the lease's people change.
-WITH people AS MATERIALIZED (SELECT lease_id, valid, people FROM head_count_as_known(%(known_at)s::timestamptz))
+-- Who held which space in the period, as known at an instant; cut where the lease's people or the space's area change.
+WITH people AS MATERIALIZED (SELECT lease_id, valid, people FROM head_count_as_known(%(known_at)s::timestamptz)),
+     area AS MATERIALIZED (SELECT space_id, valid, area_m2 FROM space_area_as_known(%(known_at)s::timestamptz))
 SELECT x.space_id, s.code AS space, x.tenant_id, x.lease_id, l.number AS lease, l.version AS lease_version,
-       lower(p.term) AS starts_on, upper(p.term) AS ends_on, coalesce(x.area_m2, s.area_m2, 0) AS area_m2, p.people,
+       lower(a.term) AS starts_on, upper(a.term) AS ends_on, coalesce(x.area_m2, a.area_m2, 0) AS area_m2, p.people,
        (l.attributes ->> 'contract_kw')::numeric AS contract_kw, (l.attributes ->> 'capacity_kva')::numeric AS capacity_kva
   FROM lease_space_as_known(%(known_at)s::timestamptz) x
   JOIN lease l ON l.id = x.lease_id AND l.status IN ('approved', 'active', 'ended')
@@ -37,14 +38,21 @@ SELECT x.space_id, s.code AS space, x.tenant_id, x.lease_id, l.number AS lease, 
       UNION ALL
       SELECT r.term, NULL FROM unnest(datemultirange(x.term) - coalesce(
           (SELECT range_agg(h.valid) FROM people h WHERE h.lease_id = x.lease_id), '{}')) AS r(term)) p
- WHERE p.term && daterange(%(first)s, %(after)s)
- ORDER BY x.tenant_id, s.code, p.term;
+ CROSS JOIN LATERAL (
+      SELECT p.term * v.valid AS term, v.area_m2 FROM area v WHERE v.space_id = x.space_id AND v.valid && p.term
+      UNION ALL
+      SELECT r.term, NULL FROM unnest(datemultirange(p.term) - coalesce(
+          (SELECT range_agg(v.valid) FROM area v WHERE v.space_id = x.space_id), '{}')) AS r(term)) a
+ WHERE a.term && daterange(%(first)s, %(after)s)
+ ORDER BY x.tenant_id, s.code, a.term;
 
 -- name: lettable_spaces
--- Spaces that can be let, for what is vacant.
-SELECT s.id, s.code, coalesce(s.area_m2, 0) AS area_m2
+-- Spaces that can be let, for what is vacant; a row per area in the period, as known at an instant.
+SELECT s.id, s.code, coalesce(a.area_m2, 0) AS area_m2, lower(a.valid) AS starts_on, upper(a.valid) AS ends_on
   FROM space s JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id
- WHERE b.site_id = %(site_id)s AND s.use = 'lettable' ORDER BY s.code;
+  LEFT JOIN space_area_as_known(%(known_at)s::timestamptz) a
+         ON a.space_id = s.id AND a.valid && daterange(%(first)s, %(after)s)
+ WHERE b.site_id = %(site_id)s AND s.use = 'lettable' ORDER BY s.code, a.valid;
 
 -- name: tenants
 -- Names for bills.

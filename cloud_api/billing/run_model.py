@@ -75,11 +75,13 @@ class Tenancy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceFacts:
-    """A space that can be let, for the owner's share of what is vacant."""
+    """A space that can be let and its area in `[starts_on, ends_on)`, for the owner's share of what is vacant."""
 
     id: int
     code: str
     area_m2: Decimal
+    starts_on: date | None
+    ends_on: date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,13 @@ BEGIN
     END IF;
 END $$;
 
+CREATE FUNCTION app.area_on(wanted bigint, day date) RETURNS numeric
+    LANGUAGE sql STABLE
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+    SELECT area_m2 FROM space_area WHERE space_id = wanted AND valid @> day
+$$;
+
 CREATE TABLE app.expected_point (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -528,6 +535,29 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE TABLE app.space_area (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    space_id bigint NOT NULL,
+    valid daterange DEFAULT daterange(NULL::date, NULL::date) NOT NULL,
+    area_m2 numeric NOT NULL,
+    area_kind text DEFAULT 'net'::text NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT space_area_area_kind_check CHECK ((area_kind = ANY (ARRAY['net'::text, 'gross'::text]))),
+    CONSTRAINT space_area_area_m2_check CHECK ((area_m2 > (0)::numeric)),
+    CONSTRAINT space_area_valid_check CHECK ((NOT isempty(valid)))
+);
+
+CREATE FUNCTION app.space_area_as_known(instant timestamp with time zone) RETURNS SETOF app.space_area
+    LANGUAGE sql STABLE
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+    SELECT * FROM space_area WHERE recorded_at <= instant
+    UNION ALL
+    SELECT r.* FROM fact_history h, jsonb_populate_record(NULL::space_area, h.content) r
+     WHERE h.fact = 'space_area' AND h.known @> instant
+$$;
+
 CREATE FUNCTION app.storage_pieces() RETURNS TABLE(parent text, name text, starts_at timestamp with time zone, ends_at timestamp with time zone, row_count bigint, byte_count bigint, is_compressed boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -671,6 +701,47 @@ CREATE FUNCTION app.viewer_organisation() RETURNS bigint
 CREATE FUNCTION app.viewer_tenant() RETURNS bigint
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint;
+
+CREATE TABLE app.access_card (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    credential text NOT NULL,
+    valid daterange NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recorded_by text NOT NULL,
+    CONSTRAINT access_card_credential_check CHECK ((credential <> ''::text)),
+    CONSTRAINT access_card_valid_check CHECK ((NOT isempty(valid)))
+);
+
+ALTER TABLE app.access_card ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.access_card_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE app.access_entitlement (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    tenant_id bigint NOT NULL,
+    lease_id bigint NOT NULL,
+    equipment_id bigint NOT NULL,
+    valid daterange NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT access_entitlement_valid_check CHECK ((NOT isempty(valid)))
+);
+
+ALTER TABLE app.access_entitlement ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.access_entitlement_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE app.account_entry (
     id bigint NOT NULL,
@@ -1188,7 +1259,7 @@ CREATE TABLE app.fact_history (
     fact text NOT NULL,
     known tstzrange NOT NULL,
     content jsonb NOT NULL,
-    CONSTRAINT fact_history_fact_check CHECK ((fact = ANY (ARRAY['lease'::text, 'lease_space'::text, 'meter_space'::text, 'head_count'::text, 'hvac_hours'::text])))
+    CONSTRAINT fact_history_fact_check CHECK ((fact = ANY (ARRAY['lease'::text, 'lease_space'::text, 'meter_space'::text, 'head_count'::text, 'hvac_hours'::text, 'space_area'::text, 'access_entitlement'::text])))
 );
 
 ALTER TABLE app.fact_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -2344,11 +2415,16 @@ CREATE TABLE app.space (
     name_zh text NOT NULL,
     name_en text NOT NULL,
     use text DEFAULT 'lettable'::text NOT NULL,
-    area_m2 numeric,
-    area_kind text DEFAULT 'net'::text NOT NULL,
-    CONSTRAINT space_area_kind_check CHECK ((area_kind = ANY (ARRAY['net'::text, 'gross'::text]))),
-    CONSTRAINT space_area_m2_check CHECK ((area_m2 > (0)::numeric)),
     CONSTRAINT space_use_check CHECK ((use = ANY (ARRAY['lettable'::text, 'common'::text, 'plant'::text, 'shared'::text])))
+);
+
+ALTER TABLE app.space_area ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.space_area_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 ALTER TABLE app.space ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -2845,6 +2921,12 @@ CREATE VIEW reporting.tenant_interval AS
      JOIN app."interval" i ON (((i.register_id = r.id) AND (i.quality <> 'missing'::text) AND (ms.valid @> i.starts_at) AND (l.term @> ((i.starts_at AT TIME ZONE s.time_zone))::date))))
   GROUP BY o.code, s.code, t.code, t.name_zh, t.name_en, i.starts_at;
 
+ALTER TABLE ONLY app.access_card
+    ADD CONSTRAINT access_card_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.access_entitlement
+    ADD CONSTRAINT access_entitlement_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.account_entry
     ADD CONSTRAINT account_entry_pkey PRIMARY KEY (id);
 
@@ -3115,6 +3197,12 @@ ALTER TABLE ONLY app.observation_arrival
 ALTER TABLE ONLY app.observation_series
     ADD CONSTRAINT observation_series_pkey PRIMARY KEY (point_id, step_s, observed_at);
 
+ALTER TABLE ONLY app.space_area
+    ADD CONSTRAINT one_area_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, valid WITH &&);
+
+ALTER TABLE ONLY app.access_entitlement
+    ADD CONSTRAINT one_entitlement_per_lease_door_and_day EXCLUDE USING gist (int8range(lease_id, lease_id, '[]'::text) WITH &&, int8range(equipment_id, equipment_id, '[]'::text) WITH &&, valid WITH &&);
+
 ALTER TABLE ONLY app.lease_space
     ADD CONSTRAINT one_lease_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, term WITH &&);
 
@@ -3129,6 +3217,9 @@ ALTER TABLE ONLY app.notification_shift
 
 ALTER TABLE ONLY app.hvac_request
     ADD CONSTRAINT one_request_per_space_and_time EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, period WITH &&) WHERE ((state = ANY (ARRAY['requested'::text, 'approved'::text])));
+
+ALTER TABLE ONLY app.access_card
+    ADD CONSTRAINT one_tenant_per_card_and_day EXCLUDE USING gist (int8range(organisation_id, organisation_id, '[]'::text) WITH &&, int8range(hashtextextended(credential, (0)::bigint), hashtextextended(credential, (0)::bigint), '[]'::text) WITH &&, valid WITH &&);
 
 ALTER TABLE ONLY app.organisation
     ADD CONSTRAINT organisation_code_key UNIQUE (code);
@@ -3205,6 +3296,9 @@ ALTER TABLE ONLY app.site
 ALTER TABLE ONLY app.site_tariff
     ADD CONSTRAINT site_tariff_pkey PRIMARY KEY (site_id, utility, payer);
 
+ALTER TABLE ONLY app.space_area
+    ADD CONSTRAINT space_area_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.space
     ADD CONSTRAINT space_floor_id_code_key UNIQUE (floor_id, code);
 
@@ -3267,6 +3361,8 @@ ALTER TABLE ONLY app.work_order
 
 ALTER TABLE ONLY app.work_order_step
     ADD CONSTRAINT work_order_step_pkey PRIMARY KEY (work_order_id, number);
+
+CREATE INDEX access_card_credential ON app.access_card USING btree (organisation_id, credential);
 
 CREATE INDEX alarm_journal_alarm ON app.alarm_journal USING btree (alarm_id, id);
 
@@ -3370,6 +3466,8 @@ CREATE TRIGGER interval_inserted AFTER INSERT ON app."interval" REFERENCING NEW 
 
 CREATE TRIGGER interval_updated AFTER UPDATE ON app."interval" REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION app.interval_written();
 
+CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.access_entitlement FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
+
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.head_count FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.hvac_hours FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
@@ -3379,6 +3477,8 @@ CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.lease FOR EACH ROW EXECU
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.lease_space FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.meter_space FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
+
+CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.space_area FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_issued BEFORE DELETE OR UPDATE ON app.bill FOR EACH ROW EXECUTE FUNCTION app.keep_issued_bill();
 
@@ -3395,6 +3495,24 @@ CREATE TRIGGER register_is_new AFTER INSERT ON app.register FOR EACH ROW EXECUTE
 CREATE TRIGGER reset_changed AFTER INSERT OR UPDATE ON app.register_reset FOR EACH ROW EXECUTE FUNCTION app.register_fact_changed();
 
 CREATE TRIGGER signs_out AFTER UPDATE ON app.app_user FOR EACH ROW WHEN (((old.password_hash IS DISTINCT FROM new.password_hash) OR (old.is_active IS DISTINCT FROM new.is_active))) EXECUTE FUNCTION app.sign_out();
+
+ALTER TABLE ONLY app.access_card
+    ADD CONSTRAINT access_card_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.access_card
+    ADD CONSTRAINT access_card_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE ONLY app.access_entitlement
+    ADD CONSTRAINT access_entitlement_equipment_id_fkey FOREIGN KEY (equipment_id) REFERENCES app.equipment(id);
+
+ALTER TABLE ONLY app.access_entitlement
+    ADD CONSTRAINT access_entitlement_lease_id_fkey FOREIGN KEY (lease_id) REFERENCES app.lease(id);
+
+ALTER TABLE ONLY app.access_entitlement
+    ADD CONSTRAINT access_entitlement_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.access_entitlement
+    ADD CONSTRAINT access_entitlement_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
 ALTER TABLE ONLY app.account_entry
     ADD CONSTRAINT account_entry_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
@@ -3903,6 +4021,12 @@ ALTER TABLE ONLY app.site_tariff
 ALTER TABLE ONLY app.site_tariff
     ADD CONSTRAINT site_tariff_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id);
 
+ALTER TABLE ONLY app.space_area
+    ADD CONSTRAINT space_area_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.space_area
+    ADD CONSTRAINT space_area_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id);
+
 ALTER TABLE ONLY app.space
     ADD CONSTRAINT space_floor_id_fkey FOREIGN KEY (floor_id) REFERENCES app.floor(id);
 
@@ -3974,6 +4098,10 @@ ALTER TABLE ONLY app.work_order_step
 
 ALTER TABLE ONLY app.work_order
     ADD CONSTRAINT work_order_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
+
+ALTER TABLE app.access_card ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.access_entitlement ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.account_entry ENABLE ROW LEVEL SECURITY;
 
@@ -4091,6 +4219,8 @@ CREATE POLICY by_organisation ON app.site_tariff USING (((( SELECT app.viewer_ki
 
 CREATE POLICY by_organisation ON app.space USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.space_area USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.tariff USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.utility_bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4098,6 +4228,8 @@ CREATE POLICY by_organisation ON app.utility_bill USING (((( SELECT app.viewer_k
 CREATE POLICY by_organisation ON app.vee_finding USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.vee_limit USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_tenant ON app.access_entitlement USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
 CREATE POLICY by_tenant ON app.account_entry USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)) AND (tenant_id = ( SELECT app.viewer_tenant() AS viewer_tenant)))));
 
@@ -4183,6 +4315,8 @@ ALTER TABLE app.meter_exchange ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.meter_photo ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY not_for_tenants ON app.access_card USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY not_for_tenants ON app.fact_history USING ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['system'::text, 'staff'::text])));
 
 CREATE POLICY not_for_tenants ON app.letter USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4231,6 +4365,8 @@ ALTER TABLE app.site_tariff ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.space ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.space_area ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY system_only ON app.login_attempt USING ((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text));
 
 CREATE POLICY system_only ON app.user_session USING ((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text));
@@ -4277,8 +4413,18 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_space TO wattlease_app;
 REVOKE ALL ON FUNCTION app.set_up_columnstore(after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION app.set_up_columnstore(after interval) TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space_area TO wattlease_app;
+
 REVOKE ALL ON FUNCTION app.storage_pieces() FROM PUBLIC;
 GRANT ALL ON FUNCTION app.storage_pieces() TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.access_card TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.access_card_id_seq TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.access_entitlement TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.access_entitlement_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT ON TABLE app.account_entry TO wattlease_app;
 
@@ -4579,6 +4725,8 @@ GRANT USAGE ON SEQUENCE app.site_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.site_tariff TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.space_area_id_seq TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.space_id_seq TO wattlease_app;
 

@@ -18,7 +18,7 @@ SELECT code, id FROM tenant WHERE organisation_id = %(organisation_id)s;
 
 -- name: spaces
 -- Every space of the site with what a lease must know of it.
-SELECT s.code, s.id, s.use, s.area_m2
+SELECT s.code, s.id, s.use, (SELECT range_agg(a.valid) FROM space_area a WHERE a.space_id = s.id) AS measured
   FROM space s JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id
  WHERE b.site_id = %(site_id)s;
 
@@ -84,6 +84,7 @@ VALUES (%(organisation_id)s, %(at)s, %(actor)s, %(action)s, %(subject)s, %(reaso
 -- Spaces let today that no meter measures.
 SELECT l.number, s.code FROM lease_space x
   JOIN lease l ON l.id = x.lease_id JOIN space s ON s.id = x.space_id
+  JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
  WHERE x.organisation_id = %(organisation_id)s AND x.term @> %(today)s::date
    AND NOT EXISTS (SELECT 1 FROM meter_space m WHERE m.space_id = x.space_id AND m.valid @> %(now)s::timestamptz)
  ORDER BY l.number, s.code;
@@ -98,13 +99,16 @@ SELECT m.code FROM meter m
 
 -- name: areas_that_differ
 -- Leased area against the space's, and spaces against their floor.
-SELECT l.number AS lease, s.code AS place, x.area_m2 AS told, s.area_m2 AS known
+SELECT l.number AS lease, s.code AS place, x.area_m2 AS told, a.area_m2 AS known
   FROM lease_space x JOIN lease l ON l.id = x.lease_id JOIN space s ON s.id = x.space_id
- WHERE x.organisation_id = %(organisation_id)s AND x.area_m2 IS NOT NULL AND x.area_m2 <> s.area_m2
+  JOIN space_area a ON a.space_id = s.id AND a.valid @> %(today)s::date
+  JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
+ WHERE x.organisation_id = %(organisation_id)s AND x.term @> %(today)s::date AND x.area_m2 <> a.area_m2
 UNION ALL
-SELECT NULL, f.code, sum(s.area_m2), f.area_m2
+SELECT NULL, f.code, sum(a.area_m2), f.area_m2
   FROM floor f JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s JOIN space s ON s.floor_id = f.id
- WHERE f.area_m2 IS NOT NULL GROUP BY f.id HAVING sum(s.area_m2) > f.area_m2
+  JOIN space_area a ON a.space_id = s.id AND a.valid @> %(today)s::date
+ WHERE f.area_m2 IS NOT NULL GROUP BY f.id HAVING sum(a.area_m2) > f.area_m2
  ORDER BY 1, 2;
 
 -- name: keep_upload
@@ -223,6 +227,67 @@ SELECT id, code, name_zh, name_en, credit_code, attributes, is_owner FROM tenant
 SELECT t.id, t.code, t.name_zh, t.name_en, t.attributes,
        (SELECT string_agg(DISTINCT s.code, ', ') FROM lease_space x JOIN space s ON s.id = x.space_id
          WHERE x.tenant_id = t.id AND x.term @> %(day)s::date) AS spaces,
-       (SELECT sum(coalesce(x.area_m2, s.area_m2)) FROM lease_space x JOIN space s ON s.id = x.space_id
+       (SELECT sum(coalesce(x.area_m2, area_on(x.space_id, %(day)s::date))) FROM lease_space x
          WHERE x.tenant_id = t.id AND x.term @> %(day)s::date) AS area_m2
   FROM tenant t WHERE t.organisation_id = %(organisation_id)s AND NOT t.is_owner ORDER BY t.code LIMIT 1000;
+
+-- name: drop_access
+-- Entitlements that would only have begun from a day on; without a day all of them.
+DELETE FROM access_entitlement
+ WHERE lease_id = ANY(%(lease_ids)s) AND lower(valid) >= coalesce(%(day)s::date, '-infinity');
+
+-- name: cut_access
+-- Entitlements end on a day; those that go on are granted again.
+UPDATE access_entitlement SET valid = daterange(lower(valid), %(day)s::date)
+ WHERE lease_id = ANY(%(lease_ids)s) AND (upper_inf(valid) OR upper(valid) > %(day)s::date);
+
+-- name: grant_access
+-- The doors that serve a space of a lease, while it holds it, from a day on.
+INSERT INTO access_entitlement (organisation_id, tenant_id, lease_id, equipment_id, valid)
+SELECT l.organisation_id, l.tenant_id, l.id, e.id, unnest(range_agg(x.term * daterange(%(day)s::date, NULL)))
+  FROM lease l
+  JOIN lease_space x ON x.lease_id = l.id AND x.term && daterange(%(day)s::date, NULL)
+  JOIN equipment_serves v ON v.space_id = x.space_id
+  JOIN equipment e ON e.id = v.equipment_id AND e.brick_class LIKE 'Access%%'
+ WHERE l.id = ANY(%(lease_ids)s) AND l.status IN ('active', 'ended')
+ GROUP BY l.id, e.id;
+
+-- name: lease_doors
+-- The doors that a lease opens; touching periods are one.
+SELECT e.code, e.name_zh, e.name_en, lower(p.term) AS starts_on, upper(p.term) - 1 AS last_day,
+       p.term @> %(day)s::date AS is_current
+  FROM (SELECT equipment_id, unnest(range_agg(valid)) AS term FROM access_entitlement
+         WHERE lease_id = %(lease_id)s GROUP BY equipment_id) p
+  JOIN equipment e ON e.id = p.equipment_id ORDER BY e.code, p.term;
+
+-- name: save_cards
+-- Cards by tenant and credential; another period replaces the known one.
+WITH told AS (
+    SELECT t.tenant_id, t.credential, daterange(t.first, t.after) AS valid
+      FROM jsonb_to_recordset(%(rows)s) AS t(tenant_id bigint, credential text, first date, after date)
+), changed AS (
+    UPDATE access_card c SET valid = t.valid, recorded_at = %(at)s, recorded_by = %(actor)s FROM told t
+     WHERE c.organisation_id = %(organisation_id)s AND c.tenant_id = t.tenant_id AND c.credential = t.credential
+       AND c.valid <> t.valid
+    RETURNING c.id
+), added AS (
+    INSERT INTO access_card (organisation_id, tenant_id, credential, valid, recorded_at, recorded_by)
+    SELECT %(organisation_id)s, t.tenant_id, t.credential, t.valid, %(at)s, %(actor)s FROM told t
+     WHERE NOT EXISTS (SELECT 1 FROM access_card c WHERE c.organisation_id = %(organisation_id)s
+                          AND c.tenant_id = t.tenant_id AND c.credential = t.credential)
+    RETURNING id
+)
+SELECT id FROM changed UNION ALL SELECT id FROM added;
+
+-- name: drop_cards
+-- Cards that would only have begun later.
+DELETE FROM access_card WHERE tenant_id = %(tenant_id)s AND lower(valid) >= %(after)s::date;
+
+-- name: end_cards
+-- The tenant's cards open nothing from a day on.
+UPDATE access_card SET valid = daterange(lower(valid), %(after)s::date)
+ WHERE tenant_id = %(tenant_id)s AND (upper_inf(valid) OR upper(valid) > %(after)s::date);
+
+-- name: card_count
+-- Valid cards of a tenant.
+SELECT count(*)::int AS count FROM access_card WHERE tenant_id = %(tenant_id)s AND valid @> %(day)s::date;

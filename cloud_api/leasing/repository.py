@@ -1,7 +1,8 @@
 """Rows of tenants and leases; decides nothing and never commits."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
@@ -23,6 +24,13 @@ async def rows(conn: AsyncConnection, statement: LiteralString, values: Mapping[
 async def store(conn: AsyncConnection, statement: LiteralString, values: Mapping[str, Any]) -> None:
     """Run a named statement that returns nothing."""
     await conn.execute(statement, values)
+
+
+async def align_access(conn: AsyncConnection, lease_ids: Sequence[int], day: date | None) -> None:
+    """Make the doors of leases follow their spaces from a day on; None means always."""
+    values = {"lease_ids": list(lease_ids), "day": day}
+    for statement in (queries.drop_access, queries.cut_access, queries.grant_access):
+        await conn.execute(statement, values)
 
 
 def as_json(value: Any) -> Jsonb:

@@ -201,12 +201,13 @@ def _faults(
                     use=Text("common") if space["use"] == "common" else Text("plant"),
                 )
             )
-        elif space["area_m2"] is None and part.area_m2 is None:
+        elif part.area_m2 is None and not any(part.starts_on in days for days in space["measured"] or ()):
             found.append(
                 Text(
-                    "row {row}: space {space} has no area; add area_m2 to the row or to the estate",
+                    "row {row}: space {space} has no area on {day}; add area_m2 to the row or to the estate",
                     row=part.row,
                     space=part.space,
+                    day=part.starts_on,
                 )
             )
     before = known.get(lease.external_id)
@@ -278,6 +279,7 @@ async def _store(
         for p in lease.spaces
     ]
     await repository.store(conn, queries.save_spaces, ids | {"rows": as_json(parts)})
+    await repository.align_access(conn, list(lease_ids.values()), None)
     people = [
         {"tenant_id": tenants[lease.tenant], "lease_id": lease_ids[lease.external_id], "people": lease.head_count}
         | {"starts_on": lease.starts_on, "ends_on": lease.ends_on}

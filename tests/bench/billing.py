@@ -66,8 +66,10 @@ INSERT INTO app.site (organisation_id, code, name_zh, name_en) SELECT id, 's', '
 INSERT INTO app.building (organisation_id, site_id, code, name_zh, name_en) SELECT organisation_id, id, 'b', '楼', 'B' FROM app.site;
 INSERT INTO app.floor (organisation_id, building_id, code, level_number, name_zh, name_en)
     SELECT organisation_id, id, 'f', 0, '层', 'F' FROM app.building;
-INSERT INTO app.space (organisation_id, floor_id, code, name_zh, name_en, area_m2)
-    SELECT f.organisation_id, f.id, 'r' || n, 'r' || n, 'r' || n, 20 + n %% 50 FROM app.floor f, generate_series(1, {tenants}) n;
+INSERT INTO app.space (organisation_id, floor_id, code, name_zh, name_en)
+    SELECT f.organisation_id, f.id, 'r' || n, 'r' || n, 'r' || n FROM app.floor f, generate_series(1, {tenants}) n;
+INSERT INTO app.space_area (organisation_id, space_id, area_m2)
+    SELECT organisation_id, id, 20 + substr(code, 2)::int %% 50 FROM app.space;
 INSERT INTO app.tenant (organisation_id, code, name_zh, name_en)
     SELECT o.id, 't' || n, '租户' || n, 'Tenant ' || n FROM app.organisation o, generate_series(1, {tenants}) n;
 INSERT INTO app.lease (organisation_id, tenant_id, number, status, term)

@@ -1,7 +1,7 @@
 -- name: plan
 -- Every floor with its spaces: who holds each on a day, and how many alarms stand at its equipment and meters.
 SELECT b.code AS building, b.name_zh AS building_zh, b.name_en AS building_en, f.code AS floor, f.level_number,
-       f.name_zh AS floor_zh, f.name_en AS floor_en, s.id AS space_id, s.code, s.name_zh, s.name_en, s.use, s.area_m2, s.area_kind,
+       f.name_zh AS floor_zh, f.name_en AS floor_en, s.id AS space_id, s.code, s.name_zh, s.name_en, s.use, a.area_m2, a.area_kind,
        p.name AS parent, l.id AS lease_id, l.number AS lease, t.id AS tenant_id, t.name_zh AS tenant_zh,
        t.name_en AS tenant_en, upper(x.term) - 1 AS last_day,
        (SELECT count(*) FROM alarm a
@@ -15,6 +15,7 @@ SELECT b.code AS building, b.name_zh AS building_zh, b.name_en AS building_en, f
   FROM building b
   JOIN floor f ON f.building_id = b.id
   JOIN space s ON s.floor_id = f.id
+  JOIN space_area a ON a.space_id = s.id AND a.valid @> %(day)s::date
   LEFT JOIN LATERAL (SELECT code AS name FROM space WHERE id = s.parent_space_id) p ON true
   LEFT JOIN lease_space x ON x.space_id = s.id AND x.term @> %(day)s::date
   LEFT JOIN lease l ON l.id = x.lease_id

@@ -40,14 +40,33 @@ SELECT %(organisation_id)s, b.id, t.code, t.level_number, t.zh, t.en, t.area_m2
 
 -- name: save_spaces
 -- All spaces; their floor by code.
-INSERT INTO space (organisation_id, floor_id, code, name_zh, name_en, use, area_m2, area_kind)
-SELECT %(organisation_id)s, f.id, t.code, t.zh, t.en, t.use, t.area_m2, t.area_kind
-  FROM jsonb_to_recordset(%(rows)s)
-       AS t(floor text, code text, zh text, en text, use text, area_m2 numeric, area_kind text)
+INSERT INTO space (organisation_id, floor_id, code, name_zh, name_en, use)
+SELECT %(organisation_id)s, f.id, t.code, t.zh, t.en, t.use
+  FROM jsonb_to_recordset(%(rows)s) AS t(floor text, code text, zh text, en text, use text)
   JOIN building b ON b.site_id = %(site_id)s
   JOIN floor f ON f.building_id = b.id AND f.code = t.floor
     ON CONFLICT (floor_id, code) DO UPDATE SET name_zh = EXCLUDED.name_zh, name_en = EXCLUDED.name_en,
-        use = EXCLUDED.use, area_m2 = EXCLUDED.area_m2, area_kind = EXCLUDED.area_kind;
+        use = EXCLUDED.use;
+
+-- name: save_areas
+-- Areas of spaces that have none yet: later changes are dated and belong to people, not to the file.
+INSERT INTO space_area (organisation_id, space_id, area_m2, area_kind)
+SELECT %(organisation_id)s, s.id, t.area_m2, t.area_kind
+  FROM jsonb_to_recordset(%(rows)s) AS t(floor text, code text, area_m2 numeric, area_kind text)
+  JOIN building b ON b.site_id = %(site_id)s
+  JOIN floor f ON f.building_id = b.id AND f.code = t.floor
+  JOIN space s ON s.floor_id = f.id AND s.code = t.code
+ WHERE t.area_m2 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM space_area a WHERE a.space_id = s.id);
+
+-- name: areas_kept
+-- Spaces whose area of today is not the file's.
+SELECT s.code
+  FROM jsonb_to_recordset(%(rows)s) AS t(floor text, code text, area_m2 numeric)
+  JOIN building b ON b.site_id = %(site_id)s
+  JOIN floor f ON f.building_id = b.id AND f.code = t.floor
+  JOIN space s ON s.floor_id = f.id AND s.code = t.code
+  LEFT JOIN space_area a ON a.space_id = s.id AND a.valid @> %(today)s::date
+ WHERE t.area_m2 IS NOT NULL AND a.area_m2 IS DISTINCT FROM t.area_m2 ORDER BY s.code;
 
 -- name: save_meters
 -- All meters, without their parents: those may stand further down in the file.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, LiteralString
+from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
@@ -61,7 +62,8 @@ def _line(loc: tuple[Any, ...], lines: dict[tuple[str | int, ...], int]) -> int:
 async def import_estate(conn: AsyncConnection, estate: EstateFile, *, actor: str, clock: Clock) -> dict[str, int]:
     """Store the estate; importing the same file again changes nothing. Returns how many of each there are.
 
-    Codes are the identity: a renamed thing keeps its history, one left out of the file stays as it is.
+    Codes are the identity: a renamed thing keeps its history, one left out of the file stays as it is. Areas and meter
+    shares that are known stay: their changes are dated (`tenancy.spaces`).
     """
     organisation = estate.organisation
     row = await _one(
@@ -79,6 +81,11 @@ async def import_estate(conn: AsyncConnection, estate: EstateFile, *, actor: str
         "meters": len(estate.meters),
         "equipment": len(estate.equipment),
     }
+    today = clock.now().astimezone(ZoneInfo(estate.site.time_zone)).date()
+    values = ids | {"rows": Jsonb(_areas(estate), dumps=_dumps), "today": today}
+    kept = await (await conn.execute(queries.areas_kept, values)).fetchall()
+    if kept:
+        counts["areas kept that differ from the file"] = len(kept)
     await conn.execute(
         queries.audit,
         {
@@ -127,12 +134,9 @@ def _statements(estate: EstateFile) -> list[tuple[LiteralString, list[dict[str, 
         ),
         (
             queries.save_spaces,
-            [
-                _named(s) | {"floor": f.code, "use": _USE[s.kind], "area_m2": s.area_m2, "area_kind": s.area_kind}
-                for _, f in floors
-                for s in f.spaces
-            ],
+            [_named(s) | {"floor": f.code, "use": _USE[s.kind]} for _, f in floors for s in f.spaces],
         ),
+        (queries.save_areas, _areas(estate)),
         (queries.save_meters, [_meter(m) for m in meters]),
         (queries.save_meter_parents, [{"code": m.code, "parent": m.parent} for m in meters]),
         (
@@ -172,6 +176,15 @@ def _statements(estate: EstateFile) -> list[tuple[LiteralString, list[dict[str, 
             queries.save_equipment_points,
             [{"equipment": e.code, "role": role} | _address(p) for e in equipment for role, p in e.points.items()],
         ),
+    ]
+
+
+def _areas(estate: EstateFile) -> list[dict[str, Any]]:
+    floors = [f for b in estate.buildings for f in b.floors]
+    return [
+        {"floor": f.code, "code": s.code, "area_m2": s.area_m2, "area_kind": s.area_kind}
+        for f in floors
+        for s in f.spaces
     ]
 
 

@@ -19,11 +19,13 @@ from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_day
+from cloud_api.leasing.access import align_access
 from cloud_api.leasing.repository import as_json
 from cloud_api.leasing.service import Site, audit
 from cloud_api.operations.tenancy.handover import HandoverRefused, read_meters
 from cloud_api.operations.tenancy.repository import Row, execute, find_tenant, lock_lease, note, one, queries, rows
 from cloud_api.operations.tenancy.service import end_lease, entitle
+from cloud_api.operations.tenancy.spaces import find_space, part_codes, split_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ async def take_space(
 ) -> Change:
     """Add a space to a running lease from a day to the lease's end, with the opening readings of its meters."""
     lease = await _running(conn, site, number, from_day, clock)
-    where = await _space(conn, site, space, area_m2)
+    where = await _space(conn, site, space, from_day, area_m2)
     ids = {"lease_id": lease["id"], "day": from_day, "space_ids": [where["id"]]}
     reasons = [
         Text(
@@ -62,6 +64,7 @@ async def take_space(
         conn, [where["id"]], local_day(from_day, site.zone).start, readings, clock, reasons=reasons
     )
     await _hold(conn, lease["id"], where, from_day, lease["ends_on"], area_m2)
+    await align_access(conn, lease["id"], from_day)
     detail = {"space": space, "from": from_day, "readings": opening, "area_m2": area_m2}
     return await _done(conn, lease, "take_space", from_day, detail, opening, actor, clock)
 
@@ -89,6 +92,7 @@ async def give_back_space(
         raise Invalid("{last_day} is not over yet: the closing readings cannot be known", last_day=last_day)
     closing = await read_meters(conn, [mine["space_id"]], at, readings, clock)
     await execute(conn, queries.cut_space, {"id": mine["id"], "after": after})
+    await align_access(conn, lease["id"], after)
     detail = {"space": space, "last_day": last_day, "closed_on": after, "readings": closing}
     return await _done(conn, lease, "give_back", after, detail, closing, actor, clock)
 
@@ -106,12 +110,17 @@ async def sublet(
     readings: Mapping[str, Decimal],
     actor: str,
     clock: Clock,
+    area_m2: Decimal | None = None,
 ) -> Change:
     """Let a tenant's space to another one for a term: the sub-tenant pays for it, afterwards the tenant again.
 
-    The sub-lease is a lease of its own that names the one it stands on. Raises Invalid when the term leaves the lease.
+    With `area_m2` only a part is sub-let: the space is divided first, and its meters with it by area. The sub-lease is
+    a lease of its own that names the one it stands on. Raises Invalid when the term leaves the lease.
     """
     lease = await _running(conn, site, number, first, clock)
+    if area_m2 is not None:
+        _held(await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": first}), space, number, first)
+        space = await _divide_for(conn, site, space, area_m2, first, actor=actor, clock=clock)
     after = lease["ends_on"] if last_day is None else last_day + timedelta(days=1)
     held = await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": first})
     mine = _held(held, space, number, first)
@@ -135,10 +144,25 @@ async def sublet(
     if after is not None and (mine["ends_on"] is None or after < mine["ends_on"]):
         await _hold(conn, lease["id"], where, after, mine["ends_on"], mine["area_m2"])
     await execute(conn, queries.copy_hvac_hours, {"from_id": lease["id"], "lease_id": sub})
+    for lease_id in (lease["id"], sub):
+        await align_access(conn, lease_id, first)
     detail = {"space": space, "from": first, "last_day": last_day, "closed_on": first, "readings": values}
     await note(conn, sub, "move_in", {"on": first, "sublet_of": number, "readings": values}, actor, clock)
     detail |= {"to": to_tenant, "sublease": new_number}
     return await _done(conn, lease, "sublet", first, detail, values, actor, clock)
+
+
+async def _divide_for(
+    conn: AsyncConnection, site: Site, space: str, area_m2: Decimal, first: date, *, actor: str, clock: Clock
+) -> str:
+    """Divide a space in what stays and what is sub-let; returns the code of the latter."""
+    whole = (await find_space(conn, site, space, first))["area_m2"]
+    if whole is None or not 0 < area_m2 < whole:
+        raise Invalid("a part of {space} has to be above 0 and below its {whole} m2", space=space, whole=whole or 0)
+    rest, part = await part_codes(conn, site, space, 2)
+    parts = {rest: whole - area_m2, part: area_m2}
+    await split_space(conn, site, space, parts=parts, from_day=first, actor=actor, clock=clock)
+    return part
 
 
 async def merge(
@@ -212,6 +236,7 @@ async def _hand_on(
     for part in parts:
         where = {"id": part["space_id"], "code": part["code"]}
         await _hold(conn, after, where, max(part["starts_on"], on_day), part["ends_on"], part["area_m2"])
+    await align_access(conn, after, on_day)
     await note(conn, after, "move_in", {"on": on_day, "merged_from": lease["number"], "readings": told}, actor, clock)
     detail = {"to": new["code"], "lease": number, "on": on_day, "readings": told}
     return await _done(conn, lease, "merge", on_day, detail, told, actor, clock)
@@ -286,7 +311,7 @@ async def set_meter_shares(
             meter=meter,
             from_day=from_day,
         )
-    spaces = [await _space(conn, site, code, None, only_let=False) for code in shares]
+    spaces = [await find_space(conn, site, code, from_day) for code in shares]
     await execute(conn, queries.end_shares, ids)
     values = {"space_id": [s["id"] for s in spaces], "share": list(shares.values())}
     await execute(conn, queries.add_shares, ids | values)
@@ -308,15 +333,11 @@ def _not_in_future(day: date, site: Site, clock: Clock) -> None:
         raise Invalid("{day} has not begun: the readings at its first instant cannot be known", day=day)
 
 
-async def _space(
-    conn: AsyncConnection, site: Site, code: str, area_m2: Decimal | None, *, only_let: bool = True
-) -> Row:
-    found = await one(conn, queries.space, {"site_id": site.id, "code": code})
-    if found is None:
-        raise NotFound("there is no space {code} at this site", code=code)
-    if only_let and found["use"] not in {"lettable", "shared"}:
+async def _space(conn: AsyncConnection, site: Site, code: str, day: date, area_m2: Decimal | None) -> Row:
+    found = await find_space(conn, site, code, day)
+    if found["use"] not in {"lettable", "shared"}:
         raise Invalid("space {code} is {use} area and cannot be let", code=code, use=found["use"])
-    if only_let and found["area_m2"] is None and area_m2 is None:
+    if found["area_m2"] is None and area_m2 is None:
         raise Invalid("space {code} has no area: give one", code=code)
     return found
 

@@ -113,14 +113,14 @@ SELECT id FROM lease WHERE organisation_id = %(organisation_id)s AND number = %(
 SELECT id, code, name_zh, name_en, is_owner FROM tenant WHERE organisation_id = %(organisation_id)s AND code = %(code)s;
 
 -- name: space
--- A space of the site that may be let.
-SELECT s.id, s.code, s.use, s.area_m2 FROM space s JOIN floor f ON f.id = s.floor_id
+-- A space of the site with its area on a day.
+SELECT s.id, s.code, s.use, s.floor_id, area_on(s.id, %(day)s::date) AS area_m2 FROM space s JOIN floor f ON f.id = s.floor_id
   JOIN building b ON b.id = f.building_id
  WHERE b.site_id = %(site_id)s AND s.code = %(code)s;
 
 -- name: spaces_held
 -- The spaces that a lease holds on a day.
-SELECT x.id, x.space_id, s.code, x.area_m2, coalesce(x.area_m2, s.area_m2) AS area_now,
+SELECT x.id, x.space_id, s.code, x.area_m2, coalesce(x.area_m2, area_on(x.space_id, %(day)s::date)) AS area_now,
        lower(x.term) AS starts_on, upper(x.term) AS ends_on
   FROM lease_space x JOIN space s ON s.id = x.space_id
  WHERE x.lease_id = %(lease_id)s AND x.term @> %(day)s::date ORDER BY s.code;
@@ -221,6 +221,7 @@ SELECT id, organisation_id, tenant_id, number, status, lower(term) AS starts_on,
 -- A lease that has not begun goes to the other tenant as it is.
 WITH lease_moved AS (UPDATE lease SET tenant_id = %(tenant_id)s WHERE id = %(lease_id)s),
      spaces_moved AS (UPDATE lease_space SET tenant_id = %(tenant_id)s WHERE lease_id = %(lease_id)s),
+     doors_moved AS (UPDATE access_entitlement SET tenant_id = %(tenant_id)s WHERE lease_id = %(lease_id)s),
      hours_moved AS (UPDATE hvac_hours SET tenant_id = %(tenant_id)s WHERE lease_id = %(lease_id)s)
 UPDATE head_count SET tenant_id = %(tenant_id)s WHERE lease_id = %(lease_id)s;
 
@@ -232,8 +233,9 @@ SELECT l.id, l.number, l.status, lower(l.term) AS starts_on, upper(l.term) - 1 A
                    JOIN space s ON s.id = x.space_id
                   WHERE x.lease_id = l.id AND (upper_inf(x.term) OR upper(x.term) > least(%(today)s::date, upper(l.term) - 1))),
                 array_to_string(ARRAY(SELECT jsonb_array_elements_text(l.attributes -> 'spaces')), ', '), '') AS spaces,
-       (SELECT sum(coalesce(x.area_m2, s.area_m2)) FROM lease_space x JOIN space s ON s.id = x.space_id
-         WHERE x.lease_id = l.id AND x.term @> least(greatest(%(today)s::date, lower(l.term)), upper(l.term) - 1)) AS area_m2,
+       (SELECT sum(coalesce(x.area_m2, area_on(x.space_id, d.day)))
+          FROM lease_space x, least(greatest(%(today)s::date, lower(l.term)), upper(l.term) - 1) AS d(day)
+         WHERE x.lease_id = l.id AND x.term @> d.day) AS area_m2,
        (SELECT h.people FROM head_count h WHERE h.lease_id = l.id
          ORDER BY h.valid @> %(today)s::date DESC, h.valid DESC LIMIT 1) AS people
   FROM lease l JOIN tenant t ON t.id = l.tenant_id
@@ -244,9 +246,12 @@ SELECT l.id, l.number, l.status, lower(l.term) AS starts_on, upper(l.term) - 1 A
 
 -- name: lease_spaces
 -- Every holding of a lease, past ones included.
-SELECT s.code, s.name_zh, s.name_en, coalesce(x.area_m2, s.area_m2) AS area_m2, s.area_kind, lower(x.term) AS starts_on,
-       upper(x.term) - 1 AS last_day, x.term @> %(today)s::date AS is_current
-  FROM lease_space x JOIN space s ON s.id = x.space_id WHERE x.lease_id = %(lease_id)s ORDER BY lower(x.term), s.code;
+SELECT s.code, s.name_zh, s.name_en, coalesce(x.area_m2, a.area_m2) AS area_m2, coalesce(a.area_kind, 'net') AS area_kind,
+       lower(x.term) AS starts_on, upper(x.term) - 1 AS last_day, x.term @> %(today)s::date AS is_current
+  FROM lease_space x JOIN space s ON s.id = x.space_id
+  LEFT JOIN space_area a ON a.space_id = s.id
+        AND a.valid @> least(greatest(%(today)s::date, lower(x.term)), upper(x.term) - 1)
+ WHERE x.lease_id = %(lease_id)s ORDER BY lower(x.term), s.code;
 
 -- name: lease_people
 -- People by period.
@@ -260,8 +265,9 @@ SELECT weekday, starts, ends, lower(valid) AS starts_on, upper(valid) - 1 AS las
 
 -- name: free_spaces
 -- Spaces that may be let and that no lease holds on a day.
-SELECT s.code, s.name_zh, s.name_en, s.area_m2 FROM space s JOIN floor f ON f.id = s.floor_id
+SELECT s.code, s.name_zh, s.name_en, a.area_m2 FROM space s JOIN floor f ON f.id = s.floor_id
   JOIN building b ON b.id = f.building_id AND b.site_id = %(site_id)s
+  JOIN space_area a ON a.space_id = s.id AND a.valid @> %(day)s::date
  WHERE s.use = 'lettable'
    AND NOT EXISTS (SELECT 1 FROM lease_space x WHERE x.space_id = s.id AND x.term @> %(day)s::date)
  ORDER BY f.level_number, s.code;
@@ -273,3 +279,69 @@ SELECT id, code, name_zh, name_en FROM tenant WHERE organisation_id = %(organisa
 -- name: steps
 -- The history of a lease.
 SELECT at, actor, step, detail FROM lease_step WHERE lease_id = %(lease_id)s ORDER BY id;
+
+-- name: area_for_change
+-- The space, held until the transaction ends, and whether its area changes after a day.
+SELECT EXISTS (SELECT 1 FROM space_area a WHERE a.space_id = s.id AND lower(a.valid) > %(day)s::date) AS later
+  FROM space s WHERE s.id = %(space_id)s FOR UPDATE;
+
+-- name: drop_area
+-- An area that would begin on the day it ends never was.
+DELETE FROM space_area WHERE space_id = %(space_id)s AND lower(valid) >= %(day)s::date;
+
+-- name: cut_area
+-- The area ends on a day.
+UPDATE space_area SET valid = daterange(lower(valid), %(day)s::date)
+ WHERE space_id = %(space_id)s AND (upper_inf(valid) OR upper(valid) > %(day)s::date);
+
+-- name: set_area
+-- The area from a day on.
+INSERT INTO space_area (organisation_id, space_id, valid, area_m2, area_kind)
+SELECT organisation_id, id, daterange(%(day)s::date, NULL), %(area_m2)s, %(area_kind)s FROM space WHERE id = %(space_id)s;
+
+-- name: holders_from
+-- Who holds a space on a day or later.
+SELECT DISTINCT tenant_id FROM lease_space WHERE space_id = %(space_id)s AND (upper_inf(term) OR upper(term) > %(day)s::date);
+
+-- name: codes_like
+-- Codes of the site that begin like a space's.
+SELECT s.code FROM space s JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id
+ WHERE b.site_id = %(site_id)s AND starts_with(s.code, %(code)s);
+
+-- name: add_part
+-- A part of a space from a day on: on the same floor, for the same use, served by the same equipment.
+WITH part AS (
+    INSERT INTO space (organisation_id, floor_id, parent_space_id, code, name_zh, name_en, use)
+    SELECT organisation_id, floor_id, id, %(code)s::text, name_zh || ' ' || %(code)s::text, name_en || ' ' || %(code)s::text, use
+      FROM space WHERE id = %(space_id)s
+    RETURNING id, organisation_id
+), served AS (
+    INSERT INTO equipment_serves (equipment_id, space_id)
+    SELECT v.equipment_id, part.id FROM equipment_serves v, part WHERE v.space_id = %(space_id)s
+), measured AS (
+    INSERT INTO space_area (organisation_id, space_id, valid, area_m2, area_kind)
+    SELECT part.organisation_id, part.id, daterange(%(day)s::date, NULL), %(area_m2)s, a.area_kind
+      FROM part, space_area a WHERE a.space_id = %(space_id)s AND a.valid @> %(day)s::date
+)
+SELECT id FROM part;
+
+-- name: shares_of_space
+-- Which meters measure a space at an instant, and what share of each is the space's.
+SELECT meter_id, share FROM meter_space WHERE space_id = %(space_id)s AND valid @> %(at)s::timestamptz ORDER BY meter_id;
+
+-- name: later_shares_of_space
+-- Whether shares of a space begin after an instant.
+SELECT 1 FROM meter_space WHERE space_id = %(space_id)s AND lower(valid) > %(at)s::timestamptz LIMIT 1;
+
+-- name: end_share
+-- The share of one space in a meter ends at an instant; one that begins there never was.
+WITH gone AS (DELETE FROM meter_space WHERE meter_id = %(meter_id)s AND space_id = %(space_id)s
+                                        AND lower(valid) >= %(at)s::timestamptz)
+UPDATE meter_space SET valid = tstzrange(lower(valid), %(at)s::timestamptz)
+ WHERE meter_id = %(meter_id)s AND space_id = %(space_id)s AND valid @> %(at)s::timestamptz
+   AND (lower_inf(valid) OR lower(valid) < %(at)s::timestamptz);
+
+-- name: holdings_of_space
+-- Who holds a space on a day or later.
+SELECT id, lease_id, area_m2, lower(term) AS starts_on, upper(term) AS ends_on FROM lease_space
+ WHERE space_id = %(space_id)s AND (upper_inf(term) OR upper(term) > %(day)s::date) ORDER BY term;

@@ -17,6 +17,7 @@ from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_day
+from cloud_api.leasing.access import align_access, end_cards, lease_doors
 from cloud_api.leasing.service import Site
 from cloud_api.operations.tenancy import repository
 from cloud_api.operations.tenancy.handover import HandoverRefused, meters_at, read_meters
@@ -140,6 +141,7 @@ async def move_in(
     opening = await read_meters(conn, ids["space_ids"], at, readings, clock, reasons=reasons)
     await execute(conn, queries.activate, ids)
     await entitle(conn, lease["id"], day, OFFICE_HOURS, replace=False)
+    await align_access(conn, lease["id"], day)
     await note(conn, lease["id"], "move_in", {"on": day, "readings": opening}, actor, clock)
     return opening
 
@@ -191,6 +193,7 @@ async def move_out(
     if not others:
         if not without_final_bill.strip():
             bills = await _final_bills(conn, site, lease["tenant_id"], after, actor=actor, clock=clock)
+        await end_cards(conn, lease["tenant_id"], after)
         used = await settle_deposit(conn, lease, number, after, actor=actor, clock=clock)
     left = (await settlement.balances(conn, lease["tenant_id"]))["deposit"]
     done = {
@@ -219,7 +222,7 @@ async def _final_bills(
 
 
 async def end_lease(conn: AsyncConnection, lease_id: int, after: date) -> None:
-    """End a lease, its spaces, people and entitlements before a day."""
+    """End a lease, its spaces, people, air-conditioning hours and doors before a day."""
     for statement in (
         queries.forget_later_spaces,
         queries.end_spaces,
@@ -230,6 +233,7 @@ async def end_lease(conn: AsyncConnection, lease_id: int, after: date) -> None:
         queries.end_lease,
     ):
         await execute(conn, statement, {"lease_id": lease_id, "after": after})
+    await align_access(conn, lease_id, after)
 
 
 async def settle_deposit(
@@ -279,6 +283,7 @@ async def lease_details(conn: AsyncConnection, site: Site, lease_id: int, today:
         "holdings": await rows(conn, queries.lease_spaces, values),
         "people_by_period": await rows(conn, queries.lease_people, values),
         "hours": await rows(conn, queries.lease_hours, values),
+        "doors": await lease_doors(conn, lease_id, today),
         "steps": await rows(conn, queries.steps, values),
     }
 
