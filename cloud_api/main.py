@@ -46,6 +46,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.state.settings = settings
     use_own_rules(settings.fault_rules_folder)
     app.state.clock = clock or Clock()
+    app.state.say = say  # The API speaks the reader's language and knows no pages.
     app.include_router(health)
     app.include_router(ingest)
     app.include_router(lines)

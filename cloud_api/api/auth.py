@@ -14,6 +14,7 @@ from cloud_api.identity import service as identity
 from cloud_api.identity.model import ANY_STAFF, Role, StaffViewer, Viewer
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
+from cloud_api.kit.i18n import Text, as_language, use_language
 from cloud_api.kit.scope import SYSTEM
 
 FINANCE = frozenset({Role.FINANCE, Role.MANAGER})
@@ -40,11 +41,13 @@ class Call:
     viewer: StaffViewer
     conn: AsyncConnection
     clock: Clock
+    say: Callable[[Text], str]
+    """Write what a rule says in the language that `Accept-Language` asks for; English when it asks for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BillCall:
-    """One request about bills: of finance, or of a tenant's person who reaches nothing but the tenant's own."""
+class AnyCall:
+    """One request of staff, or of a tenant's person who reaches nothing but the tenant's own."""
 
     viewer: Viewer
     conn: AsyncConnection
@@ -59,18 +62,32 @@ def staff_call(roles: frozenset[Role] = ANY_STAFF) -> Callable[[Request], AsyncI
             if not isinstance(viewer, StaffViewer) or not viewer.has_any(roles):
                 raise NotAllowed
             await set_scope(conn, viewer.scope)
-            yield Call(viewer=viewer, conn=conn, clock=clock)
+            yield Call(viewer=viewer, conn=conn, clock=clock, say=_words(request))
 
     return open_call
 
 
-async def bill_call(request: Request) -> AsyncIterator[BillCall]:
-    """Open a request that finance and tenants may send, in the scope of who sends it."""
-    async with _signed_in(request) as (conn, clock, viewer):
-        if isinstance(viewer, StaffViewer) and not viewer.has_any(FINANCE):
-            raise NotAllowed
-        await set_scope(conn, viewer.scope)
-        yield BillCall(viewer=viewer, conn=conn, clock=clock)
+def tenant_or(roles: frozenset[Role]) -> Callable[[Request], AsyncIterator[AnyCall]]:
+    """Return the dependency of a route that tenants' people and `roles` may call, in the scope of who calls."""
+
+    async def open_call(request: Request) -> AsyncIterator[AnyCall]:
+        async with _signed_in(request) as (conn, clock, viewer):
+            if isinstance(viewer, StaffViewer) and not viewer.has_any(roles):
+                raise NotAllowed
+            await set_scope(conn, viewer.scope)
+            yield AnyCall(viewer=viewer, conn=conn, clock=clock)
+
+    return open_call
+
+
+def _words(request: Request) -> Callable[[Text], str]:
+    language = as_language(request.headers.get("Accept-Language", "en"))
+
+    def say(text: Text) -> str:
+        with use_language(language):
+            return request.app.state.say(text)
+
+    return say
 
 
 @asynccontextmanager
@@ -87,7 +104,10 @@ async def _signed_in(request: Request) -> AsyncIterator[tuple[AsyncConnection, C
 StaffCall = Annotated[Call, Depends(staff_call(), scope="function")]
 FacilitiesCall = Annotated[Call, Depends(staff_call(frozenset({Role.FACILITIES, Role.MANAGER})), scope="function")]
 FinanceCall = Annotated[Call, Depends(staff_call(FINANCE), scope="function")]
-AnyBillCall = Annotated[BillCall, Depends(bill_call, scope="function")]
+AnyBillCall = Annotated[AnyCall, Depends(tenant_or(FINANCE), scope="function")]
+SERVICES = frozenset({Role.FACILITIES, Role.LEASING, Role.MANAGER})
+ServiceCall = Annotated[Call, Depends(staff_call(SERVICES), scope="function")]
+TenantServiceCall = Annotated[AnyCall, Depends(tenant_or(SERVICES), scope="function")]
 LeasingCall = Annotated[
     Call, Depends(staff_call(frozenset({Role.LEASING, Role.FINANCE, Role.MANAGER})), scope="function")
 ]

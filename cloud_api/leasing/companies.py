@@ -51,6 +51,14 @@ async def profile(conn: AsyncConnection, tenant_id: int, organisation_id: int) -
     return found[0]
 
 
+async def find(conn: AsyncConnection, organisation_id: int, code: str) -> dict[str, Any]:
+    """Return one company by its code. Raises NotFound."""
+    found = await repository.rows(conn, queries.tenant_by_code, {"code": code, "organisation_id": organisation_id})
+    if not found:
+        raise NotFound("there is no tenant {code}; add the company first", code=code)
+    return found[0]
+
+
 async def companies(conn: AsyncConnection, organisation_id: int, day: date) -> list[dict[str, Any]]:
     """Return the companies with what they hold on a day."""
     return await repository.rows(conn, queries.companies, {"organisation_id": organisation_id, "day": day})

@@ -4,6 +4,10 @@ SELECT s.id, s.organisation_id, s.code, s.name_zh, s.name_en, s.time_zone, s.cur
   FROM site s WHERE %(code)s::text IS NULL OR s.code = %(code)s
  ORDER BY s.id LIMIT 2;
 
+-- name: sites
+-- The sites that the viewer sees.
+SELECT s.id, s.organisation_id, s.code, s.name_zh, s.name_en, s.time_zone, s.currency, s.region FROM site s ORDER BY s.id;
+
 -- name: save_tenants
 -- Tenants by code; the landlord's own account keeps its mark.
 INSERT INTO tenant (organisation_id, code, name_zh, name_en, credit_code, attributes)
@@ -221,6 +225,11 @@ UPDATE tenant SET name_zh = %(name_zh)s, name_en = %(name_en)s, credit_code = %(
 -- One company.
 SELECT id, code, name_zh, name_en, credit_code, attributes, is_owner FROM tenant
  WHERE id = %(id)s AND organisation_id = %(organisation_id)s;
+
+-- name: tenant_by_code
+-- One company by its code.
+SELECT id, code, name_zh, name_en, credit_code, attributes FROM tenant
+ WHERE code = %(code)s AND organisation_id = %(organisation_id)s AND NOT is_owner;
 
 -- name: companies
 -- The companies with what they hold on a day.

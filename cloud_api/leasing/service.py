@@ -61,6 +61,35 @@ async def find_site(conn: AsyncConnection, code: str | None = None) -> Site:
     return Site(**found[0])
 
 
+async def sites(conn: AsyncConnection) -> list[Site]:
+    """Return the viewer's sites, the oldest first."""
+    return [Site(**row) for row in await repository.rows(conn, queries.sites, {})]
+
+
+async def shown_site(conn: AsyncConnection, code: str | None) -> tuple[Site, list[Site]]:
+    """Return the site that a page shows, and all to choose from; without a code the first. Raises NotFound."""
+    found = await sites(conn)
+    if not found:
+        raise NotFound("there is no site; import the estate first")
+    chosen = next((site for site in found if site.code == code), None) if code else found[0]
+    if chosen is None:
+        raise NotFound("there is no site {code!r}; import the estate first", code=code)
+    return chosen, found
+
+
+async def zone_of(conn: AsyncConnection) -> ZoneInfo:
+    """Return the clock of the organisation's first site: what belongs to no site is dated by it."""
+    return (await shown_site(conn, None))[0].zone
+
+
+async def tenant_id(conn: AsyncConnection, site: Site, code: str) -> int:
+    """Return a tenant's id by code. Raises NotFound with the remedy."""
+    found = await repository.rows(conn, queries.tenant_by_code, {"organisation_id": site.organisation_id, "code": code})
+    if not found:
+        raise NotFound("there is no tenant {code}; add the company first", code=code)
+    return found[0]["id"]
+
+
 async def import_leases(
     conn: AsyncConnection,
     site: Site,

@@ -1,6 +1,6 @@
 """Passages in the database."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.ids import SiteId
 from cloud_api.kit.period import Period
-from cloud_api.occupancy.model import Counted, FloorPeople, HourEntries
+from cloud_api.occupancy.model import Counted, EntryWithoutRight, FloorPeople, HourEntries, TenantPeople
 
 queries = load_queries(__file__)
 
@@ -38,4 +38,28 @@ async def entries_by_hour(conn: AsyncConnection, site_id: SiteId, period: Period
     """Return the entries of each hour that had any."""
     async with conn.cursor(row_factory=class_row(HourEntries)) as cur:
         await cur.execute(queries.entries_by_hour, {"site_id": site_id, "start": period.start, "end": period.end})
+        return await cur.fetchall()
+
+
+async def people_by_tenant(conn: AsyncConnection, site_id: SiteId, period: Period, day: date) -> list[TenantPeople]:
+    """Return the exact number of different people per tenant; the service hides what may not be shown."""
+    values = {"site_id": site_id, "start": period.start, "end": period.end, "day": day}
+    async with conn.cursor(row_factory=class_row(TenantPeople)) as cur:
+        await cur.execute(queries.people_by_tenant, values)
+        return await cur.fetchall()
+
+
+async def passages_by_tenant(conn: AsyncConnection, site_id: SiteId, period: Period, day: date) -> dict[int, float]:
+    """Return the passages into spaces of one tenant alone, by tenant."""
+    values = {"site_id": site_id, "start": period.start, "end": period.end, "day": day}
+    return dict(await (await conn.execute(queries.passages_by_tenant, values)).fetchall())
+
+
+async def entries_without_right(
+    conn: AsyncConnection, site_id: SiteId, period: Period, *, zone: str, tenant_id: int | None, limit: int
+) -> list[EntryWithoutRight]:
+    """Return entries by cards of tenants where they had no right, the latest first."""
+    values = {"site_id": site_id, "start": period.start, "end": period.end, "zone": zone}
+    async with conn.cursor(row_factory=class_row(EntryWithoutRight)) as cur:
+        await cur.execute(queries.entries_without_right, values | {"tenant_id": tenant_id, "limit": limit})
         return await cur.fetchall()

@@ -68,13 +68,14 @@ class GiveBack(Readings):
 
 
 class Sublet(Readings):
-    """A space let on to another tenant."""
+    """A space let on to another tenant; with an area only such a part of it."""
 
     space: Code
     to_tenant: Code
     new_number: Code
     first_day: date
     last_day: date | None = None
+    area_m2: Annotated[Decimal | None, Field(gt=0, max_digits=12, decimal_places=4)] = None
 
 
 class Hours(BaseModel):
@@ -120,7 +121,7 @@ async def list_leases(call: LeasingCall, site: SiteCode = None) -> list[dict[str
 async def findings(call: LeasingCall, site: SiteCode = None) -> list[str]:
     """Return leases without meter, meters without lease, and areas that do not add up."""
     where = await service.find_site(call.conn, site)
-    return [str(text) for text in await service.reconcile(call.conn, where, call.clock.now())]
+    return [call.say(text) for text in await service.reconcile(call.conn, where, call.clock.now())]
 
 
 @router.post("", status_code=201)
@@ -151,7 +152,10 @@ async def import_records(
     accept_good_rows: Annotated[bool, Query(description="Store what can be stored and report the rest.")] = False,  # noqa: FBT002
     site: SiteCode = None,
 ) -> dict[str, Any]:
-    """Import leasing records (CSV, XLSX or JSON); the same records again change nothing."""
+    """Import leasing records (CSV, XLSX or JSON); the same records again change nothing.
+
+    What is refused and found is written in the language of `Accept-Language` (zh or en).
+    """
     content = await file.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise too_large(file.filename or "file")
@@ -169,8 +173,8 @@ async def import_records(
         "changed": report.changed,
         "unchanged": report.unchanged,
         "tenants": report.tenants,
-        "refused": [str(text) for text in report.refused],
-        "findings": [str(text) for text in report.findings],
+        "refused": [call.say(text) for text in report.refused],
+        "findings": [call.say(text) for text in report.findings],
         "leases": verdicts,
     }
 
@@ -274,6 +278,7 @@ async def sublet(call: LeasingCall, number: str, wanted: Sublet, site: SiteCode 
         first=wanted.first_day,
         last_day=wanted.last_day,
         readings=wanted.readings,
+        area_m2=wanted.area_m2,
         actor=call.viewer.login,
         clock=call.clock,
     )

@@ -345,3 +345,13 @@ UPDATE meter_space SET valid = tstzrange(lower(valid), %(at)s::timestamptz)
 -- Who holds a space on a day or later.
 SELECT id, lease_id, area_m2, lower(term) AS starts_on, upper(term) AS ends_on FROM lease_space
  WHERE space_id = %(space_id)s AND (upper_inf(term) OR upper(term) > %(day)s::date) ORDER BY term;
+
+-- name: areas_of_space
+-- Areas by period.
+SELECT area_m2, area_kind, lower(valid) AS starts_on, upper(valid) - 1 AS last_day FROM space_area
+ WHERE space_id = %(space_id)s ORDER BY valid;
+
+-- name: meters_of_space
+-- Meters and shares by period.
+SELECT m.code AS meter, m.utility, x.share, lower(x.valid) AS starts_at, upper(x.valid) AS ends_at
+  FROM meter_space x JOIN meter m ON m.id = x.meter_id WHERE x.space_id = %(space_id)s ORDER BY m.code, x.valid;

@@ -117,12 +117,24 @@ async def part_codes(conn: AsyncConnection, site: Site, space: str, count: int) 
     return [code for code in free if code not in taken][:count]
 
 
+async def history(conn: AsyncConnection, site: Site, code: str) -> dict[str, Any]:
+    """Return a space's areas and meter shares by period. Raises NotFound."""
+    where = await find_space(conn, site, code, date.max)
+    ids = {"space_id": where["id"]}
+    return {
+        "code": code,
+        "use": where["use"],
+        "areas": await rows(conn, queries.areas_of_space, ids),
+        "meters": await rows(conn, queries.meters_of_space, ids),
+    }
+
+
 Part = tuple[int, Decimal]
 """A part's space id and area."""
 
 
 async def _make_parts(
-    conn: AsyncConnection, space_id: int, parts: Mapping[str, Decimal], ids: Mapping[str, Any]
+    conn: AsyncConnection, space_id: int, parts: Mapping[str, Decimal], ids: dict[str, Any]
 ) -> list[Part]:
     made: list[Part] = []
     for code, area in parts.items():
@@ -139,7 +151,7 @@ async def _make_parts(
     return made
 
 
-async def _divide_meters(conn: AsyncConnection, ids: Mapping[str, Any], made: Sequence[Part], whole: Decimal) -> None:
+async def _divide_meters(conn: AsyncConnection, ids: dict[str, Any], made: Sequence[Part], whole: Decimal) -> None:
     for row in await rows(conn, queries.shares_of_space, ids):
         await execute(conn, queries.end_share, ids | {"meter_id": row["meter_id"]})
         divided = _divide(row["share"], made, whole, _SHARE_DIGITS)
@@ -148,7 +160,7 @@ async def _divide_meters(conn: AsyncConnection, ids: Mapping[str, Any], made: Se
 
 
 async def _divide_holdings(
-    conn: AsyncConnection, ids: Mapping[str, Any], made: Sequence[Part], whole: Decimal
+    conn: AsyncConnection, ids: dict[str, Any], made: Sequence[Part], whole: Decimal
 ) -> list[int]:
     held = await rows(conn, queries.holdings_of_space, ids)
     for row in held:

@@ -143,6 +143,7 @@ STEP_FORMS: Mapping[str, StepForm] = {
             "first": f.day("first"),
             "last_day": f.optional_day("last_day"),
             "readings": f.readings(),
+            "area_m2": f.number("area", _("Area")),
         },
         notice=N_("{space} is sub-let."),
     ),

@@ -1,8 +1,8 @@
 """Leases for leasing and finance: applications, the file of one lease with its steps, and moves in its life."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Response
 
@@ -37,6 +37,14 @@ STATUSES = {
     "ended": ("offline", N_("ended")),
     "rejected": ("offline", N_("rejected")),
 }
+ANSWERS = {
+    "application": N_("{tenant} asks for {spaces}."),
+    "review": N_("{tenant} asks for {spaces}."),
+    "rejected": N_("{tenant} asked for {spaces}."),
+    "approved": N_("{tenant} will move into {spaces}."),
+    "active": N_("{tenant} holds {spaces}."),
+    "ended": N_("{tenant} held {spaces}."),
+}
 STEPS = {
     "application": N_("application filed"),
     "review": N_("taken into review"),
@@ -48,6 +56,7 @@ STEPS = {
     "give_back": N_("gave a space back"),
     "sublet": N_("sub-let a space"),
     "merge": N_("merged into another tenant"),
+    "split_space": N_("a space was divided"),
     "amendment": N_("amended"),
 }
 WEEKDAYS = (N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun"))
@@ -132,6 +141,7 @@ async def _show(page: Page[StaffViewer], lease_id: int, *, problem: DomainError 
         "console/lease.html",
         status=200 if problem is None else problem.status,
         lease=lease | {"status_view": STATUSES[lease["status"]]},
+        answer=_answer(lease, page.language),
         steps=[step | {"word": STEPS.get(step["step"], step["step"])} for step in lease["steps"]],
         hours=[row | {"weekday_word": WEEKDAYS[row["weekday"] - 1]} for row in lease["hours"]],
         meters=await tenancy.lease_meters(page.conn, site, lease_id, day),
@@ -144,6 +154,12 @@ async def _show(page: Page[StaffViewer], lease_id: int, *, problem: DomainError 
         today=today,
         yesterday=today - timedelta(days=1),
     )
+
+
+def _answer(lease: Mapping[str, Any], language: str) -> str:
+    """Say in one sentence who holds what, or what is asked for."""
+    name, spaces = lease["name_zh" if language == "zh" else "name_en"], lease["spaces"] or "–"
+    return _(ANSWERS[str(lease["status"])], tenant=name, spaces=spaces)
 
 
 @router.post("/{lease_id}/{step}")

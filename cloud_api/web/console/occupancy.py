@@ -40,6 +40,8 @@ async def show(page: StaffPage, day: Day = None) -> Response:
         now_in=await service.people_now(page.conn, site.id, site.zone, now) if shown == today else None,
         energy_kwh=energy,
         per_person_kwh=energy / people.people if energy is not None and people.people else None,
+        tenants=await service.tenants_day(page.conn, site.id, site.zone, shown),
+        without_right=await service.entries_without_right(page.conn, site.id, site.zone, now),
         privacy_floor=PRIVACY_FLOOR,
         answer=_answer(people.people),
         before=shown - timedelta(days=1),

@@ -11,8 +11,10 @@ from cloud_api.billing import settlement
 from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
-from cloud_api.leasing import companies, service
+from cloud_api.leasing import access, companies, service
 from cloud_api.notify import letters
+from cloud_api.occupancy import service as occupancy
+from cloud_api.operations.overview import service as overview
 from cloud_api.operations.prepaid import service as prepaid
 from cloud_api.operations.tenancy import changes
 from cloud_api.operations.tenancy import service as tenancy
@@ -91,6 +93,8 @@ async def show(page: LeasingPage, tenant_id: int) -> Response:
     leases = await tenancy.list_leases(page.conn, organisation, today, tenant_id=tenant_id)
     statement = await settlement.statement(page.conn, tenant_id)
     late = [row for row in await settlement.arrears(page.conn, organisation, today) if row["tenant_id"] == tenant_id]
+    place = await overview.site(page.conn)
+    people = await occupancy.tenants_day(page.conn, place.id, place.zone, today)
     others = [t for t in await tenancy.tenants(page.conn, organisation) if t["id"] != tenant_id]
     return page.render(
         "console/tenant.html",
@@ -111,6 +115,11 @@ async def show(page: LeasingPage, tenant_id: int) -> Response:
         ],
         others=others,
         currency=site.currency,
+        cards=await access.card_count(page.conn, tenant_id, today),
+        people=next((row for row in people if row.tenant_id == tenant_id), None),
+        without_right=await occupancy.entries_without_right(
+            page.conn, place.id, place.zone, page.clock.now(), tenant_id=tenant_id
+        ),
         today=today,
     )
 
