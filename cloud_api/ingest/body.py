@@ -8,6 +8,8 @@ from starlette.requests import Request
 from cloud_api.ingest.limits import LIMITS
 from cloud_api.kit.errors import DomainError
 
+_ZSTD = zstandard.ZstdDecompressor(max_window_size=2**27)
+
 
 class BodyTooLarge(DomainError):
     """The body is larger than the cloud takes; send smaller batches."""
@@ -58,12 +60,23 @@ def _decompress(body: bytes, encoding: str) -> bytes:
         if not inflater.eof and len(plain) <= limit:
             raise EOFError("it ends too early")
     elif encoding == "zstd":
-        with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(body) as reader:
-            plain = reader.read(limit + 1)
-        if not plain and body[:4] != b"\x28\xb5\x2f\xfd":
-            raise EOFError("there is no zstd frame")
+        plain = _unpack_zstd(body, limit)
     else:
         return body
     if len(plain) > limit:
-        raise BodyTooLarge(f"the body grows beyond {limit} bytes when it is unpacked; send smaller batches")
+        raise _grows_beyond(limit)
     return plain
+
+
+def _unpack_zstd(body: bytes, limit: int) -> bytes:
+    size = zstandard.frame_content_size(body)  # As the frame claims; zstandard refuses one that holds more.
+    if size > limit:
+        raise _grows_beyond(limit)
+    if size >= 0:
+        return _ZSTD.decompress(body)
+    with _ZSTD.stream_reader(body) as reader:
+        return reader.read(limit + 1)
+
+
+def _grows_beyond(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body grows beyond {limit} bytes when it is unpacked; send smaller batches")

@@ -133,13 +133,13 @@ def _sequence_numbers(column: list[Any]) -> Ints:
         raise MessageRefused(f"seq.{place}: must be an integer, not {column[place]!r:.50}")
     if column and not (min(column) >= 1 and max(column) < SEQ_MAX):
         raise MessageRefused("seq: numbers start at 1 and stay below 2^62")
-    return np.array(column, dtype=np.int64)
+    return np.fromiter(column, dtype=np.int64, count=len(column))
 
 
 def _ints(name: str, column: list[Any], malformed: dict[int, str]) -> Ints:
     try:
         if set(map(type, column)) <= {int}:
-            return np.array(column, dtype=np.int64)
+            return np.fromiter(column, dtype=np.int64, count=len(column))
     except OverflowError:
         pass
     clean: list[int] = []
@@ -177,16 +177,16 @@ def _first_error(error: ValidationError) -> str:
 def numbers(batch: Batch) -> tuple[Any, Bools, Bools, Bools]:
     """Return the values as doubles (NaN where there is none), which are numbers, which integers, and which are null."""
     kinds = list(map(type, batch.value))
-    is_integer, is_float, is_none = (_are(kind, kinds) for kind in (int, float, type(None)))
+    found = set(kinds)
+    is_integer, is_float, is_none = (_are(kind, kinds, found) for kind in (int, float, type(None)))
     is_number = is_integer | is_float
     values = batch.value
-    if not (is_number | is_none).all():
+    if not found <= {int, float, type(None)}:
         values = [v if ok else None for v, ok in zip(values, is_number.tolist(), strict=True)]
     return np.array(values, dtype=np.float64), is_number, is_integer, is_none
 
 
-def _are(kind: type, kinds: list[type]) -> Bools:
-    found = kinds.count(kind)
-    if found in {0, len(kinds)}:
-        return np.full(len(kinds), bool(found))
+def _are(kind: type, kinds: list[type], found: set[type]) -> Bools:
+    if kind not in found or len(found) == 1:
+        return np.full(len(kinds), kind in found)
     return np.fromiter((k is kind for k in kinds), dtype=bool, count=len(kinds))

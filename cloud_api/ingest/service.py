@@ -45,8 +45,9 @@ class Receipt:
         """Return the answer of ARCHITECTURE.md, section 9."""
         refused = {r.seq for r in self.rejected}
         again = {seq for r in self.retry for seq in range(r.first, r.last + 1)}
-        events = [event.seq for event in self.batch.events]
-        seqs = np.unique(np.concatenate([self.batch.seq, np.array(events, dtype=np.int64)]))
+        seqs = self.batch.seq
+        if self.batch.events:
+            seqs = np.concatenate([seqs, [event.seq for event in self.batch.events]])
         if refused or again:
             seqs = seqs[~np.isin(seqs, np.array(sorted(refused | again), dtype=np.int64))]
         return {
@@ -179,7 +180,7 @@ class Ingest:
                 now=now,
             )
             await self._store(gateway, claim, verdicts)
-            self._remember(gateway, batch.stream, claim, verdicts)
+            self._remember(gateway, batch.stream, claim)
         if _overlaps(stream.settled, batch):
             async with transaction(self.pool, SYSTEM) as conn:
                 before = await self._rejected_before(conn, stream, batch, verdicts.rejected)
@@ -214,12 +215,9 @@ class Ingest:
             limits=self.limits,
         )
 
-    def _remember(self, gateway: Gateway, name: UUID, claim: repository.Claim, verdicts: Verdicts) -> None:
+    def _remember(self, gateway: Gateway, name: UUID, claim: repository.Claim) -> None:
         settled = merged(claim.stream.settled, claim.settled)
         self._streams[gateway.id, name] = replace(claim.stream, settled=settled)
-        if len(self._with_latest) > self.limits.points_remembered:
-            self._with_latest.clear()
-        self._with_latest.update(verdicts.accepted.point_id.tolist())
 
     async def _store(self, gateway: Gateway, claim: repository.Claim, verdicts: Verdicts) -> None:
         rows, now = verdicts.accepted, claim.now
@@ -243,6 +241,9 @@ class Ingest:
                 await repository.add_rejections(
                     conn, claim.stream.id, verdicts.rejected, keep=self.limits.rejections_kept_per_stream, now=now
                 )
+        if len(self._with_latest) > self.limits.points_remembered:
+            self._with_latest.clear()
+        self._with_latest.update(np.unique(rows.point_id).tolist())
 
     async def _store_events(self, conn: AsyncConnection, gateway: Gateway, events: list[Event]) -> None:
         await telemetry.store_events(
@@ -299,13 +300,9 @@ class Ingest:
     ) -> list[Rejection]:
         """Return the verdicts of numbers in this batch that were rejected by an earlier one."""
         seqs = _numbers(batch)
-        known = await repository.known_rejections(conn, stream.id, min(seqs), max(seqs))
-        new = {r.seq for r in now_rejected}
-        return [
-            Rejection(seq=seq, code=known[seq][0], reason=known[seq][1], content={})
-            for seq in sorted(set(seqs))
-            if seq in known and seq not in new
-        ]
+        known = await repository.known_rejections(conn, stream.id, int(seqs.min()), int(seqs.max()))
+        again = known.keys() & set(seqs.tolist()) - {r.seq for r in now_rejected}
+        return [Rejection(seq=seq, code=known[seq][0], reason=known[seq][1], content={}) for seq in sorted(again)]
 
 
 async def set_states(conn: AsyncConnection, states: Mapping[DeviceId, tuple[str, datetime, str]]) -> None:
@@ -315,15 +312,17 @@ async def set_states(conn: AsyncConnection, states: Mapping[DeviceId, tuple[str,
         await telemetry.notify(conn, {"kind": "health", "devices": changed[:500]})
 
 
-def _numbers(batch: Batch) -> list[int]:
-    return [*batch.seq.tolist(), *(event.seq for event in batch.events), *batch.malformed_events]
+def _numbers(batch: Batch) -> Ints:
+    if not batch.events and not batch.malformed_events:
+        return batch.seq
+    return np.concatenate([batch.seq, [*(event.seq for event in batch.events), *batch.malformed_events]])
 
 
 def _overlaps(settled: Sequence[Range], batch: Batch) -> bool:
     seqs = _numbers(batch)
-    if not seqs:
+    if not len(seqs):
         return False
-    lowest, highest = min(seqs), max(seqs)
+    lowest, highest = int(seqs.min()), int(seqs.max())
     return any(first <= highest and lowest < end for first, end in settled)
 
 

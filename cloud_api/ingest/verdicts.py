@@ -74,18 +74,22 @@ def judge(
         batch.at_ms > latest_ms,
         f"more than {limits.future_tolerance} ahead of the cloud's clock",
     )
-    refused = np.logical_or.reduce([mask for mask, _ in reasons.values()])
+    refused = np.zeros(len(batch), dtype=bool)
+    for mask, _ in reasons.values():
+        refused |= mask
     refused[list(batch.malformed)] = True
     unknown = new & in_range & (point_id < 0) & ~refused
     good = new & ~unknown & ~refused
     rejected = [_rejection(batch, i, reasons) for i in np.flatnonzero(new & refused).tolist()]
     retry = _unknown_points(batch, np.flatnonzero(unknown))
-    accepted = Observations(
+    rows = Observations(
         point_id=point_id, at_ms=batch.at_ms, value=value, mantissa=mantissa, quality=batch.quality, scale=scale
-    ).pick(good)
+    )
+    if good.all() and not batch.events and not batch.malformed_events:
+        return Verdicts(accepted=rows, accepted_events=[], accepted_seq=batch.seq, rejected=[], retry=[])
     events = _judge_events(batch, ranges, devices, latest_ms, limits)
     return Verdicts(
-        accepted=accepted,
+        accepted=rows.pick(good),
         accepted_events=events.accepted_events,
         accepted_seq=np.concatenate([batch.seq[good], events.accepted_seq]),
         rejected=rejected + events.rejected,
@@ -149,19 +153,23 @@ def _values(batch: Batch, in_range: Bools) -> tuple[Any, Ints, Ints, dict[str, t
     scale = padded[np.where(in_range, batch.point, 0)]
     bad_quality = (batch.quality < 0) | (batch.quality > 3)
     carries = batch.quality <= 1  # Invalid and unanswered observations have no value.
-    exact = (scale >= 0) & carries
-    fits = is_integer & (np.abs(np.where(is_number, number, 0.0)) < float(MANTISSA_MAX))
-    usable = exact & fits
-    places = np.flatnonzero(usable).tolist()
-    mantissa = np.zeros(len(batch), dtype=np.int64)
-    mantissa[places] = [batch.value[i] for i in places]
     value = np.where(carries & is_number, number, np.nan)
-    value[usable] = number[usable] / np.power(10.0, scale[usable])
+    mantissa = np.zeros(len(batch), dtype=np.int64)
     reasons = {
         "no_such_column": (~in_range, "point: no such entry in points"),
         "bad_quality": (bad_quality, "quality: 0 good, 1 uncertain, 2 invalid, 3 no answer"),
         "no_value": (carries & is_none, "a good or uncertain observation needs a value"),
         "not_a_number": (carries & ~is_none & ~is_number, "value: must be a number"),
+    }
+    exact = (scale >= 0) & carries
+    if not exact.any():
+        return value, mantissa, np.full(len(batch), -1), reasons
+    fits = is_integer & (np.abs(np.where(is_number, number, 0.0)) < float(MANTISSA_MAX))
+    usable = exact & fits
+    places = np.flatnonzero(usable).tolist()
+    mantissa[places] = [batch.value[i] for i in places]
+    value[usable] = number[usable] / np.power(10.0, scale[usable])
+    reasons |= {
         "not_exact": (exact & is_number & ~is_integer, "an exact point needs an integer mantissa within 64 bits"),
         "out_of_range": (exact & is_integer & ~fits, "an exact point needs an integer mantissa within 64 bits"),
     }

@@ -25,6 +25,13 @@ CHANNEL = "arrival"
 _ROW = np.dtype([("point_id", "<i8"), ("at_ms", "<i8"), ("value", "<f8"), ("quality", "i1")])
 
 
+async def followers(conn: AsyncConnection) -> tuple[bool, bool]:
+    """Return whether the evaluator of limits and the mirror want a copy: a large one is not sent in vain."""
+    row = await (await conn.execute(queries.followers)).fetchone()
+    assert row is not None, "a SELECT without FROM has one row"
+    return row[0], row[1]
+
+
 async def add(conn: AsyncConnection, rows: Observations) -> None:
     """Leave the rows for the follower and wake it at commit; nothing is left while no point has a limit."""
     await conn.execute(queries.add_arrival, arguments(rows))

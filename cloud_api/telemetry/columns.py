@@ -14,6 +14,7 @@ COPY_TRAILER = b"\xff\xff"
 COPY_COLUMNS = ("point_id", "observed_at", "value", "mantissa", "quality", "scale")
 _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01 UTC, from which timestamptz counts microseconds.
 _NULL = -1
+_NO_INTS: Ints = np.array([], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,10 @@ class Observations:
 
     def spans(self) -> tuple[Ints, Ints, Ints]:
         """Return each exact point's id with its first and last instant (ms): what the ledger must look at again."""
-        exact = self.pick((self.scale >= 0) & (self.quality <= 1))
+        is_exact = (self.scale >= 0) & (self.quality <= 1)
+        if not is_exact.any():
+            return _NO_INTS, _NO_INTS, _NO_INTS
+        exact = self.pick(is_exact)
         points, where = np.unique(exact.point_id, return_inverse=True)
         first = np.full(len(points), np.iinfo(np.int64).max)
         last = np.full(len(points), np.iinfo(np.int64).min)

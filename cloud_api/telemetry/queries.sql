@@ -70,6 +70,10 @@ SELECT p.organisation_id, l.point_id, l.value, l.quality, l.observed_at
   JOIN point p ON p.id = l.point_id
  WHERE l.point_id = ANY (%(point_id)s::bigint[]);
 
+-- name: followers
+-- Who wants a copy of the batch: the evaluator of limits, the mirror.
+SELECT EXISTS (SELECT FROM point_limit) AS has_limits, EXISTS (SELECT FROM mirror WHERE is_on) AS is_mirrored;
+
 -- name: add_arrival
 -- A copy of the batch for the evaluator of limits; app.accept_batch does the same for small batches.
 SELECT app.add_arrival(%(content)s, %(waiting_max)s);

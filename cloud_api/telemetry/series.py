@@ -12,13 +12,14 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from cloud_api.db.arrays import Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import PointId
 from cloud_api.kit.period import Period
 from cloud_api.telemetry import course as rules
-from cloud_api.telemetry.columns import Observations
+from cloud_api.telemetry.columns import Ints, Observations
 from cloud_api.telemetry.course import STEPS_MAX, Course, Plan, Said
 from cloud_api.telemetry.model import SeriesStep
 
@@ -50,12 +51,12 @@ async def course(
     return Course(step=cut.step, steps=steps, gaps=rules.gaps(steps, cut.step, Said(**said[0]), now))
 
 
-async def mark_late(conn: AsyncConnection, rows: Observations, points: Sequence[int], received_at: datetime) -> None:
+async def mark_late(conn: AsyncConnection, rows: Observations, points: Ints, received_at: datetime) -> None:
     """Leave a mark when some of the rows came late; part of the transaction that stores them."""
     first = _EPOCH + timedelta(milliseconds=int(rows.at_ms.min()))
     if first < received_at - LATE_AFTER:
         last = _EPOCH + timedelta(milliseconds=int(rows.at_ms.max()))
-        await conn.execute(queries.mark, {"point_id": list(points), "first": first, "last": last})
+        await conn.execute(queries.mark, {"point_id": Int8s(points), "first": first, "last": last})
 
 
 async def sum_due(conn: AsyncConnection, clock: Clock) -> bool:

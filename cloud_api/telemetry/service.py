@@ -1,6 +1,6 @@
 """Use cases of observations: store, latest value, chart series, follow events."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,12 +28,16 @@ async def ensure_partitions(conn: AsyncConnection, first_ms: int, last_ms: int) 
 async def store(conn: AsyncConnection, rows: Observations, received_at: datetime) -> None:
     """Append observations, move the latest values and tell the live pages at commit."""
     latest = rows.pick(rows.newest())
+    has_limits, is_mirrored = await arrivals.followers(conn)
     await repository.copy_observations(conn, rows)
-    await repository.upsert_latest(conn, latest, received_at)
-    await arrivals.add(conn, rows)
-    await arrivals.add_to_mirror(conn, rows)
-    await series.mark_late(conn, rows, latest.point_id.tolist(), received_at)
-    await repository.notify_live(conn, _notices(latest, received_at))
+    async with conn.pipeline():
+        await repository.upsert_latest(conn, latest, received_at)
+        if has_limits:
+            await arrivals.add(conn, rows)
+        if is_mirrored:
+            await arrivals.add_to_mirror(conn, rows)
+        await series.mark_late(conn, rows, latest.point_id, received_at)
+        await repository.notify_live(conn, _notices(latest, received_at))
 
 
 async def unknown_places(conn: AsyncConnection, rows: Observations) -> Ints:
@@ -47,16 +51,16 @@ async def unknown_events(conn: AsyncConnection, events: Sequence[Event]) -> list
     return [event for event in events if not await repository.event_is_known(conn, event)]
 
 
-def store_arguments(rows: Observations, received_at: datetime, known: Container[int]) -> dict[str, Any] | None:
+def store_arguments(rows: Observations, received_at: datetime, known: set[int]) -> dict[str, Any] | None:
     """Return the same as the parameters of app.store_observations and what to notify, for a statement that does all.
 
     `known` holds the points that have a latest value for certain: moving one costs less than making sure that there is
     one. None when a point is not among them, or when there are so many rows that a COPY is faster.
     """
+    if len(rows) >= _COPY_FROM or not known.issuperset(rows.point_id.tolist()):
+        return None
     newest = rows.newest()
     latest = rows.pick(newest)
-    if len(rows) >= _COPY_FROM or not all(point in known for point in latest.point_id.tolist()):
-        return None
     moves = np.zeros(len(rows), dtype=bool)
     moves[newest] = True
     notices = _notices(latest, received_at)

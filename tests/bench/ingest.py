@@ -193,9 +193,11 @@ def _copy_all(conn: psycopg.Connection, batches: list[bytes]) -> None:
 
 
 def _empty(addresses, rows: Observations) -> None:
-    """Both sides begin with an empty table, the partitions they need, and a fresh checkpoint."""
+    """Both sides begin with an empty table, the partitions they need, old latest values and a fresh checkpoint."""
     with psycopg.connect(addresses.owner, autocommit=True) as conn:
-        conn.execute("TRUNCATE app.observation")
+        conn.execute("TRUNCATE app.observation, app.series_mark")
+        conn.execute("UPDATE app.latest_value SET observed_at = '2000-01-01'")  # So that every round moves them.
+        conn.execute("VACUUM app.latest_value")
         first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (rows.at_ms[0], rows.at_ms[-1]))
         conn.execute("SELECT app.ensure_observation_partitions(%s, %s)", (first, last))
     with psycopg.connect(addresses.superuser, autocommit=True) as conn:
