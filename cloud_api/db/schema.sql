@@ -604,14 +604,15 @@ BEGIN
     INSERT INTO app.observation (point_id, observed_at, value, mantissa, quality, scale)
     SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
            CASE WHEN t.scale >= 0 THEN t.scale END
-      FROM unnest(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale)
-           AS t(point_id, observed_at, value, mantissa, quality, scale);
+      FROM (SELECT unnest(p_point_id) AS point_id, unnest(p_observed_at) AS observed_at, unnest(p_value) AS value,
+                   unnest(p_mantissa) AS mantissa, unnest(p_quality) AS quality, unnest(p_scale) AS scale) t;
     UPDATE app.latest_value l
        SET observed_at = t.observed_at, value = nullif(t.value, 'NaN'),
            exact = CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END,
            quality = t.quality, received_at = p_received_at
-      FROM unnest(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale, p_moves)
-           AS t(point_id, observed_at, value, mantissa, quality, scale, moves)
+      FROM (SELECT unnest(p_point_id) AS point_id, unnest(p_observed_at) AS observed_at, unnest(p_value) AS value,
+                   unnest(p_mantissa) AS mantissa, unnest(p_quality) AS quality, unnest(p_scale) AS scale,
+                   unnest(p_moves) AS moves OFFSET 0) t
      WHERE t.moves AND l.point_id = t.point_id AND l.observed_at <= t.observed_at;
     IF first < p_received_at - INTERVAL '1 minute' THEN
         INSERT INTO app.series_mark (point_ids, first_at, last_at)
@@ -2358,7 +2359,8 @@ CREATE TABLE app.series_mark (
     point_ids bigint[] NOT NULL,
     first_at timestamp with time zone NOT NULL,
     last_at timestamp with time zone NOT NULL
-);
+)
+WITH (toast_tuple_target='8160');
 
 ALTER TABLE app.series_mark ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.series_mark_id_seq
