@@ -1,7 +1,8 @@
-"""Communication loss of gateways, buses and devices: verdicts from what was heard last. Pure.
+"""Communication loss of gateways, buses, panels and devices: verdicts from what was heard last. Pure.
 
-A gateway is lost when its heartbeat stays away; a bus when every one of its devices is silent; a device when its
-gateway says so, or when no observation of it arrives although its gateway lives.
+A gateway is lost when its heartbeat stays away; a bus when every one of its devices is silent; a panel when the meter
+of its feeder and all meters behind it are; a device when its gateway says so, or when no observation of it arrives
+although its gateway lives.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from cloud_api.faults.model import Verdict
 
 GATEWAY_LOST = "gateway_lost"
 BUS_SILENT = "bus_silent"
+PANEL_SILENT = "panel_silent"
 DEVICE_SILENT = "device_silent"
 DEVICE_STALE = "device_stale"
-RULES = (GATEWAY_LOST, BUS_SILENT, DEVICE_SILENT, DEVICE_STALE)
-SEVERITIES = {GATEWAY_LOST: 2, BUS_SILENT: 2, DEVICE_SILENT: 3, DEVICE_STALE: 3}
+GROUPS = (BUS_SILENT, PANEL_SILENT)
+RULES = (GATEWAY_LOST, *GROUPS, DEVICE_SILENT, DEVICE_STALE)
+SEVERITIES = {GATEWAY_LOST: 2, BUS_SILENT: 2, PANEL_SILENT: 2, DEVICE_SILENT: 3, DEVICE_STALE: 3}
 HEARTBEAT = timedelta(seconds=10)
 GATEWAY_TIMEOUT = 3 * HEARTBEAT
 EVALUATION_PERIOD = timedelta(seconds=1)
@@ -27,7 +30,7 @@ START_GRACE = timedelta(seconds=15)
 # What has waited in an outbox for so long waits because of an interruption.
 CATCHING_UP_AFTER = timedelta(minutes=1)
 STALE_AT_LEAST = timedelta(minutes=5)
-DEVICES_OF_A_BUS_MIN = 2
+DEVICES_OF_A_GROUP_MIN = 2
 
 _DEFAULT_POLL_S = 10.0
 _REOPEN = timedelta(minutes=1)
@@ -62,6 +65,19 @@ class DeviceFacts:
     state_since: datetime | None
     last_error: str
     observed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelFacts:
+    """A feeder with the devices of its meter and of all meters behind it; its code and names are the meter's."""
+
+    id: int
+    organisation_id: int
+    site_id: int
+    code: str
+    name_zh: str
+    name_en: str
+    device_ids: Sequence[int]
 
 
 Said = tuple[Verdict, datetime]
@@ -104,10 +120,10 @@ def stale_verdict(facts: DeviceFacts, gateway: GatewayFacts, *, gateway_is_lost:
     return (Verdict.FAULT, stale_at) if now >= stale_at else (Verdict.OK, facts.observed_at)
 
 
-def bus_verdict(devices: Sequence[DeviceFacts], *, gateway_is_lost: bool, now: datetime) -> Said | None:
-    """Judge a shared bus: silent when all of its devices are; None for a bus with a single device."""
+def group_verdict(devices: Sequence[DeviceFacts], *, gateway_is_lost: bool, now: datetime) -> Said | None:
+    """Judge a shared bus or a panel: silent when all of its devices are; None for one with a single device."""
     known = [d for d in devices if d.state_since is not None]
-    if len(known) < DEVICES_OF_A_BUS_MIN:
+    if len(known) < DEVICES_OF_A_GROUP_MIN:
         return None
     if gateway_is_lost:
         return Verdict.NO_EVAL, now
@@ -115,18 +131,28 @@ def bus_verdict(devices: Sequence[DeviceFacts], *, gateway_is_lost: bool, now: d
     return (Verdict.FAULT if all(d.state == "offline" for d in known) else Verdict.OK), newest
 
 
-def hold_back(child: DeviceFacts, siblings: Sequence[DeviceFacts]) -> timedelta:
-    """How long a device's alarm waits for its gateway and its bus: H >= T_parent + E + P_child - T_child.
+def hold_back(child: DeviceFacts, slowest: timedelta) -> timedelta:
+    """How long a device's alarm waits for its gateway, bus and panels: H >= T_parent + E + P_child - T_child.
 
     A gateway that dies of the same cause may send one more heartbeat after it called the device silent; its own loss is
-    known a gateway timeout later. A bus
-    is known to be silent when its slowest device is: T_parent is then the longest timeout + period on the bus.
+    known a gateway timeout later. A bus or a panel is known to be silent when its slowest device is: `slowest` is the
+    longest detection time on those of the device, T_parent.
     """
-    hold = GATEWAY_KNOWN_AFTER
-    if len(siblings) >= DEVICES_OF_A_BUS_MIN:
-        slowest = max(detection_time(d) for d in siblings)
-        hold = max(hold, slowest + EVALUATION_PERIOD + _poll(child) - _timeout(child))
-    return hold
+    if not slowest:
+        return GATEWAY_KNOWN_AFTER
+    return max(GATEWAY_KNOWN_AFTER, slowest + EVALUATION_PERIOD + _poll(child) - _timeout(child))
+
+
+def hold_back_of_group(slowest: timedelta) -> timedelta:
+    """How long a bus or a panel waits for its gateway and for the groups above it, given their slowest device."""
+    return max(GATEWAY_KNOWN_AFTER, slowest + EVALUATION_PERIOD)
+
+
+def slowest_of(devices: Sequence[DeviceFacts]) -> timedelta:
+    """Return the longest detection time of a group; zero for a group too small to be judged."""
+    if len(devices) < DEVICES_OF_A_GROUP_MIN:
+        return timedelta(0)
+    return max(detection_time(d) for d in devices)
 
 
 def detection_time(device: DeviceFacts) -> timedelta:
@@ -142,10 +168,10 @@ def linger(device: DeviceFacts) -> timedelta:
 def policy(rule: str) -> Policy:
     """How communication losses alarm: acknowledged by the return, a short relapse is the same case.
 
-    A bus waits for its gateway; devices are given their hold-back one by one.
+    Everything but gateways is given its hold-back one by one.
     """
     return Policy(
-        hold_back=GATEWAY_KNOWN_AFTER if rule == BUS_SILENT else timedelta(0),
+        hold_back=GATEWAY_KNOWN_AFTER if rule in GROUPS else timedelta(0),
         reopen_within=timedelta(0) if rule == GATEWAY_LOST else _REOPEN,
         acknowledged_by_return=True,
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from psycopg import AsyncConnection
 
+from cloud_api.alarms.communication import PANEL_SILENT
 from cloud_api.alarms.model import OpenAlarm
 from cloud_api.faults import bindings
 from cloud_api.faults.catalogue import catalogue
@@ -46,7 +47,9 @@ def _steps(rule_id: str, language: str) -> tuple[str, ...]:
     rule = catalogue().rules.get(rule_id.partition("/")[0])
     zh = language.startswith("zh")
     if rule is None:
-        return _COMMUNICATION_ZH if zh else _COMMUNICATION_EN
+        steps = _COMMUNICATION_ZH if zh else _COMMUNICATION_EN
+        first = {PANEL_SILENT: (_PANEL_ZH if zh else _PANEL_EN)}.get(rule_id, ())
+        return (*first, *steps)
     return rule.spec.playbook.zh if zh else rule.spec.playbook.en
 
 
@@ -79,6 +82,8 @@ def _blocks(seconds: list[int], columns: Mapping[str, list[float]]) -> list[Evid
     return [Evidence(unit=unit, instants=instants, series=tuple(series)) for unit, series in by_unit.items()]
 
 
+_PANEL_EN = ("Check whether the panel has voltage: breaker, fuses, upstream supply",)
+_PANEL_ZH = ("检查配电箱是否有电：断路器、熔断器、上级电源",)
 _COMMUNICATION_EN = (
     "Check that the device has power and its communication light blinks",
     "Check cable, terminals and the bus termination",

@@ -1,7 +1,7 @@
 """The evaluator's turn for communication losses: facts → verdicts → alarms, with children held back and explained."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,52 +14,96 @@ from cloud_api.faults.model import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Devices that fall silent together: those on a bus, or behind a panel."""
+
+    subject: str
+    rule: str
+    devices: frozenset[int]
+    params: Mapping[str, str | int]
+
+    def is_above(self, other: "Group") -> bool:
+        """Whether this group explains the other: it holds more; of two that hold the same, the bus."""
+        if self.devices == other.devices:
+            return self.rule == communication.BUS_SILENT != other.rule
+        return self.devices > other.devices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The gateways and devices of one turn."""
+    """The gateways, devices and groups of one turn."""
 
     gateways: dict[int, GatewayFacts]
-    devices: list[DeviceFacts]
+    devices: dict[int, DeviceFacts]
+    groups: list[Group]
     lost: frozenset[int]
 
-    def siblings(self, device: DeviceFacts) -> list[DeviceFacts]:
-        """Return the devices on the same bus, itself included."""
-        return (
-            [d for d in self.devices if d.gateway_id == device.gateway_id and d.bus == device.bus] if device.bus else []
-        )
+    def gateways_of(self, group: Group) -> set[int]:
+        """Return the gateways that the group's devices hang on."""
+        return {self.devices[d].gateway_id for d in group.devices}
+
+    def members(self, group: Group) -> list[DeviceFacts]:
+        """Return the devices of a group."""
+        return [self.devices[d] for d in sorted(group.devices)]
+
+    def groups_of(self, device: DeviceFacts) -> list[Group]:
+        """Return the bus and the panels that a device is on."""
+        return [g for g in self.groups if device.id in g.devices]
+
+    def above(self, group: Group) -> list[Group]:
+        """Return the groups that explain this one."""
+        return [g for g in self.groups if g.is_above(group)]
 
     def parents(self) -> dict[str, tuple[str, ...]]:
-        """Return the tree device > bus > gateway."""
+        """Return the tree device > bus, panel > larger panel > gateway; by inclusion, so it has no rings."""
         tree: dict[str, tuple[str, ...]] = {}
-        for device in self.devices:
-            gateway = f"gateway:{device.gateway_id}"
-            if device.bus:
-                bus = _bus(device)
-                tree[bus] = (gateway,)
-                tree[f"device:{device.id}"] = (bus,)
-            else:
-                tree[f"device:{device.id}"] = (gateway,)
+        for device in self.devices.values():
+            tree[f"device:{device.id}"] = (
+                *(g.subject for g in self.groups_of(device)), f"gateway:{device.gateway_id}",
+            )  # fmt: skip
+        for group in self.groups:
+            gateways = self.gateways_of(group)
+            own = (f"gateway:{gateway}" for gateway in gateways if len(gateways) == 1)
+            tree[group.subject] = (*(g.subject for g in self.above(group)), *own)
         return tree
+
+    def holds(self, reports: Sequence[Report]) -> dict[str, timedelta]:
+        """Return how long the alarms of the devices and groups in fault wait for what may explain them."""
+        slowest = {g.subject: communication.slowest_of(self.members(g)) for g in self.groups}
+
+        def longest(groups: Iterable[Group]) -> timedelta:
+            return max((slowest[g.subject] for g in groups), default=timedelta(0))
+
+        subjects = {r.subject for r in reports if r.verdict is Verdict.FAULT}
+        devices = (d for d in self.devices.values() if f"device:{d.id}" in subjects)
+        found = {f"device:{d.id}": communication.hold_back(d, longest(self.groups_of(d))) for d in devices}
+        return found | {
+            g.subject: communication.hold_back_of_group(longest(self.above(g)))
+            for g in self.groups
+            if g.subject in subjects
+        }
 
 
 async def evaluate_communication(conn: AsyncConnection, now: datetime, started_at: datetime) -> list[AlarmId]:
-    """Judge every gateway, bus and device once and let the alarms follow; returns the alarms that changed."""
+    """Judge every gateway, bus, panel and device once and let the alarms follow; returns the alarms that changed."""
     gateways = {g.id: g for g in await repository.gateway_facts(conn)}
-    devices = await repository.device_facts(conn)
+    devices = {d.id: d for d in await repository.device_facts(conn)}
     before = await repository.alarms_by_rules(conn, communication.RULES)
     verdicts = {g.id: communication.gateway_verdict(g, now, started_at) for g in gateways.values()}
     lost = frozenset(i for i, said in verdicts.items() if said and said[0] is Verdict.FAULT)
-    site = Site(gateways=gateways, devices=devices, lost=lost)
+    groups = [*_buses(devices.values()), *await _panels(conn, devices, before, now)]
+    site = Site(gateways=gateways, devices=devices, groups=groups, lost=lost)
     reports = [
         _report(g, f"gateway:{g.id}", communication.GATEWAY_LOST, said, {"name": g.name, "since": _iso(g.last_seen_at)})
         for g in gateways.values()
         if (said := verdicts[g.id])
     ]
-    reports += _bus_reports(site, now) + _device_reports(site, now)
+    reports += _group_reports(site, now) + _device_reports(site, now)
     # Children are explained before their timers may run out, with the parents' newest verdicts.
+    holds = site.holds(reports)
     parent_reports = [r for r in reports if not r.subject.startswith("device:")]
-    changed = await service.report(conn, parent_reports, now)
+    changed = await service.report(conn, parent_reports, now, holds)
     changed += await _explain(conn, site, before, now)
-    holds = {f"device:{d.id}": communication.hold_back(d, site.siblings(d)) for d in devices}
     child_reports = [r for r in reports if r.subject.startswith("device:")]
     changed += await service.report(conn, child_reports, now, holds)
     if changed:
@@ -69,12 +113,12 @@ async def evaluate_communication(conn: AsyncConnection, now: datetime, started_a
 
 async def _explain(conn: AsyncConnection, site: Site, alarms: Sequence[Alarm], now: datetime) -> list[AlarmId]:
     causes = defaultdict(list)
-    for alarm in await repository.alarms_by_rules(conn, (communication.GATEWAY_LOST, communication.BUS_SILENT)):
+    for alarm in await repository.alarms_by_rules(conn, (communication.GATEWAY_LOST, *communication.GROUPS)):
         causes[alarm.subject].append(alarm.state)
     if not causes:
         return []
     parents = site.parents()
-    lingers = {f"device:{d.id}": communication.linger(d) for d in site.devices}
+    lingers = {f"device:{d.id}": communication.linger(d) for d in site.devices.values()}
     changed = []
     for alarm in alarms:
         if alarm.rule == communication.GATEWAY_LOST:
@@ -86,24 +130,52 @@ async def _explain(conn: AsyncConnection, site: Site, alarms: Sequence[Alarm], n
     return changed
 
 
-def _bus_reports(site: Site, now: datetime) -> list[Report]:
+def _buses(devices: Iterable[DeviceFacts]) -> list[Group]:
     buses: dict[str, list[DeviceFacts]] = defaultdict(list)
-    for device in site.devices:
+    for device in devices:
         if device.bus:
             buses[_bus(device)].append(device)
+    return [
+        Group(
+            subject=subject, rule=communication.BUS_SILENT, devices=frozenset(d.id for d in on_it),
+            params={"name": on_it[0].bus},
+        )
+        for subject, on_it in buses.items()
+    ]  # fmt: skip
+
+
+async def _panels(
+    conn: AsyncConnection, devices: Mapping[int, DeviceFacts], before: Sequence[Alarm], now: datetime
+) -> list[Group]:
+    """Return the panels by the tree of meters; while every device answers there is no need to look."""
+    is_quiet = all(d.state != "offline" for d in devices.values())
+    if is_quiet and not any(a.rule == communication.PANEL_SILENT and a.state.is_open for a in before):
+        return []
+    return [
+        Group(
+            subject=f"panel:{panel.id}", rule=communication.PANEL_SILENT, devices=frozenset(panel.device_ids),
+            params={"name": panel.code, "name_zh": panel.name_zh, "name_en": panel.name_en},
+        )
+        for panel in await repository.panel_facts(conn, now)
+        if devices.keys() >= set(panel.device_ids)
+    ]  # fmt: skip
+
+
+def _group_reports(site: Site, now: datetime) -> list[Report]:
     reports = []
-    for subject, devices in buses.items():
-        gateway_is_lost = devices[0].gateway_id in site.lost
-        said = communication.bus_verdict(devices, gateway_is_lost=gateway_is_lost, now=now)
+    for group in site.groups:
+        devices = site.members(group)
+        gateway_is_lost = bool(site.gateways_of(group) & site.lost)
+        said = communication.group_verdict(devices, gateway_is_lost=gateway_is_lost, now=now)
         if said:
-            params = {"name": devices[0].bus, "count": len(devices), "since": _iso(said[1])}
-            reports.append(_report(devices[0], subject, communication.BUS_SILENT, said, params))
+            params = {**group.params, "count": len(devices), "since": _iso(said[1])}
+            reports.append(_report(devices[0], group.subject, group.rule, said, params))
     return reports
 
 
 def _device_reports(site: Site, now: datetime) -> list[Report]:
     reports = []
-    for device in site.devices:
+    for device in site.devices.values():
         subject, gateway_is_lost = f"device:{device.id}", device.gateway_id in site.lost
         said = communication.device_verdict(device, gateway_is_lost=gateway_is_lost, now=now)
         params = {"name": device.name, "error": device.last_error, "address": device.address, "bus": device.bus}

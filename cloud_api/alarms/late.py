@@ -1,6 +1,7 @@
 """Late data: judge a limit again over what is stored, and correct its alarm to what sorted data would have said.
 
-What people were told stays on record. An episode that is over before anyone could be told is written down silently.
+What people were told stays on record. An episode that is over before anyone could be told is written down silently,
+unless it was critical.
 """
 
 from collections.abc import Sequence
@@ -185,7 +186,7 @@ async def _correct(
     alarm = replace(alarm, policy=limit.policy, severity=limit.severity)
     if derived and (point := described.get(limit.point_id)):
         alarm = replace(alarm, params=limit_params(limit.kind.value, limit.value, derived[-1].opened_at, point))
-    alarm, touched = await _correct_history(conn, alarm, known, derived, now)
+    alarm, touched = await _correct_history(conn, limit, alarm, known, derived, now, described)
     state, transitions = _now(alarm.state, limit.policy, after, derived)
     if state != alarm.state or touched:
         await service.store(conn, alarm, state, limit.policy, transitions, now)
@@ -194,7 +195,13 @@ async def _correct(
 
 
 async def _correct_history(
-    conn: AsyncConnection, alarm: Alarm, known: Sequence[dict[str, Any]], derived: Sequence[Episode], now: datetime
+    conn: AsyncConnection,
+    limit: Limit,
+    alarm: Alarm,
+    known: Sequence[dict[str, Any]],
+    derived: Sequence[Episode],
+    now: datetime,
+    described: dict[int, dict[str, Any]],
 ) -> tuple[Alarm, bool]:
     """Move, add and disprove occurrences that are over; what lasts is the machine's."""
     unmatched = list(known)
@@ -214,23 +221,44 @@ async def _correct_history(
         elif episode.cleared_at is not None:
             is_last = episode is derived[-1] and not alarm.state.active
             number = alarm.state.occurrence + 1 if is_last else await _number_below(conn, alarm)
-            if is_last:
-                past = replace(
-                    alarm.state,
-                    occurrence=number,
-                    opened_at=episode.opened_at,
-                    cleared_at=episode.cleared_at,
-                    is_annunciated=False,
-                )
-                alarm = replace(alarm, state=past)
-            lines = [_line(Kind.OPENED, episode.opened_at, number), _line(Kind.CLEARED, episode.cleared_at, number)]
-            await _write(conn, alarm, lines, now)
+            alarm = await _add_past(conn, limit, alarm, episode, number, now, described.get(limit.point_id))
             touched = True
     for row in unmatched:
         await conn.execute(queries.disprove_occurrence, {"alarm_id": alarm.id, "occurrence": row["occurrence"]})
         await _write(conn, alarm, [_line(Kind.CORRECTED, row["opened_at"], row["occurrence"])], now)
         touched = True
     return alarm, touched
+
+
+async def _add_past(
+    conn: AsyncConnection,
+    limit: Limit,
+    alarm: Alarm,
+    episode: Episode,
+    number: int,
+    now: datetime,
+    point: dict[str, Any] | None,
+) -> Alarm:
+    """Write down an occurrence that is over; a critical one is told all the same."""
+    assert episode.cleared_at is not None
+    is_told = limit.severity == 1
+    if number > alarm.state.occurrence:
+        past = replace(
+            alarm.state,
+            occurrence=number,
+            opened_at=episode.opened_at,
+            cleared_at=episode.cleared_at,
+            is_annunciated=is_told,
+            acknowledged=alarm.state.acknowledged and not is_told,
+        )
+        alarm = replace(alarm, state=past)
+    kinds = (Kind.OPENED, Kind.ANNUNCIATED, Kind.CLEARED) if is_told else (Kind.OPENED, Kind.CLEARED)
+    lines = [_line(k, episode.cleared_at if k is Kind.CLEARED else episode.opened_at, number) for k in kinds]
+    told_of = alarm
+    if point:
+        told_of = replace(alarm, params=limit_params(limit.kind.value, limit.value, episode.opened_at, point))
+    await _write(conn, told_of, lines, now, is_told=is_told)
+    return alarm
 
 
 def _now(
@@ -290,14 +318,16 @@ async def _move(conn: AsyncConnection, alarm: Alarm, occurrence: int, episode: E
     await conn.execute(queries.correct_occurrence, values)
 
 
-async def _write(conn: AsyncConnection, alarm: Alarm, lines: Sequence[Transition], now: datetime) -> None:
+async def _write(
+    conn: AsyncConnection, alarm: Alarm, lines: Sequence[Transition], now: datetime, *, is_told: bool = False
+) -> None:
     await repository.store(
         conn,
         alarm,
         lines,
         next_timer_at=states.next_timer_at(alarm.state, alarm.policy or Policy()),
         recorded_at=now,
-        is_told=False,
+        is_told=is_told,
     )
 
 

@@ -15,6 +15,26 @@ SELECT d.id, d.organisation_id, g.site_id, d.gateway_id, d.name, d.bus, d.addres
                       WHERE p.device_id = d.id) newest ON true
  WHERE d.retired_at IS NULL;
 
+-- name: panel_facts
+-- Feeders with the devices that meter them and everything behind them; of several that show the same devices, the one
+-- nearest to them. A feeder with a single device says no more than that device.
+WITH RECURSIVE behind AS (
+    SELECT m.id AS panel_id, m.id AS meter_id FROM meter m
+     WHERE m.utility = 'electricity' AND EXISTS (SELECT FROM meter c WHERE c.parent_meter_id = m.id)
+    UNION
+    SELECT b.panel_id, m.id FROM behind b JOIN meter m ON m.parent_meter_id = b.meter_id),
+metered AS (
+    SELECT b.panel_id, count(DISTINCT b.meter_id) AS meters,
+           array_agg(DISTINCT d.id ORDER BY d.id) FILTER (WHERE d.id IS NOT NULL) AS device_ids
+      FROM behind b
+      LEFT JOIN register r ON r.meter_id = b.meter_id AND r.open_period @> %(now)s::timestamptz
+      LEFT JOIN point p ON p.id = r.point_id
+      LEFT JOIN device d ON d.id = p.device_id AND d.retired_at IS NULL
+     GROUP BY b.panel_id)
+SELECT DISTINCT ON (f.device_ids) m.id, m.organisation_id, m.site_id, m.code, m.name_zh, m.name_en, f.device_ids
+  FROM metered f JOIN meter m ON m.id = f.panel_id
+ WHERE cardinality(f.device_ids) > 1 ORDER BY f.device_ids, f.meters, m.id;
+
 -- name: alarms_by_rules
 -- All conditions of some rules, locked: the evaluator and a person's click take turns.
 SELECT * FROM alarm WHERE rule = ANY(%(rules)s) ORDER BY id FOR UPDATE;
@@ -146,11 +166,14 @@ SELECT * FROM alarm WHERE subject LIKE 'equipment:%%'
 SELECT pg_try_advisory_lock(7206144301) AS is_mine;
 
 -- name: undispatched
--- Journal lines that routing has not seen, in order, with their alarm as it is now.
-SELECT d.journal_id, j.kind, j.at, j.occurrence AS journal_occurrence, a.*, s.time_zone
+-- Journal lines that routing has not seen, in order, with their alarm as it is now; an occurrence that is not the present
+-- one has words of its own.
+SELECT d.journal_id, j.kind, j.at, j.occurrence AS journal_occurrence, a.*, s.time_zone,
+       CASE WHEN j.occurrence = a.occurrence THEN a.params ELSE coalesce(o.params, a.params) END AS params
   FROM alarm_dispatch d
   JOIN alarm_journal j ON j.id = d.journal_id
   JOIN alarm a ON a.id = j.alarm_id
+  LEFT JOIN alarm_occurrence o ON o.alarm_id = j.alarm_id AND o.occurrence = j.occurrence
   JOIN site s ON s.id = a.site_id
  ORDER BY d.journal_id LIMIT 500 FOR UPDATE OF d SKIP LOCKED;
 
@@ -180,7 +203,7 @@ SELECT EXISTS (
 
 -- name: due_repeats
 -- Alarms that nobody has acknowledged since they were told last, longer ago than their route's repetition; whoever is on
--- call now is told, not who was.
+-- call now is told, not who was. What a channel did not take is repeated as well.
 SELECT n.organisation_id, n.topic, coalesce(sh.channel_id, n.channel_id) AS channel_id, n.fallback_channel_id,
        n.group_key, n.severity, n.repeat_minutes, n.route_id, r.quiet_from, r.quiet_to, s.time_zone,
        (array_agg(n.text_zh ORDER BY n.id))[1] AS text_zh, (array_agg(n.text_en ORDER BY n.id))[1] AS text_en,
@@ -192,7 +215,9 @@ SELECT n.organisation_id, n.topic, coalesce(sh.channel_id, n.channel_id) AS chan
   LEFT JOIN notification_shift sh ON sh.rota_id = r.rota_id AND sh.period @> %(now)s::timestamptz
  WHERE a.active AND NOT a.acknowledged AND a.suppression = 'none' AND n.repeat_minutes IS NOT NULL
  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-HAVING bool_and(n.state = 'sent') AND max(n.sent_at) <= %(now)s - n.repeat_minutes * interval '1 minute'
+HAVING bool_and(n.state NOT IN ('waiting', 'sending')) AND bool_or(n.state IN ('sent', 'failed'))
+   AND max(coalesce(n.sent_at, n.due_at)) FILTER (WHERE n.state IN ('sent', 'failed'))
+       <= %(now)s - n.repeat_minutes * interval '1 minute'
  LIMIT 500;
 
 -- name: list_routes

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
-from cloud_api.alarms.communication import DeviceFacts, GatewayFacts
+from cloud_api.alarms.communication import DeviceFacts, GatewayFacts, PanelFacts
 from cloud_api.alarms.model import Alarm, AlarmId, JournalEntry, Report
 from cloud_api.alarms.states import Kind, Policy, State, Suppression, Transition
 from cloud_api.db.queries import load_queries
@@ -42,6 +42,12 @@ async def device_facts(conn: AsyncConnection) -> list[DeviceFacts]:
     """Return every device in use of an enabled gateway."""
     async with conn.cursor(row_factory=class_row(DeviceFacts)) as cursor:
         return await (await cursor.execute(queries.device_facts)).fetchall()
+
+
+async def panel_facts(conn: AsyncConnection, now: datetime) -> list[PanelFacts]:
+    """Return the feeders that have meters behind them, with the devices of these."""
+    async with conn.cursor(row_factory=class_row(PanelFacts)) as cursor:
+        return await (await cursor.execute(queries.panel_facts, {"now": now})).fetchall()
 
 
 async def alarms_by_rules(conn: AsyncConnection, rules: Sequence[str]) -> list[Alarm]:

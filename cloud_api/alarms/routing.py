@@ -2,7 +2,8 @@
 
 An announcement goes to every route that fits; steps with `after_minutes` are put in ahead and taken back when someone
 acknowledges. An incident (several alarms of one equipment) is told once per channel. Acknowledging, clearing, shelving
-or explaining an alarm takes back on every channel what has not left yet.
+or explaining an alarm takes back on every channel what has not left yet; the first word of a critical alarm outlives
+its clearing.
 """
 
 from collections.abc import Mapping
@@ -23,8 +24,9 @@ from cloud_api.notify import outbox
 from cloud_api.notify import service as notify
 from cloud_api.notify.outbox import GROUP_WAIT, Entry
 
-# A recovery is told when the fault has stayed away for so long (or its rule's time for relapses, if that is shorter).
-RELAPSE_WAIT_MAX = timedelta(minutes=10)
+# A recovery is told when the fault has stayed away for its rule's time for relapses, within these bounds: what ends
+# together is told together.
+RELAPSE_WAIT_MIN, RELAPSE_WAIT_MAX = timedelta(minutes=1), timedelta(minutes=10)
 
 # The routes found so far in one turn, by what they depend on.
 Routes = dict[tuple[int, int, int, str], list[dict[str, Any]]]
@@ -113,9 +115,10 @@ async def remove_route(conn: AsyncConnection, route_id: int) -> bool:
 async def _announce(
     conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime, routes: Routes
 ) -> None:
-    if alarm.state.acknowledged or alarm.state.suppression is not Suppression.NONE:
+    if alarm.state.suppression is not Suppression.NONE:
         return
-    if row["journal_occurrence"] != alarm.state.occurrence:
+    is_present = row["journal_occurrence"] == alarm.state.occurrence
+    if (is_present and alarm.state.acknowledged) or (not is_present and alarm.severity > 1):
         return
     transition = "opened" if row["kind"] == Kind.ANNUNCIATED else f"{row['kind']}-{row['journal_id']}"
     is_relapse = row["kind"] == Kind.REOPENED  # Its siblings have been waited for once already.
@@ -148,9 +151,10 @@ async def _announce(
 
 async def _recover(conn: AsyncConnection, alarm: Alarm, topic: str, row: Mapping[str, Any], now: datetime) -> None:
     """Tell those who were told, once it has stayed away for a while; whoever was not told is spared both messages."""
-    await outbox.cancel(conn, topic)
+    # A critical alarm that sounded is told even when it was over before its message left; others are not worth it.
+    await outbox.cancel(conn, topic, kept_until=now if alarm.severity == 1 else None)
     policy = service.policy_of(alarm.rule, alarm.policy)
-    due_at = now + min(policy.reopen_within, RELAPSE_WAIT_MAX)
+    due_at = now + max(RELAPSE_WAIT_MIN, min(policy.reopen_within, RELAPSE_WAIT_MAX))
     text_zh, text_en = _sentences(alarm, row)
     for channel in await outbox.told(conn, topic):
         if channel["sends_recovery"]:
@@ -231,4 +235,6 @@ def _with_first_step(alarm: Alarm, zh: str, en: str) -> tuple[str, str]:
 
 
 def _sentences(alarm: Alarm, row: Mapping[str, Any]) -> tuple[str, str]:
-    return wording.sentences(alarm.rule, alarm.params, alarm.state.opened_at or row["at"], ZoneInfo(row["time_zone"]))
+    is_present = row["journal_occurrence"] == alarm.state.occurrence
+    opened_at = (alarm.state.opened_at if is_present else None) or row["at"]
+    return wording.sentences(alarm.rule, alarm.params, opened_at, ZoneInfo(row["time_zone"]))

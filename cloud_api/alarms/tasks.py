@@ -105,7 +105,10 @@ async def evaluate_equipment(worker: Worker) -> None:
 async def notify(worker: Worker) -> None:
     """Route the journal into the outbox and send what is due."""
     await asyncio.to_thread(channels.certificates)
-    async with alone(worker, outbox.queries.become_sole_sender, "dispatch") as sole:
+    async with (
+        alone(worker, outbox.queries.become_sole_sender, "dispatch") as sole,
+        outbox.Sender(worker, worker.clock) as sender,
+    ):
         repeated_at = datetime.min.replace(tzinfo=UTC)
 
         async def route(conn: psycopg.AsyncConnection, now: datetime) -> None:
@@ -117,5 +120,5 @@ async def notify(worker: Worker) -> None:
                 repeated_at = now
 
         while True:
-            await outbox.flush(worker, worker.clock.now(), route)
+            await sender.turn(route)
             await sole.wait(NOTIFY_TURN_SECONDS)

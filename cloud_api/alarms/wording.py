@@ -21,6 +21,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "总线 {name} 上的全部 {count} 台设备自 {since} 起没有应答",
         "none of the {count} devices on bus {name} has answered since {since}",
     ),
+    communication.PANEL_SILENT: (
+        "配电回路 {name_zh} 的全部 {count} 台表自 {since} 起没有应答，可能失电",
+        "none of the {count} meters on the feeder {name_en} has answered since {since}; it may have lost power",
+    ),
     communication.DEVICE_SILENT: ("{name} 自 {since} 起没有应答", "{name} has not answered since {since}"),
     communication.DEVICE_STALE: (
         "{name} 自 {since} 起没有新数据送达",

@@ -1861,6 +1861,7 @@ CREATE TABLE app.notification (
     attempts smallint DEFAULT 0 NOT NULL,
     sent_at timestamp with time zone,
     route_id bigint,
+    sending_since timestamp with time zone,
     CONSTRAINT notification_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sending'::text, 'sent'::text, 'cancelled'::text, 'failed'::text])))
 );
 
@@ -3411,6 +3412,8 @@ CREATE INDEX meter_exchange_register ON app.meter_exchange USING btree (register
 CREATE INDEX meter_photo_exchange ON app.meter_photo USING btree (exchange_id);
 
 CREATE INDEX notification_due ON app.notification USING btree (due_at) WHERE (state = ANY (ARRAY['waiting'::text, 'sending'::text]));
+
+CREATE INDEX notification_sent ON app.notification USING btree (channel_id, group_key, sent_at) WHERE (state = 'sent'::text);
 
 CREATE INDEX notification_topic ON app.notification USING btree (topic);
 

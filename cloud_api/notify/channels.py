@@ -4,7 +4,9 @@ A transport says whether the message was taken; repeats, limits and the log are 
 """
 
 import asyncio
+import logging
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +16,10 @@ import apprise
 import httpx
 
 SEND_SECONDS_MAX = 10.0
+# Apprise gives up by itself after 4 s without a byte. Until then its attempt may still succeed, so it is waited for.
+APPRISE_SECONDS_MAX = 30.0
+# Channels that Apprise may talk to at once; more wait for their turn, within the same limit.
+_THREADS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="apprise")
 _TYPES = {1: apprise.NotifyType.FAILURE, 2: apprise.NotifyType.WARNING}
 
 
@@ -49,17 +55,19 @@ def check_address(address: str) -> None:
 
 
 async def send(address: str, message: Message) -> str:
-    """Send; return an empty text on success, else why it failed. Never raises, never takes longer than 10 s."""
+    """Send; return an empty text on success, else why it failed. Never raises; takes 10 s, or 30 s with Apprise."""
     scheme = urlsplit(address).scheme.lower()
+    if scheme == "null":
+        return ""
+    is_webhook = scheme.startswith("webhook+")
+    seconds = SEND_SECONDS_MAX if is_webhook else APPRISE_SECONDS_MAX
     try:
-        async with asyncio.timeout(SEND_SECONDS_MAX):
-            if scheme == "null":
-                return ""
-            if scheme.startswith("webhook+"):
+        async with asyncio.timeout(seconds):
+            if is_webhook:
                 return await _webhook(address.removeprefix("webhook+"), message)
             return await _apprise(address, message)
     except TimeoutError:
-        return f"no answer within {SEND_SECONDS_MAX:.0f} s"
+        return f"no answer within {seconds:.0f} s"
 
 
 async def _webhook(url: str, message: Message) -> str:
@@ -89,10 +97,32 @@ async def _apprise(address: str, message: Message) -> str:
     if not target.add(address):
         return "the address is not understood"
     # Apprise blocks while it talks; a thread keeps the other channels free.
-    taken = await asyncio.to_thread(
-        target.notify,
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, _notify, target, message)
+
+
+def _notify(target: apprise.Apprise, message: Message) -> str:
+    words = _Words()
+    for service in target:
+        service.logger = words.logger
+    taken = target.notify(
         body="\n".join(message.lines),
         title=message.title,
         notify_type=_TYPES.get(message.severity, apprise.NotifyType.INFO),
     )
-    return "" if taken else "the service did not take the message"
+    if taken:
+        return ""
+    return "the service did not take the message" + (f": {words.said[-1]}"[:250] if words.said else "")
+
+
+class _Words(logging.Handler):
+    """Keeps what one attempt complains of: Apprise returns a bool, the reason is in its log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        # One of its own, unregistered: attempts run side by side.
+        self.logger = logging.Logger("apprise.attempt", logging.WARNING)  # noqa: LOG001
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())

@@ -1,7 +1,7 @@
-"""The outbox: one writer sends what is due, one message per channel, within its limits; nothing is lost.
+"""The outbox: one writer sends what is due, one message per channel at a time, within its limits; nothing is lost.
 
-An attempt is recorded before it is made. A crash between sending and recording leaves it `sending`; the next start
-sends it again under the same key, so that a receiver that knows keys drops the copy.
+An attempt is recorded before it is made. A crash between sending and recording leaves it `sending`; when no sender can
+be at it any more it is sent again under the same key, so that a receiver that knows keys drops the copy.
 """
 
 import asyncio
@@ -11,14 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
+from psycopg_pool import PoolTimeout
 
 from cloud_api.db.queries import load_queries
-from cloud_api.notify.channels import Message, send
+from cloud_api.kit.clock import Clock
+from cloud_api.notify.channels import SEND_SECONDS_MAX, Message, send
 
 log = structlog.get_logger()
 queries = load_queries(__file__)
@@ -28,6 +31,10 @@ GROUP_INTERVAL = timedelta(minutes=5)
 ATTEMPTS_MAX = 10
 RETRY_SECONDS = (5, 15, 60, 300, 900)
 LINES_MAX = 20
+# An attempt that began so long ago has ended, one way or the other.
+BROKEN_OFF_AFTER = timedelta(seconds=SEND_SECONDS_MAX + 5)
+# While the database is away, the outcome of an attempt is kept for so long.
+SETTLE_PAUSES_SECONDS = (0.5, 1, 2, 4)
 
 
 class Transactions(Protocol):
@@ -58,6 +65,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
+    owner_id: int  # The channel that the notifications are for; the message may leave by its fallback.
     ids: tuple[int, ...]
     channel: Mapping[str, Any]
     message: Message
@@ -86,9 +94,12 @@ async def enqueue(conn: AsyncConnection, entry: Entry, now: datetime) -> None:
     )
 
 
-async def cancel(conn: AsyncConnection, topic: str, transitions: Sequence[str] | None = None) -> None:
-    """Take back what has not been sent of a topic: all of it, or some transitions."""
-    await conn.execute(queries.cancel, {"topic": topic, "transitions": list(transitions) if transitions else None})
+async def cancel(conn: AsyncConnection, topic: str, *, kept_until: datetime | None = None) -> None:
+    """Take back what has not been sent of a topic, but for its recovery.
+
+    With `kept_until`, what was due by then or was tried already stays too.
+    """
+    await conn.execute(queries.cancel, {"topic": topic, "kept_until": kept_until})
 
 
 async def relapse(conn: AsyncConnection, topic: str) -> bool:
@@ -99,30 +110,78 @@ async def relapse(conn: AsyncConnection, topic: str) -> bool:
 
 
 async def told(conn: AsyncConnection, topic: str) -> list[dict[str, Any]]:
-    """Return the channels that were told of a topic."""
+    """Return the channels that were told of a topic, or are about to be."""
     return await rows(conn, queries.told, {"topic": topic})
 
 
-async def flush(
-    transactions: Transactions,
-    now: datetime,
-    fill: Callable[[AsyncConnection, datetime], Awaitable[object]] | None = None,
-) -> int:
-    """Send everything that is due; returns how many messages left. Channels do not wait for one another.
+Fill = Callable[[AsyncConnection, datetime], Awaitable[object]]
 
-    `fill` may put more into the outbox first, in the same transaction.
+
+class Sender:
+    """Sends what is due, each channel by itself: one that hangs keeps no other waiting, nor the next turn.
+
+    Use it as `async with`: at the end, attempts that are under way get their time to be settled.
     """
-    async with transactions.transaction() as conn:
-        if fill is not None:
-            await fill(conn, now)
-        batches = await _prepare(conn, await rows(conn, queries.unsettled, {}), now, is_repeat=True)
-        values = {"now": now, "group_interval": GROUP_INTERVAL}
-        batches += await _prepare(conn, await rows(conn, queries.due, values), now, is_repeat=False)
-    outcomes = await asyncio.gather(*(send(b.channel["address"], b.message) for b in batches))
-    for batch, error in zip(batches, outcomes, strict=True):
-        async with transactions.transaction() as conn:
-            await _settle(conn, batch, error, now)
-    return sum(not error for error in outcomes)
+
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions, self._clock = transactions, clock
+        self._busy: dict[int, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._busy:
+            await asyncio.wait(list(self._busy.values()), timeout=BROKEN_OFF_AFTER.total_seconds())
+        await self.abandon()
+
+    async def turn(self, fill: Fill | None = None) -> None:
+        """Begin to send everything that is due on channels that are free; `fill` may put more into the outbox first."""
+        now, busy = self._clock.now(), list(self._busy)
+        async with self._transactions.transaction() as conn:
+            if fill is not None:
+                await fill(conn, now)
+            values = {"now": now, "group_interval": GROUP_INTERVAL, "before": now - BROKEN_OFF_AFTER, "busy": busy}
+            batches = await _prepare(conn, await rows(conn, queries.unsettled, values), now, is_repeat=True)
+            batches += await _prepare(conn, await rows(conn, queries.due, values), now, is_repeat=False)
+        by_channel: dict[int, list[_Batch]] = defaultdict(list)
+        for batch in batches:
+            by_channel[batch.owner_id].append(batch)
+        for channel_id, found in by_channel.items():
+            self._busy[channel_id] = asyncio.create_task(self._deliver_all(channel_id, found))
+
+    async def idle(self) -> None:
+        """Wait until nothing is being sent."""
+        while self._busy:
+            await asyncio.wait(list(self._busy.values()))
+
+    async def abandon(self) -> None:
+        """Give up what is being sent, unsettled; it is taken up again as after a crash."""
+        for task in self._busy.values():
+            task.cancel()
+        await self.idle()
+
+    async def _deliver_all(self, channel_id: int, batches: Sequence["_Batch"]) -> None:
+        try:
+            await asyncio.gather(*(self._deliver(batch) for batch in batches))
+        except Exception:
+            # The attempt stays recorded as begun and is taken up again as after a crash.
+            log.exception("notification_not_settled", channel=channel_id)
+        finally:
+            del self._busy[channel_id]
+
+    async def _deliver(self, batch: "_Batch") -> None:
+        error = await send(batch.channel["address"], batch.message)
+        for pause in (*SETTLE_PAUSES_SECONDS, None):
+            try:
+                async with self._transactions.transaction() as conn:
+                    await _settle(conn, batch, error, self._clock.now())
+            except (psycopg.OperationalError, PoolTimeout):
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
 
 
 async def _prepare(
@@ -190,8 +249,10 @@ async def _begin(
     ids = tuple(row["id"] for row in due)
     key = due[0]["message_key"] or hashlib.sha256(repr((channel["id"], ids)).encode()).hexdigest()[:32]
     message = _message(key, channel["language"], due)
-    await conn.execute(queries.begin_sending, {"ids": list(ids), "message_key": key})
-    batch = _Batch(ids=ids, channel=channel, message=message, attempts=due[0]["attempts"] + 1)
+    await conn.execute(queries.begin_sending, {"ids": list(ids), "message_key": key, "now": now})
+    batch = _Batch(
+        owner_id=due[0]["channel_id"], ids=ids, channel=channel, message=message, attempts=due[0]["attempts"] + 1
+    )
     await _log(conn, batch, now, "started")
     return batch
 
@@ -219,6 +280,7 @@ async def _settle(conn: AsyncConnection, batch: _Batch, error: str, now: datetim
         await conn.execute(queries.finish_sending, values)
         await conn.execute(queries.note_channel, {"id": batch.channel["id"], "sent_at": now, "error": ""})
         await _log(conn, batch, now, "sent")
+        await conn.execute(queries.wake_for_channel, {"id": batch.owner_id, "now": now})
         return
     pause = RETRY_SECONDS[min(batch.attempts - 1, len(RETRY_SECONDS) - 1)]
     gives_up = batch.attempts >= ATTEMPTS_MAX

@@ -10,19 +10,20 @@ ON CONFLICT (topic, transition, channel_id) DO UPDATE
  WHERE notification.state = 'cancelled';
 
 -- name: cancel
--- What has not been sent need not be sent any more.
-UPDATE notification SET state = 'cancelled' WHERE topic = %(topic)s AND state = 'waiting'
-   AND (%(transitions)s::text[] IS NULL OR transition = ANY(%(transitions)s::text[]));
+-- What has not been sent need not be sent any more, but for a recovery; what was due by `kept_until`, or was tried, may
+-- be kept.
+UPDATE notification SET state = 'cancelled' WHERE topic = %(topic)s AND state = 'waiting' AND transition NOT LIKE 'cleared%%'
+   AND (%(kept_until)s::timestamptz IS NULL OR (due_at > %(kept_until)s::timestamptz AND attempts = 0));
 
 -- name: told
--- The channels that were told of a topic, or are being told right now.
+-- The channels that were told of a topic, or will be all the same.
 SELECT DISTINCT ON (n.channel_id) n.channel_id, n.organisation_id, c.sends_recovery, r.id AS route_id, r.quiet_from,
        r.quiet_to, (SELECT count(*) FROM notification p WHERE p.topic = n.topic AND p.channel_id = n.channel_id
                        AND p.transition LIKE 'cleared%%') AS recoveries
   FROM notification n
   JOIN notification_channel c ON c.id = n.channel_id
   LEFT JOIN notification_route r ON r.id = n.route_id
- WHERE n.topic = %(topic)s AND n.state IN ('sending', 'sent', 'failed') AND n.transition NOT LIKE 'cleared%%'
+ WHERE n.topic = %(topic)s AND n.state <> 'cancelled' AND n.transition NOT LIKE 'cleared%%'
  ORDER BY n.channel_id, n.id DESC;
 
 -- name: cancel_recovery
@@ -35,18 +36,20 @@ SELECT transition FROM notification WHERE topic = %(topic)s AND state IN ('waiti
  ORDER BY id DESC LIMIT 1;
 
 -- name: due
--- What is due on working channels, oldest first, locked; a group that was just told waits for its interval.
+-- What is due on working channels that nothing is being sent on, oldest first, locked; a group that was just told waits
+-- for its interval.
 SELECT n.* FROM notification n
   JOIN notification_channel c ON c.id = n.channel_id AND c.is_enabled
- WHERE n.state = 'waiting' AND n.due_at <= %(now)s
+ WHERE n.state = 'waiting' AND n.due_at <= %(now)s AND n.channel_id <> ALL(%(busy)s::bigint[])
    AND (n.severity = 1 OR c.last_sent_at IS NULL OR n.transition = 'test'
         OR NOT EXISTS (SELECT 1 FROM notification s WHERE s.channel_id = n.channel_id AND s.group_key = n.group_key
                         AND s.state = 'sent' AND s.sent_at > %(now)s - %(group_interval)s))
  ORDER BY n.severity, n.due_at, n.id LIMIT 2000 FOR UPDATE OF n;
 
 -- name: unsettled
--- Attempts that began and whose outcome was never written: a crash lies between.
-SELECT * FROM notification WHERE state = 'sending' ORDER BY id FOR UPDATE;
+-- Attempts that began long ago and whose outcome was never written: a crash lies between.
+SELECT * FROM notification WHERE state = 'sending' AND channel_id <> ALL(%(busy)s::bigint[])
+   AND (sending_since IS NULL OR sending_since <= %(before)s) ORDER BY id FOR UPDATE;
 
 -- name: channels
 -- The channels by id, locked: their tokens are spent by one sender.
@@ -58,7 +61,8 @@ UPDATE notification_channel SET tokens = %(tokens)s, tokens_at = %(now)s WHERE i
 
 -- name: begin_sending
 -- Record the attempt before it is made.
-UPDATE notification SET state = 'sending', message_key = %(message_key)s, attempts = attempts + 1
+UPDATE notification SET state = 'sending', message_key = %(message_key)s, attempts = attempts + 1,
+       sending_since = %(now)s
  WHERE id = ANY(%(ids)s::bigint[]);
 
 -- name: finish_sending
@@ -66,6 +70,11 @@ UPDATE notification SET state = 'sending', message_key = %(message_key)s, attemp
 UPDATE notification SET state = %(state)s, sent_at = %(sent_at)s, due_at = coalesce(%(due_at)s, due_at),
        message_key = CASE WHEN %(state)s = 'waiting' THEN NULL ELSE message_key END
  WHERE id = ANY(%(ids)s::bigint[]);
+
+-- name: wake_for_channel
+-- What became due while its channel was busy leaves now.
+SELECT pg_notify('dispatch', '') WHERE EXISTS (
+    SELECT FROM notification WHERE channel_id = %(id)s AND state = 'waiting' AND due_at <= %(now)s);
 
 -- name: note_channel
 -- Keep when a channel last worked, or why it did not.
