@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from cloud_api.alarms.alarm_cli import app as alarm
+from cloud_api.alarms.limit_cli import app as limit
+from cloud_api.alarms.notify_cli import app as notify
 from cloud_api.billing.bill_cli import bill_app, verify_app
 from cloud_api.billing.cli import tariff_app
 from cloud_api.devices.cli import app as gateway
@@ -22,6 +25,9 @@ app.add_typer(user_commands, name="user")
 app.add_typer(gateway, name="gateway")
 app.add_typer(faults, name="faults")
 app.add_typer(work, name="work")
+app.add_typer(alarm, name="alarm")
+app.add_typer(limit, name="limit")
+app.add_typer(notify, name="notify")
 app.add_typer(tariff_app, name="tariff")
 app.add_typer(bill_app, name="bill")
 app.add_typer(lease_app, name="lease")

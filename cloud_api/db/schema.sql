@@ -2644,7 +2644,7 @@ CREATE TABLE app.work_order_entry (
     text text DEFAULT ''::text NOT NULL,
     photo bytea,
     photo_type text,
-    CONSTRAINT work_order_entry_kind_check CHECK ((kind = ANY (ARRAY['state'::text, 'comment'::text, 'photo'::text]))),
+    CONSTRAINT work_order_entry_kind_check CHECK ((kind = ANY (ARRAY['state'::text, 'comment'::text, 'photo'::text, 'due'::text]))),
     CONSTRAINT work_order_entry_photo_check CHECK ((length(photo) <= 5000000)),
     CONSTRAINT work_order_entry_photo_type_check CHECK ((photo_type = ANY (ARRAY['image/jpeg'::text, 'image/png'::text, 'image/webp'::text])))
 );

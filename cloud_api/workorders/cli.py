@@ -1,7 +1,9 @@
 """`cloud-api work`: orders, maintenance windows and preventive plans."""
 
+import mimetypes
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +28,143 @@ def list_orders(closed: Annotated[bool, typer.Option(help="Closed orders instead
             for o in found
         ]
         return "\n".join([*lines, f"{len(found)} orders"])
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def show(order_id: Annotated[int, typer.Argument(help="Number of the order.")]) -> None:
+    """Show an order: its checklist, parts and history."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import WorkOrderId
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await service.details(conn, WorkOrderId(order_id))
+        order = found["order"]
+        return "\n".join(
+            [
+                f"{order['state']}  {order['assignee'] or '-'}  due {_day(order['due_at'])}  {order['title_en']}",
+                *(f"  [{'x' if s['done_at'] else ' '}] {s['number']}. {s['text_en']}" for s in found["steps"]),
+                *(f"  part: {p['quantity']} {p['name']}  {p['cost'] or ''}".rstrip() for p in found["parts"]),
+                *(f"  {e['at']:%Y-%m-%d %H:%M} UTC  {e['actor']}  {e['kind']}  {e['text']}" for e in found["entries"]),
+            ]
+        )
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def request(
+    site: Annotated[str, typer.Argument(help="Code of the site.")],
+    title: Annotated[str, typer.Argument(help="What is wrong, in a few words.")],
+    description: Annotated[str, typer.Option(help="More about it.")] = "",
+) -> None:
+    """Write down what someone asked for; it waits for approval."""
+    from cloud_api.alarms import routing
+    from cloud_api.workorders import service
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = [s["id"] for s in await routing.sites(conn) if s["code"] == site]
+        if len(found) != 1:
+            raise Invalid("there is no such site")
+        order = await service.request(
+            conn, clock, site_id=found[0], title=title, description=description, actor=actor()
+        )
+        return f"work order {order}"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def due(
+    order_id: Annotated[int, typer.Argument(help="Number of the order.")],
+    at: Annotated[str, typer.Argument(help="By when, with its zone (2026-12-01T17:00+08:00).")],
+) -> None:
+    """Say by when an order is to be done."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import WorkOrderId
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        try:
+            due_at = datetime.fromisoformat(at)
+        except ValueError as error:
+            raise Invalid("This is not a date with a time.") from error
+        if due_at.tzinfo is None:
+            raise Invalid("This is not a date with a time.")
+        await service.set_due(conn, clock, WorkOrderId(order_id), due_at, actor=actor())
+        return f"work order {order_id} is due by {due_at.isoformat()}"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def comment(
+    order_id: Annotated[int, typer.Argument(help="Number of the order.")],
+    text: Annotated[str, typer.Argument(help="What to add to its history.")],
+) -> None:
+    """Add a comment to an order."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import WorkOrderId
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        await service.comment(conn, clock, WorkOrderId(order_id), text, actor=actor())
+        return "added"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def photo(
+    order_id: Annotated[int, typer.Argument(help="Number of the order.")],
+    file: Annotated[Path, typer.Argument(help="JPEG, PNG or WebP, up to 5 MB.", exists=True, dir_okay=False)],
+) -> None:
+    """Add a photo to an order."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import WorkOrderId
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        kind = mimetypes.guess_type(file.name)[0] or ""
+        await service.add_photo(conn, clock, WorkOrderId(order_id), file.read_bytes(), kind, actor=actor())
+        return "added"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def tick(
+    order_id: Annotated[int, typer.Argument(help="Number of the order.")],
+    number: Annotated[int, typer.Argument(help="Line of the checklist.")],
+    undo: Annotated[bool, typer.Option("--undo", help="It is not done after all.")] = False,
+) -> None:
+    """Mark a line of the checklist as done."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import WorkOrderId
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        await service.tick(conn, clock, WorkOrderId(order_id), number, actor=actor(), is_done=not undo)
+        return f"line {number} is {'not ' if undo else ''}done"
+
+    print(carry_out(use_case))
+
+
+@app.command()
+def part(
+    order_id: Annotated[int, typer.Argument(help="Number of the order.")],
+    name: Annotated[str, typer.Argument(help="What was used.")],
+    quantity: Annotated[str, typer.Option(help="How many.")] = "1",
+    cost: Annotated[str | None, typer.Option(help="In the site's currency.")] = None,
+) -> None:
+    """Record a part that was used."""
+    from cloud_api.workorders import service
+    from cloud_api.workorders.model import WorkOrderId
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        try:
+            amount, price = Decimal(quantity), None if cost is None else Decimal(cost)
+        except InvalidOperation as error:
+            raise Invalid("Quantity and cost must be numbers.") from error
+        await service.add_part(conn, WorkOrderId(order_id), name=name, quantity=amount, cost=price)
+        return "added"
 
     print(carry_out(use_case))
 

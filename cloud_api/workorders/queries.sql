@@ -62,6 +62,10 @@ UPDATE work_order SET state = %(state)s, assignee = %(assignee)s, started_at = %
        confirm_at = %(confirm_at)s, closed_at = %(closed_at)s, reopened_count = %(reopened_count)s
  WHERE id = %(id)s;
 
+-- name: set_due
+-- Another day to be done by.
+UPDATE work_order SET due_at = %(due_at)s WHERE id = %(id)s;
+
 -- name: steps
 -- The checklist.
 SELECT number, text_zh, text_en, done_by, done_at FROM work_order_step WHERE work_order_id = %(id)s ORDER BY number;

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
@@ -25,6 +26,7 @@ queries = load_queries(__file__)
 # How long a mended fault must stay away before the order counts as confirmed.
 CONFIRM_AFTER = timedelta(hours=24)
 DUE_HOURS = {1: 4, 2: 24, 3: 72, 4: 336}
+DUE_MAX = timedelta(days=730)
 PHOTO_BYTES_MAX = 5_000_000
 PHOTO_TYPES = ("image/jpeg", "image/png", "image/webp")
 
@@ -131,6 +133,20 @@ async def act(
         conn, order_id, now, actor, "state", f"{before.value} → {after.value}" + (f": {reason}" if reason else "")
     )
     return after
+
+
+async def set_due(conn: AsyncConnection, clock: Clock, order_id: WorkOrderId, due_at: datetime, *, actor: str) -> None:
+    """Say by when an order is to be done; the history keeps the earlier time."""
+    found = await order(conn, order_id)
+    if found["closed_at"] is not None:
+        raise Invalid("the order is closed")
+    now = clock.now()
+    if not now < due_at <= now + DUE_MAX:
+        raise Invalid("the time to be done by lies in the future, within {days} days", days=DUE_MAX.days)
+    await conn.execute(queries.set_due, {"id": order_id, "due_at": due_at})
+    zone = ZoneInfo(found["time_zone"])
+    words = [f"{at.astimezone(zone):%Y-%m-%d %H:%M}" if at else "–" for at in (found["due_at"], due_at)]
+    await _note(conn, order_id, now, actor, "due", " → ".join(words))
 
 
 async def comment(conn: AsyncConnection, clock: Clock, order_id: WorkOrderId, text: str, *, actor: str) -> None:

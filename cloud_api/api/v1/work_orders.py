@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, UploadFile
+from fastapi import APIRouter, Response, UploadFile
 from pydantic import AwareDatetime, BaseModel, Field
 
 from cloud_api.alarms.model import AlarmId
@@ -35,6 +35,12 @@ class Step(BaseModel):
     action: Action
     assignee: Annotated[str | None, Field(max_length=100)] = None
     reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class Due(BaseModel):
+    """By when an order is to be done."""
+
+    due_at: AwareDatetime
 
 
 class Comment(BaseModel):
@@ -182,6 +188,12 @@ async def act(call: FacilitiesCall, order_id: int, step: Step) -> dict[str, str]
     return {"state": state.value}
 
 
+@router.put("/{order_id}/due", status_code=204)
+async def set_due(call: FacilitiesCall, order_id: int, due: Due) -> None:
+    """Say by when the order is to be done; the history keeps the earlier time."""
+    await service.set_due(call.conn, call.clock, WorkOrderId(order_id), due.due_at, actor=call.viewer.login)
+
+
 @router.post("/{order_id}/comments", status_code=204)
 async def comment(call: StaffCall, order_id: int, said: Comment) -> None:
     """Add a comment."""
@@ -209,3 +221,10 @@ async def add_photo(call: FacilitiesCall, order_id: int, photo: UploadFile) -> N
     await service.add_photo(
         call.conn, call.clock, WorkOrderId(order_id), content, photo.content_type or "", actor=call.viewer.login
     )
+
+
+@router.get("/{order_id}/photos/{entry_id}", response_class=Response)
+async def photo(call: StaffCall, order_id: int, entry_id: int) -> Response:
+    """Return a photo; `entries` of the order name its number."""
+    content, media_type = await service.photo(call.conn, WorkOrderId(order_id), entry_id)
+    return Response(content, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})

@@ -117,3 +117,10 @@ def _answer(counts: dict[int, int]) -> str:
             critical=counts[1],
         )
     return ngettext("One alarm is open, none critical.", "{count} alarms are open, none critical.", total)
+
+
+@router.post("/{alarm_id}/reset")
+async def reset(page: FacilitiesPage, alarm_id: int) -> Response:
+    """Release the latch of an alarm whose cause has gone."""
+    await service.reset(page.conn, page.clock, AlarmId(alarm_id), actor=page.viewer.login)
+    return page.redirect(f"/console/alarms/{alarm_id}", notice=_("Done."))

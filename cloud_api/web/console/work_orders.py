@@ -1,10 +1,13 @@
 """Work orders: what is to be done, by whom, until when, and what became of it."""
 
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
+from cloud_api.alarms import routing
 from cloud_api.alarms.model import AlarmId
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
@@ -27,7 +30,24 @@ async def list_orders(page: StaffPage, show: Annotated[str, Query(pattern="^(ope
     answer = ngettext("One order.", "{count} orders.", len(orders)) if orders else _("Nothing is to be done.")
     if late:
         answer = ngettext("One order is late.", "{count} orders are late.", late)
-    return page.render("console/work_orders.html", fragment="orders", orders=orders, show=show, answer=answer)
+    sites = await routing.sites(page.conn)
+    return page.render(
+        "console/work_orders.html", fragment="orders", orders=orders, show=show, answer=answer, sites=sites
+    )
+
+
+@router.post("")
+async def request(
+    page: FacilitiesPage,
+    site_id: Annotated[int, Form()],
+    title: Annotated[str, Form(min_length=1, max_length=200)],
+    description: Annotated[str, Form(max_length=4000)] = "",
+) -> Response:
+    """Write down what someone asked for; it waits for approval like a tenant's request."""
+    order = await service.request(
+        page.conn, page.clock, site_id=site_id, title=title, description=description, actor=page.viewer.login
+    )
+    return page.redirect(f"/console/work-orders/{order}")
 
 
 @router.post("/from-alarm/{alarm_id}")
@@ -42,7 +62,14 @@ async def show_order(page: StaffPage, order_id: int) -> Response:
     """Show one order with checklist, parts and history."""
     found = await service.details(page.conn, WorkOrderId(order_id))
     actions = [a.value for a in actions_of(State(found["order"]["state"])) if a is not Action.CONFIRM]
-    return page.render("console/work_order.html", **found, actions=actions, people=await service.people(page.conn))
+    due, zone = found["order"]["due_at"], ZoneInfo(found["order"]["time_zone"])
+    return page.render(
+        "console/work_order.html",
+        **found,
+        actions=actions,
+        due_local=f"{due.astimezone(zone):%Y-%m-%dT%H:%M}" if due else "",
+        people=await service.people(page.conn),
+    )
 
 
 @router.post("/{order_id}/act")
@@ -71,6 +98,18 @@ async def tick(page: FacilitiesPage, order_id: int, number: int, is_done: Annota
     """Mark a line of the checklist."""
     await service.tick(page.conn, page.clock, WorkOrderId(order_id), number, actor=page.viewer.login, is_done=is_done)
     return page.redirect(f"/console/work-orders/{order_id}")
+
+
+@router.post("/{order_id}/due")
+async def set_due(page: FacilitiesPage, order_id: int, due_at: Annotated[str, Form(max_length=20)]) -> Response:
+    """Say by when the order is to be done, in the site's time."""
+    found = await service.order(page.conn, WorkOrderId(order_id))
+    try:
+        local = datetime.fromisoformat(due_at).replace(tzinfo=ZoneInfo(found["time_zone"]))
+    except ValueError as error:
+        raise Invalid("This is not a date with a time.") from error
+    await service.set_due(page.conn, page.clock, WorkOrderId(order_id), local, actor=page.viewer.login)
+    return page.redirect(f"/console/work-orders/{order_id}", notice=_("Done."))
 
 
 @router.post("/{order_id}/comment")
