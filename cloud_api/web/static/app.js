@@ -133,6 +133,40 @@ document.addEventListener("htmx:responseError", (event) => {
   toast(page.querySelector("main p:not(.muted)")?.textContent || page.querySelector("h1")?.textContent || event.detail.xhr.statusText);
 });
 
+// A table that does not fit a narrow screen shows each row as a block: its name, then every cell below its column's.
+const narrow = matchMedia("(max-width: 640px)");
+const COLUMNS_MAX = 14;
+const rowsOf = (table) => [...table.tBodies, table.tFoot].filter(Boolean).flatMap((part) => [...part.rows]);
+const canStack = (table) => {
+  const columns = table.tHead?.rows.length === 1 ? table.tHead.rows[0].cells : [];
+  return columns.length > 1 && columns.length <= COLUMNS_MAX && !table.closest(".chart-table") && !table.querySelector("[rowspan], tbody svg.plan");
+};
+const labelCells = (table) => {
+  const labels = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+  for (const row of rowsOf(table)) {
+    let column = 0;
+    for (const cell of row.cells) {
+      const isRowName = cell.tagName === "TH" || cell.colSpan > 1;
+      if (!isRowName && !cell.querySelector("button")) cell.dataset.label = labels[column];
+      cell.classList.toggle("wide", isRowName || cell.textContent.trim().length > 22 || cell.querySelector("form") !== null);
+      column += cell.colSpan;
+    }
+  }
+};
+const stackTables = () => {
+  for (const table of document.querySelectorAll(".table-wrap > table")) {
+    const wrap = table.parentElement;
+    table.classList.remove("stacked");
+    if (!narrow.matches || wrap.scrollWidth <= wrap.clientWidth + 1 || !canStack(table)) continue;
+    labelCells(table);
+    table.classList.add("stacked");
+  }
+};
+narrow.addEventListener("change", stackTables);
+document.addEventListener("toggle", stackTables, true); // A table in a folded part has no width until it is opened.
+document.addEventListener("htmx:afterSettle", stackTables);
+document.fonts.ready.then(stackTables);
+
 // The menu is open on wide screens and folded on narrow ones.
 const wide = matchMedia("(min-width: 861px)");
 const foldMenu = () => { for (const menu of document.querySelectorAll("[data-open-wide]")) menu.open = wide.matches; };
