@@ -72,7 +72,10 @@ async def device(page: StaffPage, device_id: int) -> Response:
     points = await overview.device_points(page.conn, DeviceId(device_id))
     now = page.clock.now()
     rows = [
-        {"point": point, "value": LiveValue(parts=[point], now=now, decimals=2, stale_after_s=point.stale_after_s)}
+        {
+            "point": point,
+            "value": LiveValue(parts=[point], now=now, decimals=_decimals(point), stale_after_s=point.stale_after_s),
+        }
         for point in points
     ]
     return page.render(
@@ -137,6 +140,11 @@ async def _course(page: Page[StaffViewer], device: Mapping[str, Any], point_id: 
     steps_max = min(COURSE_STEPS, max(2, int(hours * 3600 / (2 * (device["poll_s"] or 1)))))
     period = Period(end - timedelta(hours=hours), end)
     return await series.course(page.conn, point_id, period, now=end, steps_max=steps_max)
+
+
+def _decimals(point: DevicePoint) -> int:
+    """Return 0 for counts, states and codes; a factor has no unit either, but decimals."""
+    return 2 if point.unit or "factor" in point.quantity else 0
 
 
 def _answer(found: list[dict[str, Any]], gateways: list[dict[str, Any]]) -> str:

@@ -19,6 +19,13 @@ _TITLES = {
     422: N_("Something in the form is missing or wrong"),
     429: N_("Too many attempts"),
 }
+_FIELDS = {
+    "missing": N_("{field} is missing"),
+    "too_long": N_("{field} is too long"),
+    "too_short": N_("{field} is too short"),
+    "than": N_("{field} is out of range"),
+    "than_equal": N_("{field} is out of range"),
+}
 LANGUAGE_COOKIE = "wattlease_language"
 
 
@@ -68,7 +75,13 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, DomainError):
         return error.status, templates.say(error)
     if isinstance(error, RequestValidationError):
-        return 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()[:5])
+        return 422, "; ".join(_field_words(e["type"], str(e["loc"][-1])) for e in error.errors()[:5])
     if isinstance(error, HTTPException):
         return error.status_code, "" if error.status_code == 404 else str(error.detail)
     return 500, ""
+
+
+def _field_words(kind: str, field: str) -> str:
+    """Say what is wrong with a field of a form or an address; `kind` is pydantic's, such as `greater_than_equal`."""
+    words = next((text for end, text in _FIELDS.items() if kind == end or kind.endswith(f"_{end}")), None)
+    return templates.gettext(words or N_("{field} is not in the expected form"), field=field)

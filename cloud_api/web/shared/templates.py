@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -75,6 +76,7 @@ def environment() -> Environment:
     )
     env.filters.update(
         named=named,
+        device_name=device_name,
         say=say,
         num=number,
         as_decimal=as_decimal,
@@ -102,6 +104,12 @@ def named(thing: object) -> str:
     """Return a thing's name in the reader's language; it has `name_zh` and `name_en`."""
     read = thing.get if isinstance(thing, Mapping) else lambda key: getattr(thing, key)
     return i18n.in_language(str(read("name_zh")), str(read("name_en")))
+
+
+def device_name(device: Mapping[str, Any]) -> str:
+    """Return a device's label as its site file tells it; the attribute `label_zh` is the one in Chinese."""
+    label = str(device["label"] or device["name"])
+    return i18n.in_language(str(device["attributes"].get("label_zh") or label), label)
 
 
 def number(value: float | Decimal | None, decimals: int = 0) -> str:
