@@ -41,6 +41,33 @@ def import_(
     print(carry_out(use_case))
 
 
+@tariff_app.command("trial")
+def trial(
+    file: File,
+    site: SiteOption = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First month, YYYY-MM; default: twelve full months back.")
+    ] = None,
+    after: Annotated[str | None, typer.Option("--to", help="Month after the last one; default: this month.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Try a tariff on the past: what every tenant of a site would have paid, beside what today's tariff asks."""
+    from cloud_api.billing import inputs
+    from cloud_api.billing.service import month_of
+    from cloud_api.billing.tariff_file import load_tariff
+    from cloud_api.billing.trial import Trial, try_tariff
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        tariff = load_tariff(resolve(file)).tariff
+        found = await inputs.find_site(conn, code=site)
+        end = clock.now().astimezone(tariff.zone).date().replace(day=1) if after is None else month_of(after)[0]
+        start = end.replace(year=end.year - 1) if first is None else month_of(first)[0]
+        tried: Trial = await try_tariff(conn, found, tariff, first=start, after=end)
+        return tried.as_json() if as_json else tried.as_text(found.currency)
+
+    print(carry_out(use_case))
+
+
 @bill_app.command("policy")
 def policy(
     settings: Annotated[list[str] | None, typer.Argument(help="name=value, value as JSON or a word.")] = None,
@@ -170,15 +197,28 @@ def credit(
     bill: Annotated[str, typer.Argument(help="Number of an issued bill.")],
     reason: Annotated[str, typer.Option(help="Why; stands on the credit note.")],
     rebill: Annotated[bool, typer.Option(help="Bill again from today's readings.")] = False,
+    line: Annotated[
+        list[str] | None, typer.Option(help="Only this line (3), or an amount of it (3=12.50); may be repeated.")
+    ] = None,
 ) -> None:
-    """Take an issued bill back in full by a credit note."""
+    """Take an issued bill, or lines of it, back by a credit note."""
     from cloud_api.billing import corrections
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
-        numbers = await corrections.credit(conn, bill, reason=reason, actor=actor(), clock=clock, rebill=rebill)
+        lines = dict(_part(text) for text in line) if line else None
+        numbers = await corrections.credit(
+            conn, bill, reason=reason, actor=actor(), clock=clock, rebill=rebill, lines=lines
+        )
         return "\n".join(f"{kind}: {number}" for kind, number in numbers.items())
 
     print(carry_out(use_case))
+
+
+def _part(text: str) -> tuple[int, Decimal | None]:
+    number, _, amount = text.partition("=")
+    if not number.isdigit():
+        raise Invalid(f"{text!r} is not a line; write 3, or 3=12.50")
+    return int(number), _number(amount) if amount else None
 
 
 @bill_app.command("pay")
@@ -250,10 +290,10 @@ def pdf(
 @bill_app.command("einvoice")
 def einvoice(bill: Annotated[str, typer.Argument(help="Number of an issued bill.")]) -> None:
     """Print the data fields of a 数电票 for a bill as JSON; no tax service is called."""
-    from cloud_api.billing import export, service
+    from cloud_api.billing import fapiao, service
 
     async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
-        found = await export.einvoice(conn, await service.get_bill(conn, bill))
+        found = await fapiao.einvoice(conn, await service.get_bill(conn, bill))
         return json.dumps(found, ensure_ascii=False, indent=2)
 
     print(carry_out(use_case))

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from cloud_api.billing import inputs as loading
 from cloud_api.billing import service, settlement
 from cloud_api.billing.compose import compose
+from cloud_api.billing.credit_note import left_of, part_snapshot, reversed_snapshot
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
 from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.verification import inputs_again
@@ -22,7 +23,6 @@ from cloud_api.kit.i18n import Text
 
 CHANGED_BILLS_MAX = 200
 QUESTION_LENGTH_MAX = 1000
-_AMOUNTS = ("amount", "amount_exact", "quantity", "tax")
 
 
 class NotCreditable(DomainError):
@@ -32,15 +32,26 @@ class NotCreditable(DomainError):
 
 
 async def credit(
-    conn: AsyncConnection, bill: str | int, *, reason: str, actor: str, clock: Clock, rebill: bool = False
+    conn: AsyncConnection,
+    bill: str | int,
+    *,
+    reason: str,
+    actor: str,
+    clock: Clock,
+    rebill: bool = False,
+    lines: Mapping[int, Decimal | None] | None = None,
 ) -> dict[str, str]:
-    """Take an issued bill back in full, and make it again from today's data when `rebill` is set.
+    """Take an issued bill back, and make it again from today's data when `rebill` is set. Returns the numbers given.
 
-    The credit note is the bill with every amount reversed, so the two sum to zero per line, tax group and document. The
-    corrected bill uses the old bill's tariff revision and parameters. Both name the bill they correct. Payments on the
-    bill become free and settle what is open. Returns the numbers given.
+    In full, the credit note is the bill with every amount reversed (less what earlier notes took), so that bill and
+    notes sum to zero per line, tax group and document. With `lines` (number → amount, None for the whole line) only
+    those are taken back and the bill stays issued until nothing is left of it. Each document names the bill it
+    corrects. The corrected bill uses the old bill's tariff revision and parameters. Payments beyond what is left become
+    free and settle what is open.
     """
     row = await service.get_bill(conn, bill)
+    await one(conn, queries.lock_bill, {"bill_id": row["id"]})
+    row = await service.get_bill(conn, row["id"])
     if row["state"] != "issued" or row["kind"] not in {"bill", "rebill", "final"}:
         raise NotCreditable(
             "bill {bill} is {state}: only an issued bill can be credited",
@@ -49,30 +60,33 @@ async def credit(
         )
     if not reason.strip():
         raise Invalid("a credit note needs a reason")
+    if lines is not None and rebill:
+        raise Invalid("a bill is made again only when it is taken back in full")
     again = await _made_again(conn, row) if rebill else None
-    numbers = {"credit_note": await _add(conn, row, "credit_note", reversed_snapshot(row, reason), clock)}
-    await store(conn, queries.mark_credited, {"bill_id": row["id"]})
+    notes = [note["snapshot"] for note in await credit_notes(conn, row["id"])]
+    if lines is None and notes:
+        lines = {number: None for number, amount in left_of(row["snapshot"], notes).items() if amount}
+    if lines is None:
+        note, is_last = reversed_snapshot(row, reason), True
+    else:
+        note, is_last = part_snapshot(row, notes, lines, reason)
+    numbers = {"credit_note": await _add(conn, row, "credit_note", note, clock)}
+    if is_last:
+        await store(conn, queries.mark_credited, {"bill_id": row["id"]})
     await store(conn, queries.release, {"bill_id": row["id"]})
     if again is not None:
         numbers["rebill"] = await _add(conn, row, "rebill", again | {"reason": reason}, clock)
     values = {"organisation_id": row["organisation_id"], "run_id": row["run_id"], "bill_id": row["id"]}
-    values |= {"at": clock.now(), "actor": actor, "from_state": "issued", "to_state": "credited", "reason": reason}
+    values |= {"at": clock.now(), "actor": actor, "reason": reason}
+    values |= {"from_state": "issued", "to_state": "credited" if is_last else "issued"}
     await store(conn, queries.add_step, values)
     await settlement.settle_with_credit(conn, organisation_id=row["organisation_id"], tenant_id=row["tenant_id"])
     return numbers
 
 
-def reversed_snapshot(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Return a bill's snapshot with every amount and quantity of a line reversed."""
-    snapshot = dict(row["snapshot"])
-    snapshot["lines"] = [line | {key: _minus(line[key]) for key in _AMOUNTS} for line in snapshot["lines"]]
-    snapshot["vat"] = [g | {key: _minus(g[key]) for key in ("net", "tax", "gross")} for g in snapshot["vat"]]
-    totals = {key: _minus(snapshot[key]) for key in ("net", "tax", "total")}
-    return snapshot | totals | {"kind": "credit_note", "corrects": row["number"], "reason": reason}
-
-
-def _minus(text: str) -> str:
-    return str(-Decimal(text)) if Decimal(text) else text
+async def credit_notes(conn: AsyncConnection, bill_id: int) -> list[Row]:
+    """Return the credit notes of a bill, oldest first."""
+    return await rows(conn, queries.credit_notes, {"bill_id": bill_id})
 
 
 async def _made_again(conn: AsyncConnection, row: Row) -> dict[str, Any]:

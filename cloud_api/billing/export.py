@@ -1,4 +1,4 @@
-"""Lines of bills for accounting, and the data fields of a 数电票; the core calls no tax service."""
+"""Lines of bills for accounting: CSV and Excel, one row per line with net, tax and gross."""
 
 import csv
 import io
@@ -14,12 +14,11 @@ from cloud_api.billing import service
 from cloud_api.billing.pinned import tariff_of
 from cloud_api.billing.repository import Row
 from cloud_api.billing.tariff import Tariff
-from cloud_api.kit.errors import Invalid
 
 COLUMNS: tuple[str, ...] = (
     "bill", "kind", "tenant", "tenant_name_zh", "credit_code", "period_from", "period_to", "issued_on", "due_on",
     "line", "component", "name_zh", "bucket", "tier", "quantity", "unit", "unit_price", "net", "vat_rate", "tax",
-    "gross", "currency", "gl_account", "fapiao_tax_code",
+    "gross", "currency", "gl_account", "fapiao_tax_code", "bucket_zh",
 )  # fmt: skip
 _MONEY = frozenset({"net", "tax", "gross"})
 _NUMBERS = _MONEY | {"quantity", "unit_price", "vat_rate"}
@@ -64,13 +63,6 @@ async def _run_rows(conn: AsyncConnection, run_id: int) -> list[dict[str, Any]]:
     return found
 
 
-async def einvoice(conn: AsyncConnection, bill: Row) -> dict[str, Any]:
-    """Return the data of a 数电票 for an issued bill, to be sent by an adapter. Raises Invalid for a draft."""
-    if not bill["number"]:
-        raise Invalid("only an issued bill has the data of an invoice")
-    return fapiao_fields(bill, await tariff_of(conn, bill))
-
-
 def line_rows(bill: Row, tariff: Tariff) -> list[dict[str, Any]]:
     """Return the rows of one bill; VAT that is added stands beside the lines it belongs to."""
     snapshot = bill["snapshot"]
@@ -95,6 +87,7 @@ def line_rows(bill: Row, tariff: Tariff) -> list[dict[str, Any]]:
                 "component": line["component"],
                 "name_zh": line["name"]["zh"],
                 "bucket": line["bucket"] or "",
+                "bucket_zh": (line.get("bucket_name") or {}).get("zh", ""),
                 "tier": line["tier"] or "",
                 "quantity": line["quantity"],
                 "unit": line["unit"],
@@ -120,32 +113,3 @@ def _issued_on(bill: Row) -> str:
 def _safe(row: dict[str, Any]) -> dict[str, Any]:
     """Keep a spreadsheet from reading a name as a formula."""
     return {k: "'" + v if isinstance(v, str) and v[:1] in {"=", "+", "@"} else v for k, v in row.items()}
-
-
-def fapiao_fields(bill: Row, tariff: Tariff) -> dict[str, Any]:
-    """Return the data of a 数电票 (type 82, ordinary) for a bill: header and lines, for an adapter to send."""
-    snapshot = bill["snapshot"]
-    rows = line_rows(bill, tariff)
-    return {
-        "invoice_type": "82",
-        "request_serial": bill["number"],
-        "buyer_name": snapshot["tenant"]["name"]["zh"],
-        "buyer_tax_no": snapshot["tenant"]["credit_code"],
-        "tax_included": True,
-        "net": str(sum((r["net"] for r in rows), Decimal(0))),
-        "tax": str(sum((r["tax"] for r in rows), Decimal(0))),
-        "gross": str(sum((r["gross"] for r in rows), Decimal(0))),
-        "remark": f"{snapshot['period']['from']} – {snapshot['period']['to']} {bill['number']}",
-        "lines": [
-            {
-                "name": row["name_zh"],
-                "unit": row["unit"],
-                "quantity": row["quantity"],
-                "net": str(row["net"]),
-                "rate": row["vat_rate"],
-                "tax": str(row["tax"]),
-                "tax_code": row["fapiao_tax_code"],
-            }
-            for row in rows
-        ],
-    }

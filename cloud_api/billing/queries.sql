@@ -377,7 +377,7 @@ SELECT b.*, lower(b.period) AS starts_on, upper(b.period) AS ends_on, t.code AS 
 -- A tenant's issued bills, newest first, with what is still open.
 SELECT b.id, b.number, b.kind, b.state, lower(b.period) AS starts_on, upper(b.period) AS ends_on, b.currency, b.total,
        b.due_on, b.issued_at, b.snapshot ->> 'utility' AS utility, b.snapshot ->> 'quantity' AS quantity,
-       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+       open_amount(b.id, b.total) AS open_amount
   FROM bill b
  WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
  ORDER BY b.issued_at DESC, b.id DESC LIMIT %(limit)s;
@@ -386,8 +386,7 @@ SELECT b.id, b.number, b.kind, b.state, lower(b.period) AS starts_on, upper(b.pe
 -- Issued bills of an organisation or of one tenant, newest first, with what is still open.
 SELECT b.id, b.number, b.kind, b.state, t.code AS tenant_code, lower(b.period) AS starts_on, upper(b.period) AS ends_on,
        b.currency, b.total, b.due_on, b.issued_at, b.snapshot ->> 'utility' AS utility,
-       CASE WHEN b.state = 'issued' AND b.kind <> 'credit_note' THEN b.total
-            - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) ELSE 0 END AS open_amount
+       CASE WHEN b.state = 'issued' AND b.kind <> 'credit_note' THEN open_amount(b.id, b.total) ELSE 0 END AS open_amount
   FROM bill b JOIN tenant t ON t.id = b.tenant_id
  WHERE b.organisation_id = %(organisation_id)s AND b.state IN ('issued', 'credited')
    AND (%(tenant_id)s::bigint IS NULL OR b.tenant_id = %(tenant_id)s)
@@ -407,10 +406,10 @@ SELECT id FROM bill WHERE run_id = %(run_id)s AND state <> 'cancelled' AND kind 
 -- name: open_bills
 -- Bills of a tenant that money is still owed on, oldest first; held while a payment is shared out.
 SELECT b.id, b.number, b.total, b.due_on, lower(b.period) AS starts_on,
-       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+       open_amount(b.id, b.total) AS open_amount
   FROM bill b
  WHERE b.tenant_id = %(tenant_id)s AND b.state = 'issued' AND b.kind IN ('bill', 'rebill', 'final')
-   AND b.total > coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0)
+   AND open_amount(b.id, b.total) > 0
  ORDER BY b.due_on, b.id
    FOR UPDATE;
 
@@ -450,11 +449,11 @@ SELECT p.received_on, 'payment', p.reference, -p.amount, NULL, NULL FROM payment
 -- name: arrears
 -- Bills past their due date, by tenant.
 SELECT b.id, b.number, b.due_on, b.total, b.currency, b.site_id, t.id AS tenant_id, t.code, t.name_zh, t.name_en,
-       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+       open_amount(b.id, b.total) AS open_amount
   FROM bill b JOIN tenant t ON t.id = b.tenant_id
  WHERE b.organisation_id = %(organisation_id)s AND b.state = 'issued' AND b.due_on < %(today)s
    AND b.kind IN ('bill', 'rebill', 'final')
-   AND b.total > coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0)
+   AND open_amount(b.id, b.total) > 0
  ORDER BY t.code, b.due_on;
 
 -- name: add_entry
@@ -474,6 +473,11 @@ SELECT coalesce(sum(amount), 0) AS balance FROM account_entry
 SELECT account, on_day, amount, kind, reference FROM account_entry
  WHERE tenant_id = %(tenant_id)s ORDER BY id DESC LIMIT %(limit)s;
 
+-- name: tax_parties
+-- Tax data of a bill's buyer, and the seller's number: the landlord's own account bears it.
+SELECT t.attributes, (SELECT o.credit_code FROM tenant o WHERE o.id = %(owner_id)s) AS seller_tax_no
+  FROM tenant t WHERE t.id = %(tenant_id)s;
+
 -- name: tenant_by_code
 -- A tenant of an organisation.
 SELECT id, code, name_zh, name_en FROM tenant WHERE organisation_id = %(organisation_id)s AND code = %(code)s;
@@ -486,6 +490,15 @@ SELECT b.organisation_id, b.tenant_id, b.site_id, NULL, %(kind)s, b.id, 'issued'
        %(tax)s, %(total)s, %(at)s, %(due_on)s, %(sha256)s, %(snapshot)s
   FROM bill b WHERE b.id = %(bill_id)s
 RETURNING id;
+
+-- name: credit_notes
+-- What was taken back of a bill so far, oldest first.
+SELECT id, number, net, tax, total, issued_at, snapshot FROM bill
+ WHERE corrects_bill_id = %(bill_id)s AND kind = 'credit_note' ORDER BY id;
+
+-- name: lock_bill
+-- One bill, held until the transaction ends: two people do not credit the same line.
+SELECT id FROM bill WHERE id = %(bill_id)s FOR UPDATE;
 
 -- name: mark_credited
 -- The issued bill is taken back by a credit note; nothing else of it changes.

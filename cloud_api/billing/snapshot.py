@@ -73,7 +73,7 @@ def snapshot_of(
             "sha256": inputs.tariff_sha256,
         },
         "policy": dump_policy(inputs.policy),
-        "lines": [_line(line) for line in rated.lines],
+        "lines": [line_of(line) for line in rated.lines],
         "vat": [
             {"rate": str(g.rate), "included": g.tax_included, "net": str(g.net), "tax": str(g.tax)}
             | {"gross": str(g.gross)}
@@ -97,7 +97,8 @@ def snapshot_of(
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def line_of(line: Line) -> dict[str, Any]:
+    """Return a printed line as a snapshot keeps it."""
     label = line.bucket_label
     return line_json(line) | {
         "source": line.source,

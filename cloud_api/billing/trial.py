@@ -4,6 +4,7 @@ Leases, shares, common areas, demand and power factor are those of the months th
 Money per tenant and component; after-hours air conditioning is left out, it has a tariff of its own.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,32 @@ class Trial(Compared):
     tenants: dict[int, TenantTrial] = field(default_factory=dict[int, TenantTrial])
     components: dict[str, ComponentTrial] = field(default_factory=dict[str, ComponentTrial])
     doubts: dict[str, Text] = field(default_factory=dict[str, Text])
+
+    def as_json(self) -> str:
+        """Return the trial as JSON; amounts are text."""
+
+        def side(found: Compared) -> dict[str, str]:
+            return {"today": str(found.today), "trial": str(found.trial), "difference": str(found.difference)}
+
+        content = side(self) | {
+            "months": [f"{month:%Y-%m}" for month in self.months],
+            "tenants": [side(t) | {"tenant": t.tenant.code, "kwh": str(t.kwh)} for t in self.tenants.values()],
+            "components": [side(c) | {"component": code} for code, c in self.components.items()],
+            "doubts": list(self.doubts),
+        }
+        return json.dumps(content, ensure_ascii=False, indent=2)
+
+    def as_text(self, currency: str) -> str:
+        """Return the trial as lines for a terminal."""
+        if not self.months:
+            return "there are no readings in these months"
+        lines = [f"{self.months[0]:%Y-%m} to {self.months[-1]:%Y-%m}, {len(self.months)} months with readings"]
+        lines += [f"today {self.today}, tried {self.trial}, difference {self.difference} {currency}"]
+        lines += [
+            f"{t.tenant.code:16} {t.kwh:>14.3f} kWh {t.today:>14} {t.trial:>14} {t.difference:>+14}"
+            for t in sorted(self.tenants.values(), key=lambda t: t.difference)
+        ]
+        return "\n".join([*lines, *(f"look at: {text}" for text in self.doubts)])
 
 
 async def try_tariff(conn: AsyncConnection, site: SiteFacts, tariff: Tariff, *, first: date, after: date) -> Trial:

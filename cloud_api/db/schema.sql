@@ -357,6 +357,13 @@ CREATE FUNCTION app.meter_space_as_known(instant timestamp with time zone) RETUR
      WHERE h.fact = 'meter_space' AND h.known @> instant
 $$;
 
+CREATE FUNCTION app.open_amount(bill_id bigint, total numeric) RETURNS numeric
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT $2 + coalesce((SELECT sum(c.total) FROM app.bill c WHERE c.corrects_bill_id = $1 AND c.kind = 'credit_note'), 0)
+              - coalesce((SELECT sum(a.amount) FROM app.payment_allocation a WHERE a.bill_id = $1), 0)
+$_$;
+
 CREATE FUNCTION app.pack_days(register_ids bigint[], days date[]) RETURNS void
     LANGUAGE sql
     AS $$
@@ -3376,6 +3383,8 @@ CREATE INDEX alarm_occurrence_opened ON app.alarm_occurrence USING btree (opened
 CREATE INDEX alarm_open ON app.alarm USING btree (site_id, severity) WHERE (active OR latched OR (NOT acknowledged));
 
 CREATE INDEX alarm_timer ON app.alarm USING btree (next_timer_at) WHERE (next_timer_at IS NOT NULL);
+
+CREATE INDEX bill_corrects ON app.bill USING btree (corrects_bill_id) WHERE (corrects_bill_id IS NOT NULL);
 
 CREATE INDEX bill_tenant ON app.bill USING btree (tenant_id, period);
 

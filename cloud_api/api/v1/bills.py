@@ -1,5 +1,6 @@
 """Bills for finance and for tenants (their own, once issued): lines, evidence, PDF, proof, questions, credit notes."""
 
+from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -10,9 +11,10 @@ from pydantic import BaseModel, Field
 from cloud_api.api.auth import AnyBillCall, FinanceCall
 from cloud_api.api.v1.bill_runs import Verdict, verdict_of
 from cloud_api.billing import corrections, service, verification
+from cloud_api.billing import line_evidence as evidence
 from cloud_api.billing.access import access_bill
 from cloud_api.billing.documents import bill_document, document_name
-from cloud_api.billing.export import einvoice
+from cloud_api.billing.fapiao import einvoice
 from cloud_api.identity.model import TenantViewer
 
 router = APIRouter(prefix="/bills", tags=["bills"])
@@ -108,11 +110,22 @@ class Answer(BaseModel):
     text: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+class CreditedLine(BaseModel):
+    """A line (from 1) and how much of it is taken back; without an amount all that is left of it."""
+
+    line: Annotated[int, Field(ge=1)]
+    amount: Decimal | None = None
+
+
 class Credit(BaseModel):
     """Why a bill is taken back in full, and whether it is made again from today's data."""
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     rebill: bool = False
+    lines: Annotated[
+        list[CreditedLine] | None,
+        Field(min_length=1, max_length=500, description="Only these lines; leave out to take the whole bill back."),
+    ] = None
 
 
 @router.get("")
@@ -136,6 +149,67 @@ async def show(call: AnyBillCall, bill: Key) -> Bill:
     asked = [dict(q) for q in await corrections.questions(call.conn, row["id"])]
     head = {key: row[key] for key in ("id", "number", "state", "issued_at", "due_on", "sha256")}
     return Bill.model_validate({"resale": {}, "issues": []} | row["snapshot"] | head | {"questions": asked})
+
+
+class DayOfLine(BaseModel):
+    """What a local day adds to a line; `estimated` is the part that is not read."""
+
+    day: date
+    quantity: Decimal
+    estimated: Decimal
+
+
+class LineQuarter(BaseModel):
+    """An interval of a meter; `counts` tells whether the line prices it, `reading` is the register at its end."""
+
+    meter: str
+    starts_at: datetime
+    bucket: str
+    counts: bool
+    measured: Decimal
+    share: Decimal
+    quantity: Decimal
+    quality: str
+    reading: Decimal | None
+    read_at: datetime | None
+
+
+class EvidenceOfLine(BaseModel):
+    """What a line rests on: the tariff's version, its days, and the intervals of a day when one is asked for."""
+
+    line: BillLine
+    version: str
+    valid_from: date | None
+    valid_to: date | None
+    doc_no: str
+    buckets: list[str]
+    days: list[DayOfLine]
+    quantity: Decimal
+    estimated: Decimal
+    differs: Annotated[Decimal, Field(description="What today's ledger has more than the bill.")]
+    intervals: list[LineQuarter]
+
+
+@router.get("/{bill}/lines/{line}")
+async def line_evidence(call: AnyBillCall, bill: Key, line: int, day: date | None = None) -> EvidenceOfLine:
+    """Return what a line (from 1) rests on, down to the intervals and register readings of a day."""
+    row = await access_bill(call.conn, call.viewer, bill)
+    found = await evidence.of_line(call.conn, row, line)
+    quarters = await evidence.of_day(call.conn, row, line, day) if day else []
+    version = found.version
+    return EvidenceOfLine(
+        line=BillLine.model_validate(found.line),
+        version=found.line["version"],
+        valid_from=version.valid_from if version else None,
+        valid_to=version.valid_to if version else None,
+        doc_no=version.doc_no if version else "",
+        buckets=list(found.buckets),
+        days=[DayOfLine(day=d.day, quantity=d.quantity, estimated=d.estimated) for d in found.days],
+        quantity=found.quantity,
+        estimated=found.estimated,
+        differs=found.differs,
+        intervals=[LineQuarter.model_validate(asdict(quarter)) for quarter in quarters],
+    )
 
 
 @router.get("/{bill}/pdf", response_class=Response)
@@ -171,8 +245,10 @@ async def ask(call: AnyBillCall, bill: Key, body: Question) -> dict[str, int]:
 
 @router.post("/{bill}/credit-note", status_code=201)
 async def credit(call: FinanceCall, bill: Key, body: Credit) -> dict[str, str]:
-    """Take an issued bill back by a credit note; returns the numbers of the documents written."""
+    """Take an issued bill, or lines of it, back by a credit note; returns the numbers of the documents written."""
     row = await access_bill(call.conn, call.viewer, bill)
+    lines = None if body.lines is None else {found.line: found.amount for found in body.lines}
     return await corrections.credit(
-        call.conn, row["id"], reason=body.reason, actor=call.viewer.login, clock=call.clock, rebill=body.rebill
-    )
+        call.conn, row["id"], reason=body.reason, actor=call.viewer.login, clock=call.clock, rebill=body.rebill,
+        lines=lines,
+    )  # fmt: skip

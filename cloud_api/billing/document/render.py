@@ -116,6 +116,8 @@ def _facts(bill: Mapping[str, Any], snapshot: Mapping[str, Any]) -> list[dict[st
     ]
     if snapshot.get("corrects"):
         facts.append(("更正账单 · Corrects", snapshot["corrects"]))
+    if snapshot.get("reason"):
+        facts.append(("原因 · Reason", snapshot["reason"]))
     return [{"label": label, "value": value} for label, value in facts]
 
 

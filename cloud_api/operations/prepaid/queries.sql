@@ -37,7 +37,7 @@ UPDATE prepaid_terms SET warned_on = %(on_day)s WHERE tenant_id = %(tenant_id)s;
 -- name: prepaid_bills
 -- Issued bills of a run (or one) whose tenants pay ahead, with what is open.
 SELECT b.id, b.number, b.organisation_id, b.tenant_id, b.currency, b.kind, lower(b.period) AS first, upper(b.period) AS after,
-       b.total - coalesce((SELECT sum(a.amount) FROM payment_allocation a WHERE a.bill_id = b.id), 0) AS open_amount
+       open_amount(b.id, b.total) AS open_amount
   FROM bill b JOIN prepaid_terms p ON p.tenant_id = b.tenant_id
  WHERE (b.run_id = %(run_id)s OR b.id = %(bill_id)s) AND b.state = 'issued' AND b.kind IN ('bill', 'final', 'rebill')
  ORDER BY b.id;

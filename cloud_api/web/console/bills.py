@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from cloud_api.billing import corrections, settlement, verification
 from cloud_api.billing.access import access_bill
 from cloud_api.billing.documents import bill_document, document_name
-from cloud_api.billing.export import einvoice
+from cloud_api.billing.fapiao import einvoice
 from cloud_api.kit.errors import DomainError, Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.bill_view import KINDS, bill_view, days_chart
@@ -34,6 +34,8 @@ async def show_bill(page: FinancePage, bill_id: int) -> Response:
         run_id=bill["run_id"],
         tenant_id=bill["tenant_id"],
         questions=await corrections.questions(page.conn, bill_id),
+        notes=await corrections.credit_notes(page.conn, bill_id),
+        corrects=(bill["corrects_bill_id"], bill["corrects_number"]),
         einvoice=await einvoice(page.conn, bill) if bill["number"] else None,
         statement=[
             row | {"what_word": KINDS.get(row["what"], N_("Payment"))}
@@ -84,13 +86,22 @@ async def credit(
     bill_id: int,
     reason: Annotated[str, Form(max_length=500)],
     rebill: Annotated[str, Form(pattern="^(|true)$")] = "",
+    line: Annotated[str, Form(pattern=r"^\d{0,4}$")] = "",
+    part: Annotated[str, Form(max_length=20)] = "",
 ) -> Response:
-    """Take an issued bill back by a credit note, and make it again when asked."""
+    """Take an issued bill, or a line of it, back by a credit note, and make it again when asked."""
     await access_bill(page.conn, page.viewer, bill_id)
     try:
         async with page.conn.transaction():
+            lines = {int(line): _amount(part) if part.strip() else None} if line else None
             numbers = await corrections.credit(
-                page.conn, bill_id, reason=reason, actor=page.viewer.login, clock=page.clock, rebill=rebill == "true"
+                page.conn,
+                bill_id,
+                reason=reason,
+                actor=page.viewer.login,
+                clock=page.clock,
+                rebill=rebill == "true",
+                lines=lines,
             )
     except DomainError as error:
         return page.redirect(f"/console/bills/{bill_id}", notice=say(error))

@@ -52,6 +52,8 @@ async def show_bill(page: PortalPage, bill_id: int, line: Annotated[int, Query(g
         "portal/bill.html",
         bill=bill_view(bill),
         questions=await corrections.questions(page.conn, bill_id),
+        notes=await corrections.credit_notes(page.conn, bill_id),
+        corrects=(bill["corrects_bill_id"], bill["corrects_number"]),
         asked_line=line,
     )
 

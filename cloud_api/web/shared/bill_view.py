@@ -118,6 +118,7 @@ def bill_view(bill: Mapping[str, Any]) -> dict[str, Any]:
         "issues": issue_views(snapshot.get("issues", [])),
         "sha256": bill["sha256"],
         "corrects": snapshot.get("corrects"),
+        "reason": snapshot.get("reason"),
         "has_chart": any(day["buckets"] for day in snapshot["days"]),
     }
 

@@ -11,7 +11,7 @@ from tests.integration.billing.test_pages import PASSWORD, app, bills, sign_in, 
 
 BILLING = {"tariffs", "bill runs", "bills", "bill corrections", "payments", "utility bills"}
 FOR_TENANTS = {"/api/v1/bills", "/api/v1/bills/{bill}", "/api/v1/bills/{bill}/pdf", "/api/v1/bills/{bill}/questions"}
-FOR_TENANTS |= {"/api/v1/statement"}
+FOR_TENANTS |= {"/api/v1/statement", "/api/v1/bills/{bill}/lines/{line}"}
 
 
 @pytest.fixture

@@ -46,6 +46,51 @@ async def test_a_credit_note_and_its_bill_sum_to_zero_on_every_line(two_rooms): 
     assert (await verify_bill(two_rooms.conn, note["number"])).holds
 
 
+async def test_lines_and_amounts_are_taken_back_one_after_another_until_bill_and_notes_sum_to_zero(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    lines = bill["snapshot"]["lines"]
+    await pay(two_rooms, bill, bill["total"], "r1")
+
+    async def credit(what, reason="wrong share"):
+        numbers = await corrections.credit(
+            two_rooms.conn, bill["id"], reason=reason, actor="x", clock=CLOCK, lines=what
+        )
+        return await service.get_bill(two_rooms.conn, numbers["credit_note"])
+
+    first = await credit({1: Decimal("3.33")})
+    assert (first["total"], first["corrects_number"]) == (Decimal("-3.33"), bill["number"])
+    (line,) = first["snapshot"]["lines"]
+    assert Decimal(line["tax"]) == -(Decimal("3.33") * 13 / 113).quantize(Decimal("0.01"))
+    assert (await service.get_bill(two_rooms.conn, bill["id"]))["state"] == "issued"
+    assert (await settlement.statement(two_rooms.conn, bill["tenant_id"]))[-1]["balance"] == Decimal("-3.33")
+    assert (await verify_bill(two_rooms.conn, first["number"])).holds
+    for wrong, words in (
+        ({1: Decimal(lines[0]["amount"])}, "is left of it"), ({1: Decimal(-1)}, "cannot be taken back"),
+        ({1: Decimal("0.001")}, "cannot be taken back"), ({99: None}, "no line 99"), ({}, "at least one line"),
+    ):  # fmt: skip
+        with pytest.raises(corrections.Invalid, match=words):
+            await credit(wrong)
+    second = await credit({1: None})
+    assert second["total"] == Decimal("3.33") - Decimal(lines[0]["amount"])
+    with pytest.raises(corrections.Invalid, match="taken back in full already"):
+        await credit({1: None})
+    numbers = await corrections.credit(two_rooms.conn, bill["id"], reason="all", actor="x", clock=CLOCK, rebill=True)
+    third = await service.get_bill(two_rooms.conn, numbers["credit_note"])
+    for key in ("net", "tax", "total"):
+        assert bill[key] + first[key] + second[key] + third[key] == 0, key
+    assert (await service.get_bill(two_rooms.conn, bill["id"]))["state"] == "credited"
+    assert len(await corrections.credit_notes(two_rooms.conn, bill["id"])) == 3
+    found = {b["number"]: b["open_amount"] for b in await service.bills_of_tenant(two_rooms.conn, bill["tenant_id"])}
+    assert found[numbers["rebill"]] == 0  # What was paid settles the corrected bill.
+
+
+async def test_a_credited_part_is_no_longer_open(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    await corrections.credit(two_rooms.conn, bill["id"], reason="r", actor="x", clock=CLOCK, lines={1: Decimal("1.00")})
+    found = {b["number"]: b["open_amount"] for b in await service.bills_of_tenant(two_rooms.conn, bill["tenant_id"])}
+    assert found[bill["number"]] == bill["total"] - 1
+
+
 async def test_late_data_propose_a_correction_line_by_line_and_the_issued_bill_stays(two_rooms):  # noqa: F811
     bill = await issued(two_rooms)
     await two_rooms.conn.execute("UPDATE ledger_change SET changed_at = changed_at - interval '1 day'")
