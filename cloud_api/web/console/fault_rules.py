@@ -28,6 +28,7 @@ _PLACEABLE = ("PNT-04", "PNT-05", "PNT-06", "PNT-03", "PNT-01", "PNT-02", "SYS-0
 async def list_equipment(page: StaffPage) -> Response:
     """List the equipment that rules judge, with how many speak and how many lack roles."""
     rows = await live.applicability(page.conn)
+    rows.sort(key=lambda row: -list(row["verdicts"].values()).count("fault"))  # What is in fault comes first.
     found = sum(1 for row in rows for verdict in row["verdicts"].values() if verdict == "fault")
     answer = (
         ngettext("One fault is present.", "{count} faults are present.", found) if found else _("No fault is present.")
