@@ -14,7 +14,7 @@ from cloud_api.devices.cli import app as gateway
 from cloud_api.faults.cli import app as faults
 from cloud_api.identity.cli import app as user_commands
 from cloud_api.operations.cli import app as operations
-from cloud_api.operations.meter_cli import meter_app
+from cloud_api.operations.meter_decisions_cli import meter_app
 from cloud_api.operations.storage.cli import storage_app
 from cloud_api.operations.tenancy.cli import app as lease_app
 from cloud_api.settings import load_settings

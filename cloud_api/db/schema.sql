@@ -2270,6 +2270,15 @@ CREATE TABLE app.register (
     is_delta boolean DEFAULT false NOT NULL
 );
 
+CREATE TABLE app.register_gap (
+    register_id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    silent_from timestamp with time zone NOT NULL,
+    silent_to timestamp with time zone NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    CONSTRAINT register_gap_check CHECK ((silent_to > silent_from))
+);
+
 ALTER TABLE app.register ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.register_id_seq
     START WITH 1
@@ -3279,6 +3288,9 @@ ALTER TABLE ONLY app.reading
 ALTER TABLE ONLY app.reading_upload
     ADD CONSTRAINT reading_upload_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY app.register_gap
+    ADD CONSTRAINT register_gap_pkey PRIMARY KEY (register_id, silent_from);
+
 ALTER TABLE ONLY app.register_modulus
     ADD CONSTRAINT register_modulus_pkey PRIMARY KEY (id);
 
@@ -3449,6 +3461,8 @@ CREATE UNIQUE INDEX reading_exclusion_instant ON app.reading_exclusion USING btr
 CREATE UNIQUE INDEX reading_import_once ON app.reading_import USING btree (organisation_id, sha256) WHERE (undone_at IS NULL);
 
 CREATE INDEX reading_import_rows ON app.reading USING btree (import_id) WHERE (import_id IS NOT NULL);
+
+CREATE INDEX register_gap_end ON app.register_gap USING btree (organisation_id, silent_to);
 
 CREATE INDEX register_modulus_register ON app.register_modulus USING btree (register_id);
 
@@ -4008,6 +4022,12 @@ ALTER TABLE ONLY app.reading
 ALTER TABLE ONLY app.reading_upload
     ADD CONSTRAINT reading_upload_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
+ALTER TABLE ONLY app.register_gap
+    ADD CONSTRAINT register_gap_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.register_gap
+    ADD CONSTRAINT register_gap_register_id_fkey FOREIGN KEY (register_id) REFERENCES app.register(id);
+
 ALTER TABLE ONLY app.register
     ADD CONSTRAINT register_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id);
 
@@ -4227,6 +4247,8 @@ CREATE POLICY by_organisation ON app.reading_upload USING (((( SELECT app.viewer
 
 CREATE POLICY by_organisation ON app.register USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.register_gap USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.site USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.site_tariff USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4372,6 +4394,8 @@ ALTER TABLE app.reading_import ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.reading_upload ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.register ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.register_gap ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.site ENABLE ROW LEVEL SECURITY;
 
@@ -4709,6 +4733,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.reading_upload TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.reading_upload_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.register_gap TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.register_id_seq TO wattlease_app;
 

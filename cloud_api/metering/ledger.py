@@ -128,6 +128,18 @@ def compute(readings: Sequence[tuple[int, int]], rules: Rules, *, start_ms: int,
     return result
 
 
+def silences(readings: Sequence[tuple[int, int]], rules: Rules, *, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """Return the stretches longer than the rules allow between neighbouring readings, those that touch the stretch.
+
+    `readings` as `compute` takes them. A false reading ends a silence too: the device spoke.
+    """
+    return [
+        (before, after)
+        for (before, _), (after, _) in pairwise(readings)
+        if after - before > rules.gap_ms_max and before < end_ms and after > start_ms
+    ]
+
+
 def _overlapping(steps: list[_Step], position: int, end: int) -> Iterator[_Step]:
     while position < len(steps) and steps[position].start < end:
         yield steps[position]

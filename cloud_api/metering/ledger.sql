@@ -178,6 +178,23 @@ WITH gone AS (
 )
 SELECT register_id, min(starts_at), max(ends_at) FROM gone GROUP BY register_id;
 
+-- name: write_gaps
+-- One row per silence that touches a recomputed stretch; what is no longer silent goes.
+WITH new AS (
+    SELECT * FROM unnest(%(register_id)s::bigint[], %(organisation_id)s::bigint[], %(silent_from)s::timestamptz[],
+                         %(silent_to)s::timestamptz[]) AS t(register_id, organisation_id, silent_from, silent_to)
+), ended AS (
+    DELETE FROM register_gap g
+     USING unnest(%(stretch_register_id)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[])
+           AS s(register_id, first, last)
+     WHERE g.register_id = s.register_id AND g.silent_from < s.last AND g.silent_to > s.first
+       AND NOT EXISTS (SELECT 1 FROM new n WHERE n.register_id = g.register_id AND n.silent_from = g.silent_from)
+)
+INSERT INTO register_gap AS g (register_id, organisation_id, silent_from, silent_to, found_at)
+SELECT n.register_id, n.organisation_id, n.silent_from, n.silent_to, %(now)s FROM new n
+ON CONFLICT (register_id, silent_from) DO UPDATE SET silent_to = EXCLUDED.silent_to, found_at = EXCLUDED.found_at
+ WHERE g.silent_to <> EXCLUDED.silent_to;
+
 -- name: add_changes
 -- Readers follow this table with a cursor.
 INSERT INTO ledger_change (register_id, starts_at, ends_at, changed_at)

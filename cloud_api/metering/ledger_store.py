@@ -225,6 +225,26 @@ async def write(
     return spans
 
 
+async def write_gaps(
+    conn: AsyncConnection, wanted: Sequence[Stretch], found: Sequence[tuple[Register, int, int]], now: datetime
+) -> None:
+    """Store the silences of recomputed stretches; those that readings have ended since are no longer there."""
+    unique = {(register.id, first): (register.organisation_id, last) for register, first, last in found}
+    await conn.execute(
+        queries.write_gaps,
+        {
+            "stretch_register_id": [s.register_id for s in wanted],
+            "first": [s.first for s in wanted],
+            "last": [s.last for s in wanted],
+            "register_id": [register_id for register_id, _ in unique],
+            "silent_from": Instants([first for _, first in unique]),
+            "organisation_id": [organisation_id for organisation_id, _ in unique.values()],
+            "silent_to": Instants([last for _, last in unique.values()]),
+            "now": now,
+        },
+    )
+
+
 async def add_changes(
     conn: AsyncConnection, spans: Mapping[RegisterId, tuple[datetime, datetime]], now: datetime
 ) -> None:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.metering import ledger_store as store
-from cloud_api.metering.ledger import Computed, Reset, Rules, compute
+from cloud_api.metering.ledger import Computed, Reset, Rules, compute, silences
 from cloud_api.metering.model import Method, Quality, Reason, Register
 from cloud_api.telemetry import service as telemetry
 
@@ -60,11 +60,32 @@ async def recompute_due(conn: AsyncConnection, clock: Clock, *, limit: int = REG
     changed = await store.write(conn, wanted, computed, now)
     if changed:
         await store.add_changes(conn, changed, now)
+    await store.write_gaps(conn, wanted, _gaps(registers, rules, wanted, readings), now)
     await store.forget_dirty(conn, due)
     meters = frozenset(registers[i].meter_id for i, _ in computed)
     if meters:
         await telemetry.notify(conn, {"kind": "ledger", "meters": sorted(meters)})
     return Recomputed(registers=len(due), intervals=len(computed), meters=meters)
+
+
+def _gaps(
+    registers: Mapping[RegisterId, Register],
+    rules: Mapping[RegisterId, Rules],
+    wanted: Sequence[store.Stretch],
+    readings: Sequence[list[tuple[int, int]]],
+) -> list[tuple[Register, int, int]]:
+    """Return the silences in recomputed stretches of registers that a point feeds; people read when they like."""
+    return [
+        (registers[stretch.register_id], first, last)
+        for stretch, course in zip(wanted, readings, strict=True)
+        if registers[stretch.register_id].point_id is not None
+        for first, last in silences(
+            course,
+            rules[stretch.register_id],
+            start_ms=store.to_ms(stretch.first),
+            end_ms=store.to_ms(stretch.last),
+        )
+    ]
 
 
 async def rules_of(conn: AsyncConnection, registers: Mapping[RegisterId, Register]) -> dict[RegisterId, Rules]:

@@ -1,4 +1,7 @@
-"""Commands about meters: export intervals, import files of readings, look at the worklist."""
+"""Commands about meters: export intervals, import files of readings, look at the worklist.
+
+What people decide about meters is in `meter_decisions_cli.py`.
+"""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +21,9 @@ from cloud_api.metering import analysis, exports, imports, worklist
 from cloud_api.metering.imports import Preview
 from cloud_api.metering.model import Meter
 
-meter_app = typer.Typer(no_args_is_help=True, help="Meters: export, import of readings, worklist.")
+meter_app = typer.Typer(
+    no_args_is_help=True, help="Meters: export, import of readings, worklist, exchange, gaps, limits, virtual meters."
+)
 
 SiteOption = Annotated[str | None, typer.Option("--site", help="Code of the site, where there are several.")]
 PROBLEMS_SHOWN = 20
@@ -38,7 +43,7 @@ def export(
     since, until = _day(first), _day(last)
 
     async def run(conn: AsyncConnection, _: Clock) -> str:
-        meter = await _meter(conn, code)
+        meter = await find_meter(conn, code)
         period = local_days(since, until + timedelta(days=1), meter.zone)
         intervals = await analysis.virtual_intervals(conn, meter.id, period)
         out.write_bytes(exports.export(meter, intervals, form))
@@ -58,7 +63,7 @@ def import_file(
 
     async def run(conn: AsyncConnection, clock: Clock) -> str:
         where = await leasing.find_site(conn, site)
-        viewer = _operator(where)
+        viewer = operator(where)
         found = await imports.upload(
             conn, clock, viewer, name=file.name, content=file.read_bytes(), default_meter=meter, zone=where.zone
         )
@@ -87,14 +92,16 @@ def show_worklist(
     typer.echo(carry_out(run))
 
 
-async def _meter(conn: AsyncConnection, code: str) -> Meter:
+async def find_meter(conn: AsyncConnection, code: str) -> Meter:
+    """Return the meter with a code. Raises NotFound."""
     for meter in await analysis.meters(conn):
         if meter.code == code:
             return meter
     raise NotFound("there is no meter {code}", code=code)
 
 
-def _operator(site: leasing.Site) -> StaffViewer:
+def operator(site: leasing.Site) -> StaffViewer:
+    """Return who runs the command, as a member of staff of the site's organisation."""
     return StaffViewer(
         user_id=UserId(0), organisation_id=OrganisationId(site.organisation_id), login=actor(), name=actor(),
         roles=frozenset({Role.FACILITIES}), language="en",

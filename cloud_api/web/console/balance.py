@@ -94,7 +94,7 @@ async def trend(page: StaffPage, meter: MeterChoice, days: Days = 31) -> Respons
             unit="%",
             decimals=2,
             categories=_days(branch, rows),
-            series=[Series(name=_("Residual"), values=shares, colour="cat-7")],
+            series=[Series(name=_("Residual"), values=shares, colour="cat-1")],
             limits=[Limit(name=name, value=float(share * 100)) for name, share in limits],
             from_zero=False,
         )

@@ -176,6 +176,18 @@ for (const element of document.querySelectorAll("[data-points]")) show(element);
 compare();
 tick();
 setInterval(tick, 1000);
+// A phone shows the rows of such a table as cards; each cell says which column it is of.
+function nameCells(root) {
+  for (const table of root.querySelectorAll("table.cards")) {
+    const names = [...table.querySelectorAll("thead th")].map((th) => th.textContent.trim());
+    for (const row of table.tBodies[0]?.rows ?? []) [...row.cells].forEach((cell, n) => {
+      cell.dataset.name = names[n] ?? "";
+      cell.classList.toggle("blank", ["", "–"].includes(cell.textContent.trim()));
+    });
+  }
+}
+nameCells(document);
 document.addEventListener("htmx:afterSwap", tick);
+document.addEventListener("htmx:afterSwap", (event) => nameCells(event.target.parentElement ?? document));
 document.addEventListener("htmx:afterSettle", (event) => drawCharts(event.target));
 drawCharts(document);

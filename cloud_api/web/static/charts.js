@@ -50,6 +50,13 @@ const seriesOption = (series, index, data) => {
   };
 };
 
+// The axis reaches every limit: a line that nobody sees warns nobody.
+const withLimits = (data) => {
+  const values = (data.limits ?? []).map((limit) => limit.value);
+  if (!values.length) return {};
+  const max = (range) => Math.ceil(Math.max(range.max, ...values));
+  return data.from_zero === false ? { min: (range) => Math.floor(Math.min(range.min, ...values)), max } : { max };
+};
 const limitLines = (data) => ({
   silent: true, symbol: "none", animation: false,
   label: { position: "insideEndTop", color: colour("muted"), fontSize: 12, formatter: (mark) => mark.name },
@@ -67,7 +74,7 @@ const cartesian = (data) => {
   const across = { axisLine: { lineStyle: { color: colour("line-strong") } }, ...(data.x.kind === "time" ? time : category) };
   across.axisLabel = { color: muted, fontSize: 12, hideOverlap: true, ...(across.axisLabel ?? {}) };
   const up = {
-    type: "value", name: data.unit, nameTextStyle: { color: muted, align: "left", padding: [0, 0, 0, -24] }, scale: data.from_zero === false, splitNumber: 4,
+    type: "value", name: data.unit, nameTextStyle: { color: muted, align: "left", padding: [0, 0, 0, -24] }, scale: data.from_zero === false, splitNumber: 4, ...withLimits(data),
     axisLabel: { color: muted, fontSize: 12 }, splitLine: { lineStyle: { color: colour("line") } },
   };
   return {

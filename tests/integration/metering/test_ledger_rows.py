@@ -3,11 +3,14 @@ import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from cloud_api.db.pool import transaction
 from cloud_api.kit.period import Period
 from cloud_api.kit.scope import SYSTEM
+from cloud_api.metering import analysis
 from cloud_api.metering import service as metering
-from tests.integration.ingest.conftest import NOW_MS
+from tests.integration.ingest.conftest import NOW, NOW_MS
 from tests.integration.metering.conftest import ENERGY
 
 MIN = 60_000
@@ -154,3 +157,25 @@ async def test_an_edited_interval_outlives_recomputation_until_the_edit_is_undon
     await meters.execute("UPDATE interval_edit SET undone_at = now() WHERE id = %s", edit)
     await meters.recompute()
     assert [(i.quantity, i.quality) for i in await meters.ledger(register)][1] == (1, "actual")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "width", "power_kw"), [(1, 15, 16), (5, 15, 16), (15, 15, 16), (30, 30, 10), (60, 60, 7)]
+)
+async def test_demand_is_of_a_quarter_of_an_hour_or_of_the_interval_where_that_is_longer(
+    edge, meters, minutes, width, power_kw
+):
+    """4 kWh fall into the second quarter, 1 kWh into each other one: 16 kW, or 10 and 7 over longer intervals."""
+    await edge.announce()
+    meter = await meters.meter(interval_minutes=minutes)
+    await meters.register(meter, point_id=await meters.point())
+    shown, rows = 0, []
+    for minute in range(121):
+        rows.append((minute + 1, ENERGY, START + minute * MIN, shown // 15))
+        shown += 4000 if 15 <= minute < 30 else 1000
+    await edge.send(rows)
+    await meters.recompute()
+    async with transaction(meters.pool, SYSTEM) as conn:
+        found = (await analysis.demand(conn, [meter], Period(NOW - timedelta(hours=6), NOW)))[meter]
+    assert found.ends_at - found.starts_at == timedelta(minutes=width)
+    assert round(found.power_kw, 1) == power_kw

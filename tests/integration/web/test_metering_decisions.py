@@ -194,3 +194,74 @@ async def test_readings_are_imported_and_intervals_exported_by_command(meter, da
     day, out = (TODAY - timedelta(days=2)).date(), tmp_path / "t1.csv"
     assert (await command("export", "t1", "--from", day, "--to", day, "--out", out)).exit_code == 0
     assert out.read_text("utf-8-sig").startswith("meter,starts_at")
+
+
+async def test_meters_are_decided_about_by_command_as_on_the_pages(meter, pool, database, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("CLOUD_DATABASE_URL", database.app)
+
+    async def command(*arguments):
+        done = await asyncio.to_thread(CliRunner().invoke, commands, ["meter", *map(str, arguments)])
+        return done.exit_code, done.output
+
+    at = (TODAY - timedelta(minutes=5)).isoformat()
+    exchange = ("exchange", "t1", "--at", at, "--closing", "500", "--opening", "0")
+    assert (await command(*exchange, "--reason", "no"))[0] == 1
+    assert (await command(*exchange, "--reason", "seal broken"))[0] == 0
+    number = re.search(r"exchange +(\d+)", (await command("decisions", "t1"))[1])[1]
+    assert (await command("undo", "t1", "exchange", number, "--reason", "the wrong meter"))[0] == 0
+    assert await _rows(pool, "SELECT count(*) FROM meter_exchange WHERE undone_at IS NULL") == [(0,)]
+
+    finding = re.search(r"(\d+)  t1 +estimated", (await command("worklist"))[1])[1]
+    assert (await command("decide", finding, "guess", "--reason", "seen"))[0] == 2
+    assert (await command("decide", finding, "edit", "--total", "12.5", "--reason", "seen on site"))[0] == 0
+    await metering.recompute_all(pool, Clock())
+    assert await _rows(pool, "SELECT sum(quantity) FROM interval WHERE quality = 'edited'") == [(Decimal("12.5"),)]
+    assert (await command("decide", finding, "reopen", "--reason", "was wrong"))[0] == 0
+
+    code, held = await command(
+        "limits", "tenant", "--set", "zero_hours=", "--set", "spike_ratio=3", "--reason", "quiet"
+    )
+    assert (code, "zero_hours         off" in held, "spike_ratio        3" in held) == (0, True, True), held
+    assert "zero_hours         24" in (await command("limits", "tenant", "--reset", "--reason", "as before"))[1]
+    assert (await command("limits", "boat"))[0] == 1
+
+    made = await command("virtual", "rest", "--input", "main=1", "--input", "t1=-1", "--reason", "the rest")
+    assert made == (0, "rest = 1 × main + -1 × t1\n")
+    assert (await command("virtual", "rest", "--input", "rest=1", "--reason", "a circle"))[0] == 1
+    assert (await command("virtual", "rest", "--remove", "--reason", "not needed"))[0] == 0
+    assert (await command("virtual"))[1] == "there is no virtual meter\n"
+    assert (await command("gaps"))[1] == "no meter was silent\n"  # Read by hand: nobody waits for its next reading.
+
+
+async def test_a_whole_import_is_undone_by_command(meter, pool, database, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setenv("CLOUD_DATABASE_URL", database.app)
+    table = tmp_path / "readings.csv"
+    table.write_text(f"meter,time,value\nt1,{(TODAY - timedelta(hours=2)).isoformat()},1000\n")
+
+    async def command(*arguments):
+        return (await asyncio.to_thread(CliRunner().invoke, commands, ["meter", *map(str, arguments)])).output
+
+    await command("import", table, "--yes")
+    number = re.match(r" *(\d+)", await command("imports"))[1]
+    assert "is undone" in await command("undo-import", number)
+    assert await _rows(pool, "SELECT count(*) FROM reading WHERE import_id IS NOT NULL") == [(0,)]
+    assert "undone by" in await command("imports")
+
+
+async def test_a_previewed_row_says_what_is_wrong_in_the_programs_language(client, meter):  # noqa: F811
+    await _call(client, "facilities")
+    file = {"file": ("readings.csv", b"meter,time,value\nnobody,2026-01-01T00:00:00+08:00,1\n", "text/csv")}
+    said = {}
+    for language in ("zh-CN", "en"):
+        answer = await client.post("/api/v1/reading-imports/preview", files=file, headers={"Accept-Language": language})
+        [error] = answer.json()["errors"]
+        said[language] = error["reason"]
+    assert re.search(r"[\u4e00-\u9fff]", said["zh-CN"])
+    assert not re.search(r"[\u4e00-\u9fff]", said["en"])
+
+
+async def test_gaps_are_read_through_the_api(client, meter):  # noqa: F811
+    await _call(client, "facilities")
+    period = {"start": (TODAY - timedelta(days=2)).isoformat(), "end": TODAY.isoformat()}
+    assert (await client.get("/api/v1/gaps", params=period)).json() == []
+    assert (await client.get("/api/v1/gaps", params=period | {"meter_id": meter, "limit": 0})).status_code == 422

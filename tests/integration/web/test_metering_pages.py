@@ -11,7 +11,14 @@ from cloud_api.metering import service as metering
 from tests.integration.metering.conftest import Meters
 from tests.integration.web.conftest import csrf_token, sign_in
 
-PAGES = ("/console/meters", "/console/meters/{meter}", "/console/worklist", "/console/balance", "/console/imports")
+PAGES = (
+    "/console/meters",
+    "/console/meters/{meter}",
+    "/console/worklist",
+    "/console/balance",
+    "/console/imports",
+    "/console/gaps",
+)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
