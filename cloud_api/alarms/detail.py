@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from psycopg import AsyncConnection
 
-from cloud_api.alarms.communication import PANEL_SILENT
+from cloud_api.alarms.communication import BUS_SILENT, DEVICE_SILENT, DEVICE_STALE, GATEWAY_LOST, PANEL_SILENT
 from cloud_api.alarms.model import OpenAlarm
 from cloud_api.faults import bindings
 from cloud_api.faults.catalogue import catalogue
@@ -31,6 +31,15 @@ class Evidence:
 def rule_of(alarm: OpenAlarm) -> Rule | None:
     """Return the fault rule behind an alarm; None for communication losses."""
     return catalogue().rules.get(alarm.rule.partition("/")[0])
+
+
+def title_of(rule_id: str, language: str) -> str:
+    """Return what a rule is called; communication losses have short names of their own."""
+    rule = catalogue().rules.get(rule_id.partition("/")[0])
+    zh = language.startswith("zh")
+    if rule is None:
+        return _TITLES.get(rule_id, (rule_id, rule_id))[0 if zh else 1]
+    return rule.spec.title.zh if zh else rule.spec.title.en
 
 
 def playbook(alarm: OpenAlarm, language: str) -> tuple[str, ...]:
@@ -82,6 +91,13 @@ def _blocks(seconds: list[int], columns: Mapping[str, list[float]]) -> list[Evid
     return [Evidence(unit=unit, instants=instants, series=tuple(series)) for unit, series in by_unit.items()]
 
 
+_TITLES = {
+    GATEWAY_LOST: ("网关失联", "Gateway lost"),
+    BUS_SILENT: ("总线无应答", "Bus silent"),
+    PANEL_SILENT: ("配电回路无应答", "Feeder silent"),
+    DEVICE_SILENT: ("设备无应答", "Device silent"),
+    DEVICE_STALE: ("数据未送达", "No new data"),
+}
 _PANEL_EN = ("Check whether the panel has voltage: breaker, fuses, upstream supply",)
 _PANEL_ZH = ("检查配电箱是否有电：断路器、熔断器、上级电源",)
 _COMMUNICATION_EN = (

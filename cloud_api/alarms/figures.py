@@ -56,11 +56,24 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a fault cost in the period: its money per day by the tariff in force, for as long as it lasted."""
+
+    rule: str
+    name: str
+    money: float
+    currency: str
+    kwh: float
+    days: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """All figures of a period."""
 
     figures: tuple[Figure, ...]
     top: tuple[tuple[str, str, int, float], ...]
+    dearest: tuple[Cost, ...]
     by_severity: dict[int, float]
     by_day: tuple[tuple[datetime, int], ...]
     count: int
@@ -71,10 +84,13 @@ async def report(conn: AsyncConnection, start: datetime, end: datetime) -> Repor
     values = {"start": start, "end": end, "limit": OCCURRENCES_MAX}
     found = [_occurred(row) for row in await repository.rows(conn, repository.queries.occurred, values)]
     standing = await repository.rows(conn, repository.queries.standing, {"before": end - STALE_AFTER})
-    return compute(found, start, end, stale_count=len(standing))
+    priced = await repository.rows(conn, repository.queries.priced, values)
+    return compute(found, start, end, stale_count=len(standing), costs=_costs(priced, start, end))
 
 
-def compute(found: Sequence[Occurred], start: datetime, end: datetime, *, stale_count: int) -> Report:
+def compute(
+    found: Sequence[Occurred], start: datetime, end: datetime, *, stale_count: int, costs: Sequence[Cost] = ()
+) -> Report:
     """Compute the figures; pure."""
     days = max((end - start) / timedelta(days=1), 1e-9)
     slots = _slots(found, start, end)
@@ -112,10 +128,30 @@ def compute(found: Sequence[Occurred], start: datetime, end: datetime, *, stale_
     return Report(
         figures=figures,
         top=tuple((rule, name, count, _pct(count, n)) for (rule, name), count in top),
+        dearest=tuple(costs[:TOP]),
         by_severity={s: _pct(severities[s], n) if n else 0.0 for s in (1, 2, 3, 4)},
         by_day=tuple((start + timedelta(days=d), by_day[d]) for d in range(max(1, round(days)))),
         count=n,
     )
+
+
+def _costs(rows: Sequence[dict[str, Any]], start: datetime, end: datetime) -> list[Cost]:
+    """Add up what each fault cost in the period, the dearest first."""
+    total: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        params = row["params"]
+        days = (min(row["cleared_at"] or end, end) - max(row["opened_at"], start)) / timedelta(days=1)
+        key = (row["rule"], str(params.get("name", row["subject"])), str(params.get("currency", "")))
+        sums = total.setdefault(key, [0.0, 0.0, 0.0])
+        for n, part in enumerate(
+            (float(params["money_per_day"]) * days, float(params.get("kwh_per_day", 0)) * days, days)
+        ):
+            sums[n] += part
+    found = [
+        Cost(rule=rule, name=name, currency=currency, money=round(money, 2), kwh=round(kwh, 1), days=round(days, 2))
+        for (rule, name, currency), (money, kwh, days) in total.items()
+    ]
+    return sorted(found, key=lambda cost: -cost.money)
 
 
 def _slots(found: Sequence[Occurred], start: datetime, end: datetime) -> list[int]:

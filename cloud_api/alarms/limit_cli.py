@@ -31,7 +31,7 @@ def set_(
     kind: Annotated[str, typer.Argument(help="above, below, equals or step.")],
     value: Annotated[float, typer.Argument(help="In the point's unit.")],
     severity: Annotated[int, typer.Option(min=1, max=4, help="1 critical, 2 high, 3 warning, 4 information.")] = 3,
-    clear: Annotated[float | None, typer.Option(help="Where the alarm ends; the value itself if not given.")] = None,
+    clear: Annotated[float | None, typer.Option(help="Where the alarm ends; 2 % inside if not given.")] = None,
     on_delay: Annotated[int, typer.Option(help="Seconds that it must hold.")] = 0,
     off_delay: Annotated[int, typer.Option(help="Seconds that it must be gone.")] = 0,
     latching: Annotated[bool, typer.Option(help="The alarm waits for a reset.")] = False,

@@ -16,6 +16,8 @@ from cloud_api.kit.ids import PointId
 queries = repository.queries
 LISTED_MAX = 2000
 DELAY_MAX = timedelta(days=1)
+# Of the limit itself; ISA-18.2 and EEMUA 191 start at 1 to 5 % of the range, by the kind of signal.
+DEADBAND = 0.02
 
 
 async def set_limit(
@@ -32,8 +34,11 @@ async def set_limit(
     is_latching: bool = False,
     actor: str,
 ) -> int:
-    """Set a point's limit of a kind and severity, in the point's unit; an earlier one is replaced. Returns its id."""
-    clear = value if clear_value is None else clear_value
+    """Set a point's limit of a kind and severity, in the point's unit; an earlier one is replaced. Returns its id.
+
+    Without a value to clear at, a limit above or below gets a deadband: a signal that wavers by 1 % is told once.
+    """
+    clear = _default_clear(kind, value) if clear_value is None else clear_value
     _check(kind, value, clear, on_delay_s, off_delay_s)
     rows = await repository.rows(
         conn,
@@ -78,6 +83,11 @@ async def remove_limit(conn: AsyncConnection, clock: Clock, limit_id: int) -> No
 async def limits(conn: AsyncConnection, point_id: PointId | None = None) -> list[dict[str, Any]]:
     """Return the limits of a point, or all (at most 2000)."""
     return await repository.rows(conn, queries.list_limits, {"point_id": point_id, "limit": LISTED_MAX})
+
+
+def _default_clear(kind: str, value: float) -> float:
+    band = DEADBAND * abs(value)
+    return {Kind.ABOVE: value - band, Kind.BELOW: value + band}.get(Kind(kind), value) if kind in set(Kind) else value
 
 
 def _check(kind: str, value: float, clear: float, on_delay_s: int, off_delay_s: int) -> None:

@@ -260,6 +260,15 @@ SELECT o.alarm_id, a.rule, a.subject, a.severity, o.annunciated_at AS at, o.ackn
   FROM alarm_occurrence o JOIN alarm a ON a.id = o.alarm_id
  WHERE o.annunciated_at >= %(start)s AND o.annunciated_at < %(end)s ORDER BY o.annunciated_at LIMIT %(limit)s;
 
+-- name: priced
+-- Occurrences with a price that lasted in some part of a period.
+SELECT a.rule, a.subject, o.opened_at, o.cleared_at,
+       CASE WHEN o.occurrence = a.occurrence THEN a.params ELSE o.params END AS params
+  FROM alarm_occurrence o JOIN alarm a ON a.id = o.alarm_id
+ WHERE NOT o.is_disproved AND o.opened_at < %(end)s AND (o.cleared_at IS NULL OR o.cleared_at > %(start)s)
+   AND CASE WHEN o.occurrence = a.occurrence THEN a.params ELSE o.params END ? 'money_per_day'
+ ORDER BY o.opened_at DESC LIMIT %(limit)s;
+
 -- name: standing
 -- Active alarms that opened before an instant.
 SELECT id FROM alarm WHERE active AND suppression = 'none' AND opened_at < %(before)s;

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cloud_api.alarms import service, tasks
+from cloud_api.alarms import communication, service, tasks
 from cloud_api.alarms.evaluator import evaluate_communication
 from cloud_api.db.pool import transaction
 from cloud_api.db.queue import Worker
@@ -125,6 +125,45 @@ async def test_an_evaluator_that_dies_again_and_again_ends_with_the_same_journal
     assert disturbed_state == state
 
 
-def test_a_device_that_falls_silent_is_known_within_its_timeout_and_one_period():
-    """The agent reports at the timeout; the evaluator's turn is the period."""
-    assert timedelta(seconds=tasks.TURN_SECONDS) <= timedelta(seconds=1)
+async def test_a_loss_is_known_within_its_timeout_and_one_period_whatever_the_phase(pool):
+    """Gateways after three heartbeats, devices when their gateway says so."""
+    period = tasks.TURN_SECONDS
+    assert timedelta(seconds=period) <= communication.EVALUATION_PERIOD
+    for seed in range(20):
+        rng = random.Random(seed)
+        async with transaction(pool, SYSTEM) as conn, conn.transaction(force_rollback=True):
+            organisation, *_, (device,) = await plant(conn, poll_s=rng.choice((5, 60, 300)))
+            heard_at, said_at = rng.uniform(0, 5), rng.uniform(0, 5)
+            await heard(conn, at(heard_at))
+            await say(conn, device, "offline", at(said_at))
+            second = 0.0
+            while second < heard_at + 40:
+                if second >= said_at:  # The gateway's word has arrived.
+                    await evaluate_communication(conn, at(second), at(-3600))
+                second += period * rng.uniform(0.8, 1)
+            rows = await conn.execute(
+                "SELECT a.rule, j.recorded_at FROM alarm_journal j JOIN alarm a ON a.id = j.alarm_id WHERE j.kind = 'opened'"
+            )
+            known = dict(await rows.fetchall())
+        limit = communication.EVALUATION_PERIOD
+        assert known["gateway_lost"] - at(heard_at) <= communication.GATEWAY_TIMEOUT + limit, f"seed {seed}"
+        assert known["device_silent"] - at(said_at) <= limit, f"seed {seed}"
+        assert organisation
+
+
+async def test_data_that_stop_are_known_within_three_polls_or_five_minutes_and_one_period(pool):
+    for poll in (5, 300):
+        async with transaction(pool, SYSTEM) as conn, conn.transaction(force_rollback=True):
+            organisation, *_, (device,) = await plant(conn, poll_s=poll)
+            await conn.execute(
+                "WITH p AS (INSERT INTO point (organisation_id, device_id, name) VALUES (%s, %s, 'v') RETURNING id)"
+                " INSERT INTO latest_value (point_id, observed_at, value, quality, received_at)"
+                " SELECT id, %s, 1, 0, %s FROM p",
+                (organisation, device, at(0), at(0)),
+            )
+            timeout = max(3 * poll, 300)
+            for second in (timeout - 1, timeout - 0.2, timeout + 0.3):
+                await heard(conn, at(second))
+                await evaluate_communication(conn, at(second), at(-3600))
+            [alarm] = await service.open_alarms(conn)
+            assert (alarm.rule, alarm.opened_at) == ("device_stale", at(timeout))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from cloud_api.alarms import figures
+from cloud_api.alarms import detail, figures
 from cloud_api.web.shared.charts import CategoryChart, Series, chart_response
 from cloud_api.web.shared.page import StaffPage
 from cloud_api.web.shared.templates import gettext as _
@@ -25,7 +25,11 @@ async def show(page: StaffPage, days: Annotated[int, Query(ge=1, le=366)] = 30) 
         if over
         else _("All figures are within their limits.")
     )
-    return page.render("console/alarm_figures.html", found=found, days=days, answer=answer, labels=_labels())
+    rules = {rule for rule, _name, _count, _share in found.top} | {cost.rule for cost in found.dearest}
+    titles = {rule: detail.title_of(rule, page.language) for rule in rules}
+    return page.render(
+        "console/alarm_figures.html", found=found, days=days, answer=answer, labels=_labels(), titles=titles
+    )
 
 
 @router.get("/by-day.json")
