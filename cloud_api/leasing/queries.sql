@@ -300,3 +300,9 @@ UPDATE access_card SET valid = daterange(lower(valid), %(after)s::date)
 -- name: card_count
 -- Valid cards of a tenant.
 SELECT count(*)::int AS count FROM access_card WHERE tenant_id = %(tenant_id)s AND valid @> %(day)s::date;
+
+-- name: site_of_tenant
+-- The site of a space that a tenant holds or held, the latest first.
+SELECT i.code FROM lease_space x JOIN space s ON s.id = x.space_id AND s.code = %(space)s
+  JOIN floor f ON f.id = s.floor_id JOIN building b ON b.id = f.building_id JOIN site i ON i.id = b.site_id
+ WHERE x.tenant_id = %(tenant_id)s ORDER BY x.term DESC LIMIT 1;

@@ -77,6 +77,12 @@ async def shown_site(conn: AsyncConnection, code: str | None) -> tuple[Site, lis
     return chosen, found
 
 
+async def site_of_tenant(conn: AsyncConnection, tenant_id: int, space: str) -> Site:
+    """Return the site where a tenant holds or held a space of that code; without one the first site."""
+    found = await repository.rows(conn, queries.site_of_tenant, {"tenant_id": tenant_id, "space": space})
+    return (await shown_site(conn, found[0]["code"] if found else None))[0]
+
+
 async def zone_of(conn: AsyncConnection) -> ZoneInfo:
     """Return the clock of the organisation's first site: what belongs to no site is dated by it."""
     return (await shown_site(conn, None))[0].zone

@@ -80,6 +80,32 @@ def import_leases(
     print(carry_out(use_case))
 
 
+@app.command("import-cards")
+def import_cards(
+    file: Annotated[Path, typer.Argument(help="CSV, XLSX or JSON: card, tenant, first_day, last_day.")],
+    site: Annotated[str | None, typer.Option(help="Code of the site; needed when there are several.")] = None,
+) -> None:
+    """Record whose cards are whose, as the keyed hashes that doors send; may be repeated."""
+    from cloud_api.leasing import access, service
+    from cloud_api.leasing.import_file import read_rows
+
+    async def use_case(conn: AsyncConnection, clock: Clock) -> str:
+        found = await service.find_site(conn, site)
+        cards = [
+            access.Card(
+                credential=row.get("card", ""),
+                tenant=row.get("tenant", ""),
+                first=day_of(row.get("first_day", "")),
+                last_day=day_of(row["last_day"]) if row.get("last_day") else None,
+            )
+            for row in read_rows(file)
+        ]
+        changed = await access.record_cards(conn, found, cards, actor=actor(), clock=clock)
+        return f"cards: {changed} new or changed, {len(cards) - changed} as before"
+
+    print(carry_out(use_case))
+
+
 @app.command("move-in")
 def move_in(
     lease: Annotated[str, typer.Argument(help="Number of an approved lease.")],

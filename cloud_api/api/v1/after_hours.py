@@ -61,10 +61,11 @@ async def requests(call: TenantServiceCall) -> list[dict[str, Any]]:
 @router.post("", status_code=201)
 async def ask(call: TenantServiceCall, wanted: Wanted, site: SiteCode = None) -> Asked:
     """Ask for air conditioning outside the hours of a lease (422 `request_refused` says why not)."""
-    where = await service.find_site(call.conn, site)
     if isinstance(call.viewer, TenantViewer):
         tenant = call.viewer.tenant_id
+        where = await service.site_of_tenant(call.conn, tenant, wanted.space)
     else:
+        where = await service.find_site(call.conn, site)
         if wanted.tenant is None:
             raise Invalid("name the tenant that asks")
         tenant = await service.tenant_id(call.conn, where, wanted.tenant)

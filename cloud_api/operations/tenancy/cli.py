@@ -10,12 +10,14 @@ from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
 from cloud_api.leasing import service as leasing
 from cloud_api.leasing.service import Site
-from cloud_api.operations.tenancy import changes
+from cloud_api.operations.tenancy import changes, spaces
 from cloud_api.operations.tenancy import service as tenancy
 from cloud_api.operations.tenancy.changes import Change
 from cloud_api.operations.tenancy.words import day_of, number_of, pairs_of, parse_hours
 
 app = typer.Typer(no_args_is_help=True, help="Leases: application, review, move-in, changes, move-out.")
+
+space_app = typer.Typer(no_args_is_help=True, help="Spaces: areas from a day on, division into parts.")
 
 Readings = Annotated[list[str] | None, typer.Option("--reading", help="meter=value, as read off; may be repeated.")]
 SiteOption = Annotated[str | None, typer.Option("--site", help="Code of the site; needed when there are several.")]
@@ -126,6 +128,7 @@ def sublet(
     new_number: Annotated[str, typer.Option(help="Number of the sub-lease.")],
     first_day: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")],
     last_day: Annotated[str | None, typer.Option(help="Last day; none: as long as the lease.")] = None,
+    area: Annotated[str | None, typer.Option(help="Only so many m² of the space, which is divided; none: all.")] = None,
     reading: Readings = None,
     site: SiteOption = None,
 ) -> None:
@@ -142,6 +145,7 @@ def sublet(
             first=day_of(first_day),
             last_day=None if last_day is None else day_of(last_day),
             readings=pairs_of(reading or []),
+            area_m2=None if area is None else number_of(area),
             actor=actor(),
             clock=clock,
         )
@@ -202,6 +206,49 @@ def amend(
             clock=clock,
         )
         return _told(done)
+
+    _run(step, site)
+
+
+@space_app.command("area")
+def change_area(
+    space: Annotated[str, typer.Argument(help="Code of the space.")],
+    area: Annotated[str, typer.Argument(help="m².")],
+    from_day: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD.")],
+    gross: Annotated[bool, typer.Option("--gross/--net", help="Kind of the area.")] = False,
+    site: SiteOption = None,
+) -> None:
+    """Give a space another area from a day on; names issued bills that it reaches back to."""
+
+    async def step(conn: AsyncConnection, where: Site, clock: Clock) -> str:
+        bills = await spaces.change_area(
+            conn,
+            where,
+            space,
+            area_m2=number_of(area),
+            area_kind="gross" if gross else "net",
+            from_day=day_of(from_day),
+            actor=actor(),
+            clock=clock,
+        )
+        return _told(Change(readings={}, bills_to_correct=bills))
+
+    _run(step, site)
+
+
+@space_app.command("divide")
+def divide(
+    space: Annotated[str, typer.Argument(help="Code of the space.")],
+    part: Annotated[list[str], typer.Option(help="code=m²; once per part; they sum to the space's area.")],
+    from_day: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD.")],
+    site: SiteOption = None,
+) -> None:
+    """Divide a space from a day on; leases, doors and meters follow by area."""
+
+    async def step(conn: AsyncConnection, where: Site, clock: Clock) -> str:
+        who = {"actor": actor(), "clock": clock}
+        await spaces.split_space(conn, where, space, parts=pairs_of(part), from_day=day_of(from_day), **who)
+        return f"{space} is divided into {len(part)} parts"
 
     _run(step, site)
 

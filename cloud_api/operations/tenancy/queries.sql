@@ -114,7 +114,7 @@ SELECT id, code, name_zh, name_en, is_owner FROM tenant WHERE organisation_id = 
 
 -- name: space
 -- A space of the site with its area on a day.
-SELECT s.id, s.code, s.use, s.floor_id, area_on(s.id, %(day)s::date) AS area_m2 FROM space s JOIN floor f ON f.id = s.floor_id
+SELECT s.id, s.code, s.name_zh, s.name_en, s.use, area_on(s.id, %(day)s::date) AS area_m2 FROM space s JOIN floor f ON f.id = s.floor_id
   JOIN building b ON b.id = f.building_id
  WHERE b.site_id = %(site_id)s AND s.code = %(code)s;
 
@@ -355,3 +355,16 @@ SELECT area_m2, area_kind, lower(valid) AS starts_on, upper(valid) - 1 AS last_d
 -- Meters and shares by period.
 SELECT m.code AS meter, m.utility, x.share, lower(x.valid) AS starts_at, upper(x.valid) AS ends_at
   FROM meter_space x JOIN meter m ON m.id = x.meter_id WHERE x.space_id = %(space_id)s ORDER BY m.code, x.valid;
+
+-- name: leases_of_space
+-- Who held a space when.
+SELECT l.id AS lease_id, l.number, t.name_zh, t.name_en, lower(x.term) AS starts_on, upper(x.term) - 1 AS last_day, x.area_m2
+  FROM lease_space x JOIN lease l ON l.id = x.lease_id JOIN tenant t ON t.id = x.tenant_id
+ WHERE x.space_id = %(space_id)s ORDER BY x.term;
+
+-- name: site_of_lease
+-- The site of a lease's spaces; of an application, the site it names.
+SELECT coalesce((SELECT s.code FROM lease_space x JOIN space p ON p.id = x.space_id JOIN floor f ON f.id = p.floor_id
+                   JOIN building b ON b.id = f.building_id JOIN site s ON s.id = b.site_id
+                  WHERE x.lease_id = l.id LIMIT 1), l.attributes ->> 'site') AS code
+  FROM lease l WHERE l.id = %(lease_id)s;

@@ -18,7 +18,7 @@ from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_day
 from cloud_api.leasing.access import align_access, end_cards, lease_doors
-from cloud_api.leasing.service import Site
+from cloud_api.leasing.service import Site, shown_site
 from cloud_api.operations.tenancy import repository
 from cloud_api.operations.tenancy.handover import HandoverRefused, meters_at, read_meters
 from cloud_api.operations.tenancy.repository import Row, execute, lock_lease, note, one, queries, rows, set_status
@@ -55,7 +55,7 @@ async def apply(
     except psycopg.errors.UniqueViolation as error:
         raise Invalid("there is a lease or application {number} already", number=number) from error
     assert row is not None
-    asked = {"spaces": list(spaces)} | ({} if people is None else {"people": people})
+    asked = {"site": site.code, "spaces": list(spaces)} | ({} if people is None else {"people": people})
     await set_status(conn, row["id"], "application", asked)
     await note(conn, row["id"], "application", asked, actor, clock)
     return row["id"]
@@ -271,6 +271,14 @@ async def lease_id(conn: AsyncConnection, site: Site, number: str) -> int:
     if found is None:
         raise NotFound("there is no lease {number}", number=number)
     return found["id"]
+
+
+async def site_of_lease(conn: AsyncConnection, lease_id: int) -> Site:
+    """Return the site where a lease's spaces are, or are asked for. Raises NotFound."""
+    found = await one(conn, queries.site_of_lease, {"lease_id": lease_id})
+    if found is None:
+        raise NotFound("there is no lease {lease_id}", lease_id=lease_id)
+    return (await shown_site(conn, found["code"]))[0]
 
 
 async def lease_details(conn: AsyncConnection, site: Site, lease_id: int, today: date) -> Row:

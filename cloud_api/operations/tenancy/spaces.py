@@ -118,12 +118,15 @@ async def part_codes(conn: AsyncConnection, site: Site, space: str, count: int) 
 
 
 async def history(conn: AsyncConnection, site: Site, code: str) -> dict[str, Any]:
-    """Return a space's areas and meter shares by period. Raises NotFound."""
+    """Return a space's areas, holders and meter shares by period. Raises NotFound."""
     where = await find_space(conn, site, code, date.max)
     ids = {"space_id": where["id"]}
     return {
         "code": code,
+        "name_zh": where["name_zh"],
+        "name_en": where["name_en"],
         "use": where["use"],
+        "leases": await rows(conn, queries.leases_of_space, ids),
         "areas": await rows(conn, queries.areas_of_space, ids),
         "meters": await rows(conn, queries.meters_of_space, ids),
     }

@@ -39,9 +39,14 @@ def pairs_of(texts: Iterable[str]) -> dict[str, Decimal]:
     return found
 
 
+def split_list(text: str) -> list[str]:
+    """Cut a typed list at commas, semicolons and lines."""
+    return [part.strip() for part in re.split(r"[,，;；\n]", text) if part.strip()]
+
+
 def parse_readings(text: str) -> dict[str, Decimal]:
     """Read `meter-t301 = 1234.5`, separated by commas, semicolons or lines."""
-    return pairs_of(part for part in re.split(r"[,，;；\n]", text) if part.strip())
+    return pairs_of(split_list(text))
 
 
 def parse_hours(text: str) -> list[tuple[int, str, str]]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError
@@ -32,16 +32,18 @@ STATES = {
 
 
 @router.get("")
-async def show(page: AfterHoursPage) -> Response:
-    """Show requests, those that wait first, and the parameters."""
-    site = await service.find_site(page.conn)
+async def show(page: AfterHoursPage, site: Annotated[str | None, Query(max_length=40)] = None) -> Response:
+    """Show requests, those that wait first, and the parameters of a site."""
+    where, every = await service.shown_site(page.conn, site)
     found = await after_hours.requests(page.conn, page.viewer.organisation_id)
     waiting = sum(row["state"] == "requested" for row in found)
     return page.render(
         "console/after_hours.html",
         requests=[row | {"state_view": STATES[row["state"]]} for row in found],
         booked=await after_hours.booked(page.conn, page.viewer.organisation_id, page.clock.now()),
-        policy=await after_hours.find_policy(page.conn, site),
+        policy=await after_hours.find_policy(page.conn, where),
+        site=where,
+        sites=every,
         answer=ngettext("One request waits for approval.", "{count} requests wait for approval.", waiting)
         if waiting
         else _("No request waits for approval."),
@@ -77,17 +79,19 @@ async def set_policy(
     notice_hours: Annotated[str, Form(max_length=4)],
     minimum_minutes: Annotated[str, Form(max_length=4)],
     block_minutes: Annotated[int, Form()],
+    site: Annotated[str | None, Form(max_length=40)] = None,
 ) -> Response:
-    """Change the parameters of the site."""
+    """Change the parameters of a site."""
+    where, _every = await service.shown_site(page.conn, site)
+    back = f"/console/after-hours?site={where.code}"
     try:
-        site = await service.find_site(page.conn)
         content = {
             "approval": approval,
             "notice_hours": int(decimal(_("Notice, hours"), notice_hours)),
             "minimum_minutes": int(decimal(_("Least charged, minutes"), minimum_minutes)),
             "block_minutes": block_minutes,
         }
-        await after_hours.set_policy(page.conn, site, content, actor=page.viewer.login, clock=page.clock)
+        await after_hours.set_policy(page.conn, where, content, actor=page.viewer.login, clock=page.clock)
     except DomainError as error:
-        return page.redirect("/console/after-hours", notice=say(error))
-    return page.redirect("/console/after-hours", notice=_("Done."))
+        return page.redirect(back, notice=say(error))
+    return page.redirect(back, notice=_("Done."))

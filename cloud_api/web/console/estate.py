@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.leasing import service
@@ -13,6 +13,7 @@ from cloud_api.operations.estate_view.plan import boxes, state_of
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import StaffPage
 from cloud_api.web.shared.templates import gettext as _
+from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/estate")
 NAV = NavItem(group="estate", order=10, label=N_("Buildings"), href="/console/estate", icon="building")
@@ -25,10 +26,10 @@ STATES = {
 
 
 @router.get("")
-async def show(page: StaffPage) -> Response:
+async def show(page: StaffPage, site: Annotated[str | None, Query(max_length=40)] = None) -> Response:
     """Show each building as a plan of its floors, and the spaces as a table."""
-    site = await service.find_site(page.conn)
-    found = await estate.spaces(page.conn, site, page.clock.now())
+    where, every = await service.shown_site(page.conn, site)
+    found = await estate.spaces(page.conn, where, page.clock.now())
     buildings: dict[str, list[dict[str, Any]]] = {}
     for space in found:
         buildings.setdefault(space["building"], []).append(space | {"state_view": STATES[state_of(space)]})
@@ -42,11 +43,15 @@ async def show(page: StaffPage) -> Response:
     return page.render(
         "console/estate.html",
         buildings=drawn,
+        site=where,
+        sites=every,
         vacant=vacant,
         vacant_area=_area(vacant),
         let_area=_area(lettable) - _area(vacant),
         vacant_share=share,
-        answer=_("Everything is let.") if not vacant else "",
+        answer=ngettext("One space is vacant.", "{count} spaces are vacant.", len(vacant))
+        if vacant
+        else _("Everything is let."),
     )
 
 

@@ -37,7 +37,9 @@ async def _show(
     upload_id: int | None = None,
     source: str = "file",
     problem: object = None,
+    site: str | None = None,
 ) -> Response:
+    where, every = await service.shown_site(page.conn, site)
     order = {"refused": 0, "new": 1, "changed": 2, "unchanged": 3}
     verdicts = sorted(report.leases, key=lambda v: (order[v.verdict], v.lease.number)) if report else []
     return page.render(
@@ -48,13 +50,18 @@ async def _show(
         hidden_count=max(len(verdicts) - SHOWN, 0),
         upload_id=upload_id,
         source=source,
+        site=where,
+        sites=every,
         problem=problem,
     )
 
 
 @router.post("")
 async def preview(
-    page: LeasingPage, file: list[UploadFile], source: Annotated[str, Form(max_length=40)] = "file"
+    page: LeasingPage,
+    file: list[UploadFile],
+    source: Annotated[str, Form(max_length=40)] = "file",
+    site: Annotated[str | None, Form(max_length=40)] = None,
 ) -> Response:
     """Say what importing the files would do, row by row; nothing is stored but the files themselves."""
     name = source.strip() or "file"
@@ -67,24 +74,26 @@ async def preview(
             if len(content) > BYTES_MAX:
                 raise too_large(file_name)
             parse_file(file_name, content, parsed)
-        site = await service.find_site(page.conn)
+        where, _every = await service.shown_site(page.conn, site)
         who = {"source": name, "actor": page.viewer.login, "clock": page.clock}
-        report = await service.preview_import(page.conn, site, parsed, **who)
-        upload_id = await service.keep_upload(page.conn, site, files, **who)
+        report = await service.preview_import(page.conn, where, parsed, **who)
+        upload_id = await service.keep_upload(page.conn, where, files, **who)
     except DomainError as error:
-        return await _show(page, problem=error, source=name)
-    return await _show(page, report=report, upload_id=upload_id, source=name)
+        return await _show(page, problem=error, source=name, site=site)
+    return await _show(page, report=report, upload_id=upload_id, source=name, site=site)
 
 
 @router.post("/{upload_id}")
-async def confirm(page: LeasingPage, upload_id: int) -> Response:
+async def confirm(
+    page: LeasingPage, upload_id: int, site: Annotated[str | None, Form(max_length=40)] = None
+) -> Response:
     """Import what the preview showed; refused rows stay out."""
     try:
         async with page.conn.transaction():
             parsed, source = await service.take_upload(page.conn, upload_id, actor=page.viewer.login)
             report = await service.import_leases(
                 page.conn,
-                await service.find_site(page.conn),
+                (await service.shown_site(page.conn, site))[0],
                 parsed,
                 source=source,
                 actor=page.viewer.login,
@@ -92,7 +101,7 @@ async def confirm(page: LeasingPage, upload_id: int) -> Response:
                 accept_good_rows=True,
             )
     except DomainError as error:
-        return await _show(page, problem=error)
+        return await _show(page, problem=error, site=site)
     notice = _("{created} new, {changed} changed, {unchanged} as before.", created=report.created,
                changed=report.changed, unchanged=report.unchanged)  # fmt: skip
     return page.redirect("/console/leases", notice=notice)

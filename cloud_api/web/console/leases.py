@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.errors import DomainError, NotFound
@@ -21,6 +21,7 @@ from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
 
 router = APIRouter(prefix="/console/leases")
+SiteCode = Annotated[str | None, Query(max_length=40)]
 NAV = NavItem(
     group="estate",
     order=20,
@@ -63,16 +64,18 @@ WEEKDAYS = (N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_
 
 
 @router.get("")
-async def list_leases(page: LeasingPage) -> Response:
-    """List the leases, what waits for a decision first, and what they say against meters and areas."""
-    site = await service.find_site(page.conn)
-    today = _today(page, site)
+async def list_leases(page: LeasingPage, site: SiteCode = None) -> Response:
+    """List the leases, what waits for a decision first, and what they say against meters and areas of a site."""
+    where, every = await service.shown_site(page.conn, site)
+    today = _today(page, where)
     found = await tenancy.list_leases(page.conn, page.viewer.organisation_id, today)
     waiting = sum(row["status"] in {"application", "review"} for row in found)
     return page.render(
         "console/leases.html",
         leases=[row | {"status_view": STATUSES[row["status"]]} for row in found],
-        findings=await service.reconcile(page.conn, site, page.clock.now()),
+        findings=await service.reconcile(page.conn, where, page.clock.now()),
+        site=where,
+        sites=every,
         answer=ngettext("One application waits for a decision.", "{count} applications wait for a decision.", waiting)
         if waiting
         else _("No application waits."),
@@ -80,16 +83,20 @@ async def list_leases(page: LeasingPage) -> Response:
 
 
 @router.get("/new")
-async def new(page: LeasingPage) -> Response:
+async def new(page: LeasingPage, site: SiteCode = None) -> Response:
     """Show the form of an application."""
-    return await _new(page)
+    return await _new(page, site)
 
 
 async def _new(
-    page: Page[StaffViewer], problem: object = "", fields: Fields | None = None, chosen: Sequence[str] = ()
+    page: Page[StaffViewer],
+    site: str | None,
+    problem: object = "",
+    fields: Fields | None = None,
+    chosen: Sequence[str] = (),
 ) -> Response:
-    site = await service.find_site(page.conn)
-    today = _today(page, site)
+    where, every = await service.shown_site(page.conn, site)
+    today = _today(page, where)
     typed = {name: fields.text(name) if fields else "" for name in ("tenant", "number", "first", "last_day", "people")}
     return page.render(
         "console/lease_new.html",
@@ -98,7 +105,9 @@ async def _new(
         values=typed | {"first": typed["first"] or today},
         chosen=chosen,
         tenants=await tenancy.tenants(page.conn, page.viewer.organisation_id),
-        spaces=await tenancy.free_spaces(page.conn, site, today),
+        spaces=await tenancy.free_spaces(page.conn, where, today),
+        site=where,
+        sites=every,
     )
 
 
@@ -108,11 +117,11 @@ async def apply(page: LeasingPage, spaces: Annotated[list[str] | None, Form(max_
     fields = await fields_of(page.request)
     try:
         async with page.conn.transaction():
-            site = await service.find_site(page.conn)
+            where, _every = await service.shown_site(page.conn, fields.text("site"))
             lease_id = await tenancy.apply(
                 page.conn,
-                site,
-                tenant_id=(await tenancy.find_tenant(page.conn, site, fields.text("tenant")))["id"],
+                where,
+                tenant_id=(await tenancy.find_tenant(page.conn, where, fields.text("tenant")))["id"],
                 number=fields.text("number"),
                 first=fields.day("first"),
                 last_day=fields.optional_day("last_day"),
@@ -122,7 +131,7 @@ async def apply(page: LeasingPage, spaces: Annotated[list[str] | None, Form(max_
                 clock=page.clock,
             )
     except DomainError as error:
-        return await _new(page, error, fields, spaces or [])
+        return await _new(page, fields.text("site"), error, fields, spaces or [])
     return page.redirect(f"/console/leases/{lease_id}", notice=_("The application is filed."))
 
 
@@ -133,7 +142,7 @@ async def show(page: LeasingPage, lease_id: int) -> Response:
 
 
 async def _show(page: Page[StaffViewer], lease_id: int, *, problem: DomainError | None = None) -> Response:
-    site = await service.find_site(page.conn)
+    site = await tenancy.site_of_lease(page.conn, lease_id)
     today = _today(page, site)
     lease = await tenancy.lease_details(page.conn, site, lease_id, today)
     day = max(lease["starts_on"], min(today, lease["last_day"] or today))
@@ -171,7 +180,7 @@ async def take_step(page: LeasingPage, lease_id: int, step: str) -> Response:
     try:
         arguments = form.arguments(await fields_of(page.request))
         async with page.conn.transaction():
-            site = await service.find_site(page.conn)
+            site = await tenancy.site_of_lease(page.conn, lease_id)
             lease = await tenancy.lease_details(page.conn, site, lease_id, _today(page, site))
             done = await form.use_case(
                 page.conn, site, lease["number"], **arguments, actor=page.viewer.login, clock=page.clock

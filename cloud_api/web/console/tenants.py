@@ -193,7 +193,7 @@ async def merge(
     """Let every lease of the company go on under another one."""
     try:
         async with page.conn.transaction():
-            site = await service.find_site(page.conn)
+            site, _every = await service.shown_site(page.conn, None)
             company = await companies.profile(page.conn, tenant_id, page.viewer.organisation_id)
             await changes.merge(
                 page.conn,

@@ -26,7 +26,7 @@ async def show(page: PortalPage) -> Response:
 
 
 async def _show(page: Page[TenantViewer], problem: DomainError | None = None) -> Response:
-    site = await service.find_site(page.conn)
+    site = (await service.shown_site(page.conn, None))[0]
     now = page.clock.now()
     viewer = page.viewer
     found = await after_hours.requests(page.conn, viewer.organisation_id, tenant_id=viewer.tenant_id)
@@ -55,7 +55,7 @@ async def ask(
     """Ask for air conditioning in an own space."""
     try:
         async with page.conn.transaction():
-            site = await service.find_site(page.conn)
+            site = await service.site_of_tenant(page.conn, page.viewer.tenant_id, space)
             done = await after_hours.request(
                 page.conn,
                 site,

@@ -1,0 +1,176 @@
+"""What leasing's programs and pages say beside bills: findings, people by company, entries without right, several sites."""
+
+import re
+from datetime import UTC, date, datetime
+
+from cloud_api.db.pool import transaction
+from cloud_api.kit.ids import SiteId
+from cloud_api.kit.scope import SYSTEM
+from cloud_api.leasing import access
+from cloud_api.leasing import service as leasing
+from cloud_api.leasing.access import Card
+from cloud_api.occupancy import service as occupancy
+from cloud_api.operations.site_import import service as site_import
+from cloud_api.operations.tenancy import service as tenancy
+from tests.integration.billing.small_site import CLOCK, estate
+from tests.integration.billing.test_moves import WHO, park  # noqa: F401  # A fixture.
+from tests.integration.billing.test_pages import app, bills, post, sign_in  # noqa: F401  # Fixtures.
+from tests.integration.billing.test_park_pages import api  # noqa: F401  # A fixture.
+from tests.integration.billing.test_spaces import door
+
+NOW = CLOCK.now()
+
+
+def card(number):
+    return f"hmac-sha256:{number:032x}"
+
+
+async def let_in(conn, device, at, *numbers):
+    await conn.execute(
+        "INSERT INTO gateway (organisation_id, site_id, name) SELECT organisation_id, id, 'gw' FROM site ON CONFLICT DO NOTHING"
+    )
+    await conn.execute(
+        "INSERT INTO device (organisation_id, gateway_id, name) SELECT organisation_id, id, %s FROM gateway"
+        " ON CONFLICT DO NOTHING",
+        (device,),
+    )
+    await conn.execute(
+        "INSERT INTO event (organisation_id, gateway_id, device_id, occurred_at, received_at, kind, data)"
+        " SELECT d.organisation_id, d.gateway_id, d.id, %s, %s, 'door.access', jsonb_build_object('result', 'granted', 'credential', c)"
+        " FROM device d, unnest(%s::text[]) AS c WHERE d.name = %s",
+        (at, at, [card(n) for n in numbers], device),
+    )
+
+
+async def test_a_let_space_without_a_meter_and_a_meter_without_a_lease_are_named(park):  # noqa: F811
+    site = await leasing.find_site(park.conn)
+    await park.conn.execute("DELETE FROM meter_space WHERE space_id = (SELECT id FROM space WHERE code = 'r1')")
+    found = [str(text) for text in await leasing.reconcile(park.conn, site, NOW)]
+    assert "lease L1: no meter measures space r1" in found
+    assert "meter m2: none of its spaces is let today, the owner pays" in found
+    assert not any("m3" in text or "L3" in text for text in found)
+
+
+async def test_areas_that_do_not_add_up_are_named_for_leases_and_floors(park):  # noqa: F811
+    site = await leasing.find_site(park.conn)
+    assert not [t for t in await leasing.reconcile(park.conn, site, NOW) if "m2" in t.message]
+    await park.conn.execute(
+        "UPDATE lease_space SET area_m2 = 95 WHERE lease_id = (SELECT id FROM lease WHERE number = 'L1')"
+    )
+    await park.conn.execute("UPDATE floor SET area_m2 = 240")
+    found = [str(text) for text in await leasing.reconcile(park.conn, site, NOW)]
+    assert "lease L1, space r1: 95 m2 told, 100 m2 known" in found
+    assert "floor 1F: its spaces have 250 m2, the floor 240 m2" in found
+
+
+async def test_people_of_a_day_belong_to_the_card_or_to_the_only_company_behind_the_door(park):  # noqa: F811
+    conn, site = park.conn, await leasing.find_site(park.conn)
+    await door(conn, "front", "r1", "r2", "r3")
+    await door(conn, "d1", "r1")
+    at = datetime(2026, 11, 9, 1, tzinfo=UTC)
+    await access.record_cards(
+        conn, site, [Card(credential=card(n), tenant="b", first=date(2026, 1, 1)) for n in range(3)], **WHO
+    )
+    await let_in(conn, "front", at, *range(3), 50, 51)  # Three of b, two that nobody knows.
+    await let_in(conn, "d1", at, *range(10, 16))  # Six strangers at a door of a's alone.
+    found = await occupancy.tenants_day(conn, SiteId(site.id), site.zone, date(2026, 11, 9))
+    assert {row.code: row.people for row in found} == {"a": 6, "b": None}  # Three are too few to be shown.
+
+
+async def test_an_entry_by_an_ended_card_or_through_a_door_of_others_is_a_finding(park):  # noqa: F811
+    conn, site = park.conn, await leasing.find_site(park.conn)
+    await door(conn, "d1", "r1")
+    await door(conn, "d3", "r3")
+    for number in ("L1", "L3"):
+        await access.align_access(conn, await tenancy.lease_id(conn, site, number), date(2026, 1, 1))
+    told = [
+        Card(credential=card(1), tenant="a", first=date(2026, 1, 1)),
+        Card(credential=card(2), tenant="a", first=date(2026, 1, 1), last_day=date(2026, 11, 1)),
+    ]
+    await access.record_cards(conn, site, told, **WHO)
+    at = datetime(2026, 11, 9, 1, tzinfo=UTC)
+    await let_in(conn, "d1", at, 1, 2)  # 1 may; 2 had ended.
+    await let_in(conn, "d3", at, 1)  # The door of b's room.
+    found = await occupancy.entries_without_right(conn, SiteId(site.id), site.zone, NOW)
+    assert [(row.code, row.door, row.is_ended_card, row.entries) for row in found] == [
+        ("a", "d1", True, 1),
+        ("a", "d3", False, 1),
+    ]
+
+
+async def test_services_of_leasing_are_reached_by_the_api_as_on_their_pages(api, app, bills):  # noqa: F811
+    notice = {"kind": "news", "title_zh": "停水", "title_en": "No water", "first": "2026-01-01"}
+    made = await api.post("/api/v1/notices", json=notice)
+    assert made.status_code == 201
+    assert (await api.post(f"/api/v1/notices/{made.json()['id']}/withdraw")).status_code == 204
+    assert (await api.get("/api/v1/notices")).json()[0]["withdrawn_at"] is not None
+    company = {"code": "n1", "name_zh": "新企业", "contact_email": "a@b.example"}
+    assert (await api.post("/api/v1/companies", json=company)).status_code == 201
+    assert (await api.put("/api/v1/companies/a/prepaid", json={"low_balance": "50.00"})).status_code == 204
+    assert (await api.get("/api/v1/companies/a/prepaid")).json()["low_balance"] == "50.00"
+    assert [x["number"] for x in (await api.get("/api/v1/companies/a")).json()["leases"]] == ["L1"]
+    asked = {"tenant": "a", "space": "r1", "starts_at": "2030-01-05T19:00+08:00", "ends_at": "2030-01-05T21:00+08:00"}
+    booked = await api.post("/api/v1/after-hours", json=asked)
+    assert (booked.status_code, booked.json()["state"]) == (201, "approved")
+    assert (await api.post(f"/api/v1/after-hours/{booked.json()['id']}/cancel")).status_code == 204
+    assert (await api.put("/api/v1/after-hours/parameters", json={"notice_hours": 5})).json()["notice_hours"] == 5
+    area = {"area_m2": "99", "from_day": "2026-11-01"}
+    assert (await api.put("/api/v1/spaces/r1/area", json=area)).json() == {"bills_to_correct": []}
+    parts = {"parts": {"x": "50", "y": "40"}, "from_day": "2026-11-02"}
+    assert (await api.post("/api/v1/spaces/r1/parts", json=parts)).status_code == 422
+    assert [float(a["area_m2"]) for a in (await api.get("/api/v1/spaces/r1")).json()["areas"]][-1] == 99
+    cards = {"cards": [{"credential": card(1), "tenant": "a", "first_day": "2026-01-01"}]}
+    assert (await api.put("/api/v1/access/cards", json=cards)).json() == {"changed": 1}
+    for path in ("entries-without-right", "people"):
+        assert (await api.get(f"/api/v1/access/{path}")).status_code == 200
+
+
+async def test_a_tenants_program_sees_its_own_bookings_and_notices_and_nothing_of_companies(app, bills):  # noqa: F811
+    client = await sign_in(app, "south")
+    answer = await client.post("/api/v1/session", json={"login": "south", "password": "correct horse battery"})
+    client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+    asked = {"space": "r2", "starts_at": "2030-01-05T19:00+08:00", "ends_at": "2030-01-05T21:00+08:00"}
+    assert (await client.post("/api/v1/after-hours", json=asked)).status_code == 201
+    refused = await client.post("/api/v1/after-hours", json=asked | {"space": "r1"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "request_refused")
+    assert [r["space"] for r in (await client.get("/api/v1/after-hours")).json()] == ["r2"]
+    assert (await client.get("/api/v1/notices")).status_code == 200
+    for path in ("companies", "after-hours/parameters", "access/people", "spaces"):
+        assert (await client.get(f"/api/v1/{path}")).status_code == 403, path
+
+
+async def test_a_chinese_program_reads_the_refused_rows_of_a_preview_in_chinese(api):  # noqa: F811
+    rows = "lease,tenant,space,first_day,last_day\nL7,a,nowhere,2026-12-01,\n"
+    files = {"file": ("l.csv", rows.encode(), "text/csv")}
+    path = "/api/v1/leases/import?preview=true"
+    assert (await api.post(path, files=files)).json()["refused"] == ["row 2: there is no space nowhere at this site"]
+    told = await api.post(path, files=files, headers={"Accept-Language": "zh-CN"})
+    assert told.json()["refused"] == ["第 2 行：本园区没有房间 nowhere"]
+
+
+async def test_a_space_is_remeasured_and_divided_on_its_page_and_several_sites_are_chosen(app, bills, pool):  # noqa: F811
+    manager = await sign_in(app, "manager")
+    page = "/console/spaces/r1?site=park"
+    await post(manager, page, "/console/spaces/r1/area?site=park", area="90", kind="gross", from_day="2026-11-01")
+    assert re.search(r"90\.00 m² <span[^>]*>gross", (await manager.get(page)).text)
+    parts = {"parts": "r1-1 = 60, r1-2 = 30", "from_day": "2026-11-02"}
+    await post(manager, page, "/console/spaces/r1/parts?site=park", **parts)
+    assert "r1-2" in (await manager.get("/console/estate")).text
+    assert "Other park" not in (await manager.get("/console/estate")).text
+    async with transaction(pool, SYSTEM) as conn:
+        file = estate({}, areas={"z1": 10}).model_dump(mode="json")
+        site = file["site"] | {"code": "other", "name": {"zh": "另一园区", "en": "Other park"}}
+        other = site_import.EstateFile.model_validate(file | {"site": site, "meters": []})
+        await site_import.import_estate(conn, other, actor="test", clock=CLOCK)
+    for path in (
+        "/console/estate",
+        "/console/leases",
+        "/console/leases/new",
+        "/console/lease-import",
+        "/console/after-hours",
+    ):
+        shown = await manager.get(path)
+        assert (shown.status_code, "Other park" in shown.text) == (200, True), path
+    assert "z1" in (await manager.get("/console/leases/new?site=other")).text
+    lease = re.search(r"/console/leases/\d+", (await manager.get("/console/leases")).text)[0]
+    assert (await manager.get(lease)).status_code == 200
