@@ -241,7 +241,8 @@ SELECT l.id, l.number, l.status, lower(l.term) AS starts_on, upper(l.term) - 1 A
   FROM lease l JOIN tenant t ON t.id = l.tenant_id
  WHERE l.organisation_id = %(organisation_id)s AND (%(tenant_id)s::bigint IS NULL OR l.tenant_id = %(tenant_id)s)
    AND (%(lease_id)s::bigint IS NULL OR l.id = %(lease_id)s)
- ORDER BY l.status IN ('ended', 'rejected'), l.status NOT IN ('application', 'review', 'approved'), lower(l.term) DESC,
+ ORDER BY l.status IN ('ended', 'rejected'), l.status = 'approved' AND lower(l.term) > %(today)s::date,
+          l.status = 'active', lower(l.term) DESC,
           l.number LIMIT 500;
 
 -- name: lease_spaces
