@@ -23,7 +23,7 @@ SELECT DISTINCT ON (r.id) r.id AS register_id, m.code AS meter, o.taken_at, o.va
   JOIN register r ON r.meter_id = m.id AND r.open_period @> %(at)s::timestamptz
                  AND r.quantity NOT LIKE 'reactive%%'
   LEFT JOIN LATERAL (
-      (SELECT o.observed_at AS taken_at, o.mantissa * power(10::numeric, -o.scale) AS value
+      (SELECT o.observed_at AS taken_at, trim_scale(o.mantissa * power(10::numeric, -o.scale)) AS value
          FROM exact_observation o
         WHERE o.point_id = r.point_id AND o.mantissa IS NOT NULL
           AND o.observed_at BETWEEN %(at)s::timestamptz - interval '1 hour' AND %(at)s::timestamptz
@@ -206,6 +206,12 @@ SELECT DISTINCT b.number FROM bill b
  WHERE b.tenant_id = ANY(%(tenant_ids)s) AND b.state = 'issued' AND b.kind IN ('bill', 'rebill', 'final')
    AND upper(b.period) > %(day)s::date ORDER BY b.number;
 
+-- name: running_subleases
+-- Sub-leases that stand on a lease and go on after a day.
+SELECT number FROM lease
+ WHERE organisation_id = %(organisation_id)s AND attributes ->> 'sublet_of' = %(number)s AND status = 'active'
+   AND (upper_inf(term) OR upper(term) > %(day)s::date) ORDER BY number;
+
 -- name: other_tenancies
 -- Other leases of the tenant that go on after a day.
 SELECT number FROM lease
@@ -313,8 +319,8 @@ SELECT s.code FROM space s JOIN floor f ON f.id = s.floor_id JOIN building b ON 
 -- A part of a space from a day on: on the same floor, for the same use, served by the same equipment.
 WITH part AS (
     INSERT INTO space (organisation_id, floor_id, parent_space_id, code, name_zh, name_en, use)
-    SELECT organisation_id, floor_id, id, %(code)s::text, name_zh || ' ' || %(code)s::text, name_en || ' ' || %(code)s::text, use
-      FROM space WHERE id = %(space_id)s
+    SELECT organisation_id, floor_id, id, %(code)s::text, name_zh || ' ' || suffix, name_en || ' ' || suffix, use
+      FROM space, replace(%(code)s::text, space.code || '-', '') AS suffix WHERE id = %(space_id)s
     RETURNING id, organisation_id
 ), served AS (
     INSERT INTO equipment_serves (equipment_id, space_id)

@@ -184,7 +184,12 @@ async def move_out(
     if at > clock.now():
         raise Invalid("{last_day} is not over yet: the closing readings cannot be known", last_day=last_day)
     held = await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": last_day})
-    closing = await read_meters(conn, [s["space_id"] for s in held], at, readings, clock)
+    standing = {"organisation_id": site.organisation_id, "number": number, "day": after}
+    reasons = [
+        Text("the sub-lease {number} still runs: move it out first", number=r["number"])
+        for r in await rows(conn, queries.running_subleases, standing)
+    ]
+    closing = await read_meters(conn, [s["space_id"] for s in held], at, readings, clock, reasons=reasons)
     await end_lease(conn, lease["id"], after)
     values = {"tenant_id": lease["tenant_id"], "lease_id": lease["id"], "day": after}
     others = [row["number"] for row in await rows(conn, queries.other_tenancies, values)]

@@ -16,6 +16,7 @@ from cloud_api.leasing import service as leasing
 from cloud_api.leasing.access import Card
 from cloud_api.operations.tenancy import changes, spaces
 from cloud_api.operations.tenancy import service as tenancy
+from cloud_api.operations.tenancy.handover import HandoverRefused
 from tests.integration.billing.small_site import SmallSite, estate
 from tests.integration.billing.test_moves import CLOCK, WHO, park  # noqa: F401  # A fixture.
 
@@ -113,6 +114,21 @@ async def test_parts_that_do_not_add_up_to_the_space_are_refused(park):  # noqa:
         areas = {code: Decimal(area) for code, area in parts.items()}
         with pytest.raises(Invalid, match="sum to 100 m2"):
             await spaces.split_space(park.conn, site, "r1", parts=areas, from_day=date(2026, 10, 16), **WHO)
+
+
+async def test_a_lease_cannot_end_under_a_sub_lease_that_goes_on(park):  # noqa: F811
+    site = await leasing.find_site(park.conn)
+    await changes.sublet(
+        park.conn, site, "L1", space="r1", to_tenant="b", new_number="L1-S", first=date(2026, 10, 16),
+        last_day=None, readings={}, area_m2=Decimal(25), **WHO,
+    )  # fmt: skip
+    names = await rows(park.conn, "SELECT code, name_en FROM space WHERE code LIKE 'r1-%%' ORDER BY 1")
+    assert names == [("r1-1", "r1 1"), ("r1-2", "r1 2")]
+    out = {"last_day": date(2026, 10, 20), "readings": {}, "without_final_bill": "test"}
+    with pytest.raises(HandoverRefused, match="sub-lease L1-S still runs"):
+        await tenancy.move_out(park.conn, site, "L1", **out, **WHO)
+    await tenancy.move_out(park.conn, site, "L1-S", **out, **WHO)
+    await tenancy.move_out(park.conn, site, "L1", **out, **WHO)
 
 
 async def door(conn, code, *served):
