@@ -205,7 +205,7 @@ def night_baseline(
         return None
     time = derived.compute(_TIME, {}, seconds, 60, zone, {})
     inside = healthy & (time["hour"] >= NIGHT[0]) & (time["hour"] < NIGHT[1]) & ~np.isnan(columns["active_power"])
-    days = seconds // 86_400
+    days = (seconds - 3600 * time["hour"]) // 86_400  # By local midnight: a night may lie on two days of Greenwich.
     medians = [float(np.median(columns["active_power"][inside & (days == day)])) for day in np.unique(days[inside])]
     return round(float(np.percentile(medians, 90)), 3) if len(medians) >= NIGHTS_MIN else None
 
