@@ -1,20 +1,19 @@
 """What a credit note says: a whole bill reversed, or single lines and amounts of it. Pure.
 
-Notes of one bill never take back more than a line charged; the note that takes back the last of it also takes what
-rounding left of the tax, so that bill and notes sum to zero per line, tax group and document.
+Notes of one bill never take back more than a line charged; the note that takes back the last of a line also takes what
+rounding left of its tax, so that bill and notes sum to zero per line, tax group and document.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from cloud_api.billing.charge import Line, Rated, VatGroup
+from cloud_api.billing.charge import Line, Rated, VatGroup, round_fraction
 from cloud_api.billing.snapshot import line_of
 from cloud_api.billing.tariff import Label
-from cloud_api.billing.vat import close
+from cloud_api.billing.vat import vat_line
 from cloud_api.kit.errors import Invalid
 
 _AMOUNTS = ("amount", "amount_exact", "quantity", "tax")
@@ -56,10 +55,9 @@ def part_snapshot(
     taken = {number: _amount(number, amount, left) for number, amount in sorted(amounts.items())}
     if not taken:
         raise Invalid("name at least one line to take back")
-    rated = close(_reversed(bill["lines"][number - 1], amount) for number, amount in taken.items())
+    taxed = [_reversed(bill["lines"][n - 1], amount, _tax(n, amount, left, bill, notes)) for n, amount in taken.items()]
+    rated = _closed(taxed)
     is_last = all(left[number] == taken.get(number, Decimal(0)) for number in left)
-    if is_last:
-        rated = _with_rest_of_tax(rated, bill, notes)
     own = [line_of(line) for line in rated.lines]
     for line, number in zip(own, taken, strict=False):  # VAT that is added stands after them.
         line["credits_line"] = number
@@ -94,7 +92,7 @@ def _amount(number: int, amount: Decimal | None, left: Mapping[int, Decimal]) ->
     return amount
 
 
-def _reversed(line: Mapping[str, Any], amount: Decimal) -> Line:
+def _reversed(line: Mapping[str, Any], amount: Decimal, tax: Decimal) -> Line:
     """Return a line that takes `amount` back; in full it keeps quantity and price, in part it is an amount alone."""
     is_whole = amount == Decimal(line["amount"])
     price = line["unit_price"] if is_whole else None
@@ -117,40 +115,33 @@ def _reversed(line: Mapping[str, Any], amount: Decimal) -> Line:
         vat_rate=Decimal(line["vat_rate"]),
         tax_included=line["tax_included"],
         source=line.get("source", "own"),
+        tax=tax,
     )
 
 
-def _with_rest_of_tax(rated: Rated, bill: Snapshot, notes: Sequence[Snapshot]) -> Rated:
-    """Let the last note take the tax that rounding of the earlier ones left."""
-    lines = list(rated.lines)
+def _tax(
+    number: int, amount: Decimal, left: Mapping[int, Decimal], bill: Snapshot, notes: Sequence[Snapshot]
+) -> Decimal:
+    """Return the tax taken back with an amount: rounded half-up, or with the last of a line all that is left of it."""
+    line = bill["lines"][number - 1]
+    if amount != left[number]:
+        rate = Fraction(Decimal(line["vat_rate"]))
+        return round_fraction(-Fraction(amount) * (rate / (1 + rate) if line["tax_included"] else rate))
+    before = (x for note in notes for x in note["lines"] if x.get("credits_line") == number)
+    return -Decimal(line["tax"]) - sum((Decimal(x["tax"]) for x in before), Decimal(0))
+
+
+def _closed(lines: Sequence[Line]) -> Rated:
+    """Sum the lines up per rate and form; tax that is added stands on lines of its own."""
     groups: list[VatGroup] = []
-    for group in rated.vat:
-        billed = _tax_of(bill, group)
-        rest = -billed - sum((_tax_of(note, group) for note in notes), Decimal(0))
-        difference = rest - group.tax
-        groups.append(
-            replace(group, tax=rest, net=group.gross - rest)
-            if group.tax_included
-            else replace(group, tax=rest, gross=group.net + rest)
-        )
-        for i, line in enumerate(lines):
-            if (line.vat_rate, line.tax_included) == (group.rate, group.tax_included) and line.kind != "vat":
-                lines[i] = replace(line, tax=line.tax + difference)
-                break
-        lines = [
-            replace(line, amount=rest) if line.kind == "vat" and line.vat_rate == group.rate and not group.tax_included
-            else line
-            for line in lines
-        ]  # fmt: skip
-    return Rated(lines=tuple(lines), vat=tuple(groups), total=sum((x.amount for x in lines), Decimal(0)))
-
-
-def _tax_of(snapshot: Snapshot, group: VatGroup) -> Decimal:
-    return sum(
-        (
-            Decimal(g["tax"])
-            for g in snapshot["vat"]
-            if (Decimal(g["rate"]), g["included"]) == (group.rate, group.tax_included)
-        ),
-        Decimal("0.00"),
-    )
+    added: list[Line] = []
+    for rate, included in dict.fromkeys((line.vat_rate, line.tax_included) for line in lines):
+        members = [line for line in lines if (line.vat_rate, line.tax_included) == (rate, included)]
+        printed = sum((line.amount for line in members), Decimal(0))
+        tax = sum((line.tax for line in members), Decimal("0.00"))
+        net, gross = (printed - tax, printed) if included else (printed, printed + tax)
+        groups.append(VatGroup(rate=rate, tax_included=included, net=net, tax=tax, gross=gross))
+        if rate and not included:
+            added.append(vat_line(groups[-1], members))
+    total = sum((line.amount for line in (*lines, *added)), Decimal(0))
+    return Rated(lines=(*lines, *added), vat=tuple(groups), total=total)

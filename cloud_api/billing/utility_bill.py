@@ -17,6 +17,7 @@ from cloud_api.billing.cost_share import DRIVERS
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
 from cloud_api.billing.run_model import SiteFacts
 from cloud_api.billing.service import month_of
+from cloud_api.billing.tariff import BUCKET_NAMES
 from cloud_api.billing.what_if import plain
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
@@ -87,7 +88,7 @@ class Comparison:
             Text(
                 "period {bucket}: the bill counts {theirs} kWh, our main meter {ours} kWh ({percent} %): check the"
                 " meter's clock and the tariff's windows",
-                bucket=bucket,
+                bucket=_named(bucket),
                 theirs=plain(side.theirs),
                 ours=plain(side.ours),
                 percent=side.percent,
@@ -106,6 +107,12 @@ class Comparison:
                 )
             )
         return found
+
+
+def _named(bucket: str) -> str:
+    """Return a period's name in both languages, for words that are read in either."""
+    name = BUCKET_NAMES.get(bucket)
+    return f"{name.zh} {name.en}" if name else bucket
 
 
 def _apart(side: Side, percent_max: Decimal) -> bool:

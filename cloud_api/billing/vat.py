@@ -23,7 +23,7 @@ def close(lines: Iterable[Line], issues: Iterable[Issue] = ()) -> Rated:
         taxed += members
         groups.append(group)
         if not included and rate_:
-            vat_lines.append(_vat_line(group, members))
+            vat_lines.append(vat_line(group, members))
     printed = [*_in_first_order(rest, taxed), *vat_lines]
     total = sum((line.amount for line in printed), Decimal(0))
     return Rated(lines=tuple(printed), vat=tuple(groups), total=total, issues=tuple(issues))
@@ -44,7 +44,8 @@ def _vat(rate_: Decimal, lines: Sequence[Line], *, included: bool) -> tuple[VatG
     return group, [replace(line, tax=Decimal(c).scaleb(-2)) for line, c in zip(lines, cents, strict=True)]
 
 
-def _vat_line(group: VatGroup, members: Sequence[Line]) -> Line:
+def vat_line(group: VatGroup, members: Sequence[Line]) -> Line:
+    """Return the line on which tax that is added to a group stands."""
     return Line(
         component="vat",
         name=VAT_LABEL,

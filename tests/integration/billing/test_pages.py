@@ -282,7 +282,7 @@ async def test_the_utilitys_bill_is_entered_on_a_page_and_compared_with_our_ledg
     assert stored.status_code == 303
     shown = (await finance.get(stored.headers["location"])).text
     assert "Our main meter" in shown
-    assert "period peak: the bill counts 1 kWh" in shown
+    assert "period 高峰 Peak: the bill counts 1 kWh" in shown
     lines = "项目,时段,电量,金额,分摊方式\n购电,峰,10,30.00,\n其他,,,12.50,landlord\n"
     files = {"file": ("bill.csv", lines.encode(), "text/csv")}
     again = await finance.post(
