@@ -32,6 +32,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 PASSWORD = "a password for tests"
 PEOPLE = {
+    "admin": ["--role", "admin"],
     "facilities": ["--role", "facilities"],
     "finance": ["--role", "finance"],
     "north": ["--tenant", "t-03"],

@@ -8,6 +8,13 @@ import pytest
 
 AXE = Path(__file__).resolve().parents[2] / "cloud_api/web/node_modules/axe-core/axe.min.js"
 TIMES = 20
+# The table behind a chart, the plan of a building, and a matrix that has two rows of headings may be moved sideways.
+WIDE_TABLES = """
+[...document.querySelectorAll(".table-wrap")]
+  .filter((wrap) => wrap.checkVisibility() && wrap.scrollWidth > wrap.clientWidth + 2)
+  .filter((wrap) => !wrap.closest(".chart-table") && !wrap.querySelector("svg.plan") && wrap.querySelector("table")?.tHead?.rows.length === 1)
+  .map((wrap) => wrap.getAttribute("aria-label"))
+"""
 
 pytestmark = pytest.mark.browser
 
@@ -107,29 +114,41 @@ def test_the_console_can_be_reached_and_left_by_keyboard_alone(stack, browse):
     page.wait_for_url(re.compile("/login$"))
 
 
+def _menu(page, extra=()):
+    """Every page that the menu leads to, and some that it does not."""
+    found = page.eval_on_selector_all("nav a[href^='/']", "links => links.map(a => a.getAttribute('href'))")
+    assert found
+    return [*dict.fromkeys(found), *extra]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    ("login", "paths"), [("facilities", ["/console", "/console/devices", "/console/demo"]), ("north", ["/portal"])]
-)
-def test_axe_finds_nothing_to_complain_about(stack, browse, login, paths, scheme):
+@pytest.mark.parametrize("login", ["admin", "north"])
+def test_axe_finds_nothing_to_complain_about_on_any_page_of_the_menu(stack, browse, login, scheme):
     page = browse(login, scheme=scheme)
-    for path in paths:
+    complaints = []
+    for path in _menu(page, extra=["/account"]):
         page.goto(stack.url + path)
-        page.wait_for_timeout(800)
+        page.wait_for_timeout(400)
         page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.evaluate(
             "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
         )
-        complaints = [f"{v['id']}: {v['help']}: {n['html'][:160]}" for v in found["violations"] for n in v["nodes"][:3]]
-        assert not complaints, f"{path} ({scheme})\n" + "\n".join(complaints)
+        complaints += [
+            f"{path}: {v['id']}: {v['help']}: {n['html'][:160]}" for v in found["violations"] for n in v["nodes"][:3]
+        ]
+    assert not complaints, "\n".join(complaints)
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize(
-    ("login", "path"), [("facilities", "/console"), ("facilities", "/console/devices"), ("north", "/portal")]
-)
-def test_no_page_is_wider_than_the_screen(stack, browse, login, path, width):
+@pytest.mark.parametrize("login", ["admin", "north"])
+def test_no_page_of_the_menu_is_wider_than_the_screen_and_no_table_on_a_phone(stack, browse, login, width):
     page = browse(login, width=width)
-    page.goto(stack.url + path)
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = []
+    for path in _menu(page, extra=["/account"]):
+        page.goto(stack.url + path)
+        page.wait_for_timeout(400)
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            wide.append(path)
+        if width < 500:
+            wide += [f"{path}: table {label}" for label in page.evaluate(WIDE_TABLES)]
+    assert not wide, "\n".join(wide)
