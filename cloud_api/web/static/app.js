@@ -149,6 +149,7 @@ const labelCells = (table) => {
       const isRowName = cell.tagName === "TH" || cell.colSpan > 1;
       if (!isRowName && !cell.querySelector("button")) cell.dataset.label = labels[column];
       cell.classList.toggle("wide", isRowName || cell.textContent.trim().length > 22 || cell.querySelector("form") !== null);
+      cell.classList.toggle("blank", ["", "–"].includes(cell.textContent.trim()) && cell.children.length === 0);
       column += cell.colSpan;
     }
   }
@@ -157,7 +158,8 @@ const stackTables = () => {
   for (const table of document.querySelectorAll(".table-wrap > table")) {
     const wrap = table.parentElement;
     table.classList.remove("stacked");
-    if (!narrow.matches || wrap.scrollWidth <= wrap.clientWidth + 1 || !canStack(table)) continue;
+    const fits = wrap.scrollWidth <= wrap.clientWidth + 1 && !table.classList.contains("cards");
+    if (!narrow.matches || fits || !canStack(table)) continue;
     labelCells(table);
     table.classList.add("stacked");
   }
@@ -176,18 +178,6 @@ for (const element of document.querySelectorAll("[data-points]")) show(element);
 compare();
 tick();
 setInterval(tick, 1000);
-// A phone shows the rows of such a table as cards; each cell says which column it is of.
-function nameCells(root) {
-  for (const table of root.querySelectorAll("table.cards")) {
-    const names = [...table.querySelectorAll("thead th")].map((th) => th.textContent.trim());
-    for (const row of table.tBodies[0]?.rows ?? []) [...row.cells].forEach((cell, n) => {
-      cell.dataset.name = names[n] ?? "";
-      cell.classList.toggle("blank", ["", "–"].includes(cell.textContent.trim()));
-    });
-  }
-}
-nameCells(document);
 document.addEventListener("htmx:afterSwap", tick);
-document.addEventListener("htmx:afterSwap", (event) => nameCells(event.target.parentElement ?? document));
 document.addEventListener("htmx:afterSettle", (event) => drawCharts(event.target));
 drawCharts(document);
