@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows, one_row
 from cloud_api.devices.model import Catalogue, CatalogueDevice, CataloguePoint, Gateway, Heartbeat
 from cloud_api.kit.ids import DeviceId, GatewayId, OrganisationId, PointId
 
@@ -17,19 +17,19 @@ queries = load_queries(__file__)
 
 async def credential(conn: AsyncConnection, key_id: str) -> dict[str, Any] | None:
     """Return the gateway and the hash behind a key that is not revoked."""
-    return await _one(conn, queries.credential, {"key_id": key_id})
+    return await one_row(conn, queries.credential, {"key_id": key_id})
 
 
 async def sites_by_code(conn: AsyncConnection, code: str) -> list[dict[str, Any]]:
     """Return the sites of all organisations with this code."""
-    return await _all(conn, queries.sites_by_code, {"code": code})
+    return await all_rows(conn, queries.sites_by_code, {"code": code})
 
 
 async def add_gateway(
     conn: AsyncConnection, *, organisation_id: int, site_id: int, name: str, label: str
 ) -> GatewayId | None:
     """Return the new gateway's id, or None when the name is taken."""
-    row = await _one(
+    row = await one_row(
         conn,
         queries.add_gateway,
         {"organisation_id": organisation_id, "site_id": site_id, "name": name, "label": label},
@@ -39,7 +39,7 @@ async def add_gateway(
 
 async def gateway_by_name(conn: AsyncConnection, name: str) -> dict[str, Any] | None:
     """Return id, organisation_id and site_id of a gateway, or None."""
-    return await _one(conn, queries.gateway_by_name, {"name": name})
+    return await one_row(conn, queries.gateway_by_name, {"name": name})
 
 
 async def add_credential(
@@ -77,7 +77,7 @@ async def add_audit_entry(
 
 async def lock_gateway(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, Any]:
     """Return organisation_id, catalogue_revision and catalogue_version; holds the row until the commit."""
-    row = await _one(conn, queries.lock_gateway, {"gateway_id": gateway_id})
+    row = await one_row(conn, queries.lock_gateway, {"gateway_id": gateway_id})
     assert row is not None, "the credential names an existing gateway"
     return row
 
@@ -95,7 +95,7 @@ async def put_devices(
         name: [getattr(device, name) for device in devices]
         for name in ("name", "label", "profile", "profile_revision", "bus", "address", "poll_s", "timeout_s")
     }
-    rows = await _all(
+    rows = await all_rows(
         conn,
         queries.put_devices,
         columns
@@ -118,7 +118,7 @@ async def put_points(
     now: datetime,
 ) -> None:
     """Add or change points and retire the rest."""
-    rows = await _all(
+    rows = await all_rows(
         conn,
         queries.put_points,
         {
@@ -142,7 +142,7 @@ async def put_points(
 async def add_missing(conn: AsyncConnection, gateway: Gateway, devices: Sequence[CatalogueDevice]) -> tuple[int, int]:
     """Add devices and points that are not there; return how many points were added and how many there are now."""
     points = [(device.name, point) for device in devices for point in device.points]
-    [counted] = await _all(
+    [counted] = await all_rows(
         conn,
         queries.add_missing,
         {
@@ -181,13 +181,13 @@ async def finish_catalogue(
 
 async def point_addresses(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, PointId]:
     """Return every point of a gateway by `device/point`."""
-    rows = await _all(conn, queries.point_addresses, {"gateway_id": gateway_id})
+    rows = await all_rows(conn, queries.point_addresses, {"gateway_id": gateway_id})
     return {row["address"]: PointId(row["id"]) for row in rows}
 
 
 async def device_names(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, DeviceId]:
     """Return every device of a gateway by name."""
-    rows = await _all(conn, queries.device_names, {"gateway_id": gateway_id})
+    rows = await all_rows(conn, queries.device_names, {"gateway_id": gateway_id})
     return {row["name"]: DeviceId(row["id"]) for row in rows}
 
 
@@ -212,7 +212,7 @@ async def set_device_states(
     if not states:
         return []
     ordered = sorted(states)
-    rows = await _all(
+    rows = await all_rows(
         conn,
         queries.set_device_states,
         {
@@ -227,17 +227,17 @@ async def set_device_states(
 
 async def gateways(conn: AsyncConnection) -> list[dict[str, Any]]:
     """Return the gateways that the transaction's scope may see."""
-    return await _all(conn, queries.gateways, {})
+    return await all_rows(conn, queries.gateways, {})
 
 
 async def devices(conn: AsyncConnection, gateway_id: GatewayId | None) -> list[dict[str, Any]]:
     """Return devices that the transaction's scope may see."""
-    return await _all(conn, queries.devices, {"gateway_id": gateway_id})
+    return await all_rows(conn, queries.devices, {"gateway_id": gateway_id})
 
 
 async def gateway(conn: AsyncConnection, gateway_id: GatewayId) -> dict[str, Any] | None:
     """Return id, organisation_id and name of a gateway that the transaction's scope may see, or None."""
-    return await _one(conn, queries.gateway, {"gateway_id": gateway_id})
+    return await one_row(conn, queries.gateway, {"gateway_id": gateway_id})
 
 
 async def add_configuration(
@@ -251,7 +251,7 @@ async def add_configuration(
     now: datetime,
 ) -> int:
     """Store the next version of a gateway's site file and return its number."""
-    row = await _one(
+    row = await one_row(
         conn,
         queries.add_configuration,
         {
@@ -274,12 +274,12 @@ async def withdraw_configurations(conn: AsyncConnection, gateway_id: GatewayId, 
 
 async def configurations(conn: AsyncConnection, gateway_id: GatewayId) -> list[dict[str, Any]]:
     """Return the newest fifty versions without their texts."""
-    return await _all(conn, queries.configurations, {"gateway_id": gateway_id})
+    return await all_rows(conn, queries.configurations, {"gateway_id": gateway_id})
 
 
 async def configuration(conn: AsyncConnection, gateway_id: GatewayId, version: int | None) -> dict[str, Any] | None:
     """Return one version with its text, the newest when `version` is None."""
-    return await _one(conn, queries.configuration, {"gateway_id": gateway_id, "version": version})
+    return await one_row(conn, queries.configuration, {"gateway_id": gateway_id, "version": version})
 
 
 async def settle_configuration(
@@ -296,28 +296,28 @@ async def wanted_configuration(
     conn: AsyncConnection, gateway_id: GatewayId, running: int | None
 ) -> dict[str, Any] | None:
     """Return what the gateway shall run with, or None; `site_file` is None when that is what it runs with."""
-    return await _one(conn, queries.wanted_configuration, {"gateway_id": gateway_id, "running": running})
+    return await one_row(conn, queries.wanted_configuration, {"gateway_id": gateway_id, "running": running})
 
 
 async def writable_point(conn: AsyncConnection, point_id: PointId) -> dict[str, Any] | None:
     """Return a point with its guard rails and its gateway, or None."""
-    return await _one(conn, queries.writable_point, {"point_id": point_id})
+    return await one_row(conn, queries.writable_point, {"point_id": point_id})
 
 
 async def writable_points(conn: AsyncConnection, device_id: DeviceId) -> list[dict[str, Any]]:
     """Return the points of a device that have guard rails."""
-    return await _all(conn, queries.writable_points, {"device_id": device_id})
+    return await all_rows(conn, queries.writable_points, {"device_id": device_id})
 
 
 async def point_by_address(conn: AsyncConnection, gateway_name: str, address: str) -> PointId | None:
     """Return the id of `device/point`, or None."""
-    row = await _one(conn, queries.point_by_address, {"gateway": gateway_name, "address": address})
+    row = await one_row(conn, queries.point_by_address, {"gateway": gateway_name, "address": address})
     return PointId(row["id"]) if row else None
 
 
 async def waiting_count(conn: AsyncConnection, gateway_id: GatewayId, now: datetime) -> int:
     """Count the commands that are still offered to a gateway."""
-    row = await _one(conn, queries.waiting_count, {"gateway_id": gateway_id, "now": now})
+    row = await one_row(conn, queries.waiting_count, {"gateway_id": gateway_id, "now": now})
     assert row is not None, "a count has one row"
     return row["count"]
 
@@ -336,7 +336,7 @@ async def add_command(
     expires_at: datetime,
 ) -> int:
     """Store a command and return its number."""
-    row = await _one(
+    row = await one_row(
         conn,
         queries.add_command,
         {
@@ -357,14 +357,14 @@ async def add_command(
 
 async def withdraw_command(conn: AsyncConnection, command_id: int, *, actor: str, now: datetime) -> bool:
     """Withdraw a waiting command; False when there is none."""
-    return await _one(conn, queries.withdraw_command, {"id": command_id, "actor": actor, "now": now}) is not None
+    return await one_row(conn, queries.withdraw_command, {"id": command_id, "actor": actor, "now": now}) is not None
 
 
 async def wanted_commands(
     conn: AsyncConnection, gateway_id: GatewayId, now: datetime, *, limit: int
 ) -> list[dict[str, Any]]:
     """Return the commands that a gateway has not answered, oldest first."""
-    return await _all(conn, queries.wanted_commands, {"gateway_id": gateway_id, "now": now, "limit": limit})
+    return await all_rows(conn, queries.wanted_commands, {"gateway_id": gateway_id, "now": now, "limit": limit})
 
 
 async def finish_command(
@@ -393,16 +393,4 @@ async def commands(
     conn: AsyncConnection, now: datetime, gateway_id: GatewayId | None, device_id: DeviceId | None
 ) -> list[dict[str, Any]]:
     """Return the newest hundred commands."""
-    return await _all(conn, queries.commands, {"now": now, "gateway_id": gateway_id, "device_id": device_id})
-
-
-async def _one(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchone()
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()
+    return await all_rows(conn, queries.commands, {"now": now, "gateway_id": gateway_id, "device_id": device_id})

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.faults import baselines, derived, hosts, learning, pricing, trend
 from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.hosts import HostRole
@@ -77,13 +77,15 @@ async def bound_equipment(conn: AsyncConnection, equipment_id: int | None = None
     Besides its points, a unit gets the roles of its surroundings (`hosts`) and what was learned of it.
     """
     grouped: dict[int, list[dict[str, Any]]] = {}
-    for row in await _rows(conn, queries.bound_points, {}):
+    for row in await all_rows(conn, queries.bound_points, {}):
         grouped.setdefault(row["equipment_id"], []).append(row)
     found = {key: e for key, rows in grouped.items() if (e := _equipment(rows)) is not None}
-    placed = await _rows(conn, queries.surroundings, {})
-    models = {row["equipment_id"]: row["content"] for row in await _rows(conn, queries.models, {"equipment_id": None})}
+    placed = await all_rows(conn, queries.surroundings, {})
+    models = {
+        row["equipment_id"]: row["content"] for row in await all_rows(conn, queries.models, {"equipment_id": None})
+    }
     free: dict[int, dict[date, bool]] = {}
-    for row in await _rows(conn, queries.free_days, {}):
+    for row in await all_rows(conn, queries.free_days, {}):
         free.setdefault(row["site_id"], {})[row["day"]] = row["is_free"]
     done: list[Equipment] = []
     for site_id in sorted({e.site_id for e in found.values()}):
@@ -99,7 +101,7 @@ async def bound_equipment(conn: AsyncConnection, equipment_id: int | None = None
 
 async def supply(conn: AsyncConnection) -> dict[int, frozenset[int]]:
     """Return, by equipment, what supplies it: what feeds it, and the pumps and towers on the same loop."""
-    placed = await _rows(conn, queries.surroundings, {})
+    placed = await all_rows(conn, queries.surroundings, {})
     found: dict[int, frozenset[int]] = {}
     for site_id in {row["site_id"] for row in placed}:
         ids = {row["code"]: row["equipment_id"] for row in placed if row["site_id"] == site_id}
@@ -122,7 +124,7 @@ async def columns_between(
         "end": end,
     }
     stored: dict[int, tuple[list[float], list[float]]] = {}
-    for row in await _rows(conn, queries.observations, values):
+    for row in await all_rows(conn, queries.observations, values):
         at, value = stored.setdefault(row["point_id"], ([], []))
         at.append(row["second"])
         value.append(row["value"])
@@ -251,8 +253,3 @@ def _equipment(rows: Sequence[Mapping[str, Any]]) -> Equipment | None:
         complete=newest,
         problems=tuple(problems),
     )
-
-
-async def _rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(query, values)).fetchall()

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import structlog
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.faults import baselines, bindings, derived, learning, replay, settings
 from cloud_api.faults.bindings import Equipment
 from cloud_api.faults.findings import Finding
@@ -88,18 +88,18 @@ async def study(conn: AsyncConnection, equipment: Equipment, *, days: Sequence[d
 
 async def forget(conn: AsyncConnection, equipment_id: int) -> bool:
     """Give up what was learned of a unit; False when there was nothing."""
-    return bool(await _rows(conn, queries.forget_model, {"equipment_id": equipment_id}))
+    return bool(await all_rows(conn, queries.forget_model, {"equipment_id": equipment_id}))
 
 
 async def model(conn: AsyncConnection, equipment_id: int) -> dict[str, Any] | None:
     """Return what is kept of a unit: content, days, by whom and when; None before it has learned."""
-    found = await _rows(conn, queries.models, {"equipment_id": equipment_id})
+    found = await all_rows(conn, queries.models, {"equipment_id": equipment_id})
     return found[0] if found else None
 
 
 async def learn_quiet_units(conn: AsyncConnection, now: datetime) -> int:
     """Let units that have never learned do so on a long quiet stretch; returns how many did."""
-    known = {row["equipment_id"] for row in await _rows(conn, queries.models, {"equipment_id": None})}
+    known = {row["equipment_id"] for row in await all_rows(conn, queries.models, {"equipment_id": None})}
     waiting = [e for e in await bindings.bound_equipment(conn) if e.id not in known and can_learn(e) and e.watermark]
     done = 0
     for equipment in waiting:
@@ -138,8 +138,3 @@ async def _trend(conn: AsyncConnection, equipment: Equipment, days: Sequence[dat
     seconds = np.concatenate([s for s, _ in parts])
     columns = {name: np.concatenate([c[name] for _, c in parts]) for name in parts[0][1]}
     return Trend(seconds=seconds, columns=columns, tick_s=bindings.TICK_S, zone=equipment.zone)
-
-
-async def _rows(conn: AsyncConnection, query: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(query, values)).fetchall()

@@ -16,10 +16,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.faults import learning, pricing
 from cloud_api.faults.bindings import TICK_S, Equipment, bound_equipment, columns_between
 from cloud_api.faults.catalogue import catalogue
@@ -59,7 +59,7 @@ async def evaluate(conn: AsyncConnection) -> list[Change]:
 
     The evaluators' memory is stored in the same transaction: either both count or neither.
     """
-    known = {row["equipment_id"]: row for row in await _rows(conn, queries.evaluators, {})}
+    known = {row["equipment_id"]: row for row in await all_rows(conn, queries.evaluators, {})}
     set_by_people = await settings(conn)
     changes: list[Change] = []
     for equipment in await bound_equipment(conn):
@@ -74,7 +74,7 @@ async def evaluate(conn: AsyncConnection) -> list[Change]:
 
 async def applicability(conn: AsyncConnection) -> list[dict[str, Any]]:
     """Return per equipment the rules' verdicts and, for those that cannot be judged, the missing roles."""
-    return await _rows(conn, queries.applicability, {})
+    return await all_rows(conn, queries.applicability, {})
 
 
 async def problems(conn: AsyncConnection) -> list[str]:
@@ -176,8 +176,3 @@ def _fingerprint(rules: Sequence[Rule], equipment: Equipment) -> str:
         + [learning.as_json(equipment.learned)]
     )
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-async def _rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(query, values)).fetchall()

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.faults.bindings import Equipment
 from cloud_api.faults.catalogue import catalogue, rule_named
 from cloud_api.faults.rules import Rule, RuleError
@@ -26,7 +26,7 @@ async def rules_of(conn: AsyncConnection, equipment: Equipment) -> tuple[list[Ru
 async def settings(conn: AsyncConnection, equipment_id: int | None = None) -> dict[int, dict[str, dict[str, Any]]]:
     """Return, by equipment and rule, what engineers set."""
     found: dict[int, dict[str, dict[str, Any]]] = {}
-    for row in await _rows(conn, queries.rule_settings, {"equipment_id": equipment_id}):
+    for row in await all_rows(conn, queries.rule_settings, {"equipment_id": equipment_id}):
         found.setdefault(row["equipment_id"], {})[row["rule"]] = row
     return found
 
@@ -70,9 +70,4 @@ async def set_rule(
         "set_by": set_by,
         "set_at": set_at,
     }
-    return bool(await _rows(conn, queries.set_rule, values))
-
-
-async def _rows(conn: AsyncConnection, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(query, values)).fetchall()
+    return bool(await all_rows(conn, queries.set_rule, values))

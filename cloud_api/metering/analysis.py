@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.ids import MeterId, RegisterId, SiteId
 from cloud_api.kit.period import Period
 from cloud_api.metering import packs, repository
@@ -69,7 +69,7 @@ class Gap:
 
 async def meter(conn: AsyncConnection, meter_id: MeterId) -> Meter:
     """Return a meter that the viewer may see; raises MeterNotFound."""
-    rows = await _all(conn, queries.meter, {"meter_id": meter_id})
+    rows = await all_rows(conn, queries.meter, {"meter_id": meter_id})
     if not rows:
         raise MeterNotFound
     return _meter(rows[0])
@@ -77,7 +77,7 @@ async def meter(conn: AsyncConnection, meter_id: MeterId) -> Meter:
 
 async def meters(conn: AsyncConnection) -> list[Meter]:
     """Return the meters that the viewer may see, parents before their children."""
-    return [_meter(row) for row in await _all(conn, queries.meters, {})]
+    return [_meter(row) for row in await all_rows(conn, queries.meters, {})]
 
 
 async def chart(
@@ -86,7 +86,7 @@ async def chart(
     """Return the sum of meters per step, at most STEPS_MAX of them; an empty step is not there."""
     while period.duration / step > STEPS_MAX:
         step *= 2
-    rows = await _all(conn, queries.registers_of_meters, {"meter_id": list(meter_ids), "quantity": quantity})
+    rows = await all_rows(conn, queries.registers_of_meters, {"meter_id": list(meter_ids), "quantity": quantity})
     count = math.ceil(period.duration / step)
     total = packs.Total(count)
     async for columns in packs.read(conn, [RegisterId(row["id"]) for row in rows], period):
@@ -107,7 +107,7 @@ async def chart_by_day(
 ) -> list[DaySum]:
     """Return the sum of meters per local day from `first` to `after` (excluded)."""
     arguments = {"meter_id": list(meter_ids), "quantity": quantity, "first": first, "after": after}
-    return [DaySum(**row) for row in await _all(conn, queries.summed_by_day, arguments)]
+    return [DaySum(**row) for row in await all_rows(conn, queries.summed_by_day, arguments)]
 
 
 async def demand(
@@ -115,7 +115,7 @@ async def demand(
 ) -> dict[MeterId, Demand]:
     """Return each meter's demand; a meter without an actual interval has none."""
     arguments = {"meter_id": list(meter_ids), "quantity": quantity, "start": period.start, "end": period.end}
-    return {row["meter_id"]: Demand(**row) for row in await _all(conn, queries.demand, arguments)}
+    return {row["meter_id"]: Demand(**row) for row in await all_rows(conn, queries.demand, arguments)}
 
 
 async def branch_balance(
@@ -154,12 +154,12 @@ async def _buckets(
     conn: AsyncConnection, meter_id: MeterId, period: Period, by: Literal["interval", "day"], quantity: str
 ) -> tuple[list[dict[str, Any]], dict[datetime, dict[int, Decimal | None]]]:
     """Return the children of a branch, and what its meters counted per bucket."""
-    children = await _all(conn, queries.children, {"meter_id": meter_id})
+    children = await all_rows(conn, queries.children, {"meter_id": meter_id})
     ids = [meter_id, *(row["id"] for row in children)]
     statement = queries.buckets_by_interval if by == "interval" else queries.buckets_by_day
     arguments = {"meter_id": ids, "quantity": quantity, "start": period.start, "end": period.end}
     buckets: dict[datetime, dict[int, Decimal | None]] = defaultdict(dict)
-    for row in await _all(conn, statement, arguments):
+    for row in await all_rows(conn, statement, arguments):
         buckets[row["bucket"]][row["meter_id"]] = row["quantity"]
     return children, buckets
 
@@ -195,18 +195,18 @@ async def measured_behind(conn: AsyncConnection, meter_id: MeterId) -> dict[Mete
 async def gaps(conn: AsyncConnection, register_id: RegisterId, period: Period, *, longer_than: timedelta) -> list[Gap]:
     """Return stretches in which a register's point was silent; silence is neither zero nor a lost number."""
     arguments = {"register_id": register_id, "start": period.start, "end": period.end}
-    rows = await _all(conn, queries.gaps, arguments | {"seconds": longer_than.total_seconds()})
+    rows = await all_rows(conn, queries.gaps, arguments | {"seconds": longer_than.total_seconds()})
     return [Gap(**row) for row in rows]
 
 
 async def sequence_gaps(conn: AsyncConnection) -> list[dict[str, Any]]:
     """Return numbers that gateways gave and that never arrived."""
-    return await _all(conn, queries.sequence_gaps, {})
+    return await all_rows(conn, queries.sequence_gaps, {})
 
 
 async def _terms(conn: AsyncConnection) -> dict[MeterId, list[tuple[MeterId, Decimal]]]:
     terms: dict[MeterId, list[tuple[MeterId, Decimal]]] = defaultdict(list)
-    for row in await _all(conn, queries.terms, {}):
+    for row in await all_rows(conn, queries.terms, {}):
         terms[MeterId(row["meter_id"])].append((MeterId(row["input_meter_id"]), row["factor"]))
     return terms
 
@@ -214,9 +214,3 @@ async def _terms(conn: AsyncConnection) -> dict[MeterId, list[tuple[MeterId, Dec
 def _meter(row: Mapping[str, Any]) -> Meter:
     columns = {key: value for key, value in row.items() if key != "time_zone"}
     return Meter(**columns | {"site_id": SiteId(row["site_id"]), "zone": ZoneInfo(row["time_zone"])})
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

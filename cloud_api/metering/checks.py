@@ -9,10 +9,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
@@ -45,7 +45,7 @@ async def check(
     now = clock.now()
     count = 0
     classes: dict[int, dict[str, Limits]] = {}
-    for row in await _all(conn, queries.meters_to_check, {}):
+    for row in await all_rows(conn, queries.meters_to_check, {}):
         organisation_id = row["organisation_id"]
         if organisation_id not in classes:
             classes[organisation_id] = await limits.of_classes(conn, organisation_id)
@@ -75,7 +75,7 @@ async def _check_meter(
         by_day[interval.starts_at.astimezone(zone).date()].append(interval)
     totals = {
         total["day"]: total["quantity"]
-        for total in await _all(
+        for total in await all_rows(
             conn,
             queries.day_totals,
             {"register_id": [row["register_id"]], "first": first - estimates.HISTORY, "after": today},
@@ -116,14 +116,16 @@ async def _standing(
     conn: AsyncConnection, row: Mapping[str, Any], bounds: Limits, yesterday: Period, now: datetime
 ) -> list[Finding]:
     """Check the meter's clock and transformers; what was said before in the same words stays where it was said."""
-    rows = await _all(conn, queries.device_facts, {"register_id": row["register_id"], "now": now})
+    rows = await all_rows(conn, queries.device_facts, {"register_id": row["register_id"], "now": now})
     if not rows:
         return []
     facts = rows[0]
     drifts = [Decimal(str(facts[n])) for n in ("own_drift_s", "offset_s", "jump_s") if facts[n] is not None]
     drift = max(drifts, key=abs, default=None)
     found = [clock_finding(drift, bounds, yesterday), ratio_finding(_transformers(row, facts), bounds, yesterday)]
-    before = await _all(conn, queries.standing_findings, {"register_id": row["register_id"], "checks": list(_STANDING)})
+    before = await all_rows(
+        conn, queries.standing_findings, {"register_id": row["register_id"], "checks": list(_STANDING)}
+    )
     return [_where_it_was_said(finding, before) for finding in found if finding is not None]
 
 
@@ -169,7 +171,7 @@ def _expected(row: Mapping[str, Any], day: date, zone: ZoneInfo) -> int | None:
 
 async def _reactive(conn: AsyncConnection, meter_id: MeterId, first: date, after: date) -> dict[date, Decimal]:
     arguments = {"meter_id": meter_id, "first": first, "after": after}
-    return {row["day"]: row["quantity"] for row in await _all(conn, queries.reactive_by_day, arguments)}
+    return {row["day"]: row["quantity"] for row in await all_rows(conn, queries.reactive_by_day, arguments)}
 
 
 async def _keep(
@@ -202,9 +204,3 @@ async def _keep(
             "now": now,
         },
     )
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

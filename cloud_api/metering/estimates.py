@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import yaml
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period
 from cloud_api.metering import repository
@@ -41,8 +41,8 @@ async def gather(
         "first": (stretch.start - HISTORY).astimezone(zone).date(),
         "last": stretch.end.astimezone(zone).date(),
     }
-    kinds = await _all(conn, queries.day_kinds, days)
-    temperatures = await _all(conn, queries.outdoor_temperatures, days)
+    kinds = await all_rows(conn, queries.day_kinds, days)
+    temperatures = await all_rows(conn, queries.outdoor_temperatures, days)
     return Evidence(
         known=_profile([*known, *last_year], zone),
         check=await _check_meter(conn, finding, stretch),
@@ -60,7 +60,7 @@ def class_profiles() -> dict[str, dict[str, list[int]]]:
 
 
 async def _check_meter(conn: AsyncConnection, finding: Mapping[str, Any], stretch: Period) -> dict[datetime, Decimal]:
-    rows = await _all(conn, queries.check_meter, {"meter_id": finding["meter_id"]})
+    rows = await all_rows(conn, queries.check_meter, {"meter_id": finding["meter_id"]})
     if not rows:
         return {}
     meter_id = MeterId(rows[0]["id"])
@@ -76,9 +76,3 @@ def _profile(known: Sequence[Interval], zone: ZoneInfo) -> dict[tuple[date, Any]
             local = interval.starts_at.astimezone(zone)
             profile[local.date(), local.time()] = interval.quantity
     return profile
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from psycopg import AsyncConnection, errors
-from psycopg.rows import dict_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.identity import service as identity
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.ids import MeterId
@@ -62,7 +62,7 @@ class Ratio:
 async def formulas(conn: AsyncConnection) -> list[Formula]:
     """Return the virtual meters that the viewer may see, by code."""
     found: dict[int, dict[str, Any]] = {}
-    for row in await _all(conn, queries.formulas, {}):
+    for row in await all_rows(conn, queries.formulas, {}):
         entry = found.setdefault(
             row["meter_id"], {k: row[k] for k in ("code", "name_zh", "name_en", "kind")} | {"t": []}
         )
@@ -101,7 +101,7 @@ async def create(
     first = inputs[0]
     try:
         async with conn.transaction():
-            [row] = await _all(
+            [row] = await all_rows(
                 conn,
                 queries.add_meter,
                 {"like": first.id, "code": code, "name_zh": name_zh or name_en or code,
@@ -242,9 +242,3 @@ async def _audit(conn: AsyncConnection, author: Author, action: str, code: str, 
         conn, viewer=author.viewer, at=author.clock.now(), action=action, subject=f"meter:{code}",
         reason=author.reason.strip(), terms=", ".join(f"{f} × {i}" for i, f in terms.items()),
     )  # fmt: skip
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

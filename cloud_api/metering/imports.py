@@ -1,16 +1,17 @@
 """Importing files of readings: preview with an error per row, import once, undo as a whole."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows, one_row
 from cloud_api.identity import service as identity
 from cloud_api.identity.model import StaffViewer
 from cloud_api.kit.clock import Clock
@@ -83,7 +84,7 @@ async def upload(
     now = clock.now()
     parsed = parse(name, content, zone=zone, default_meter=default_meter)
     await conn.execute(queries.forget_uploads, {"before": now - _UPLOAD_LIFETIME})
-    row = await _one(
+    row = await one_row(
         conn,
         queries.add_upload,
         {"organisation_id": viewer.organisation_id, "file_name": name[:200], "default_meter": default_meter,
@@ -95,14 +96,14 @@ async def upload(
 
 async def confirm(conn: AsyncConnection, clock: Clock, viewer: StaffViewer, upload_id: int, *, zone: ZoneInfo) -> int:
     """Import the readable rows of an uploaded file and return how many were new."""
-    found = await _one(conn, queries.upload, {"id": upload_id})
+    found = await one_row(conn, queries.upload, {"id": upload_id})
     if found is None:
         raise NotFound("this upload is no longer there: choose the file again")
     content = bytes(found["content"])
     parsed = parse(found["file_name"], content, zone=zone, default_meter=found["default_meter"])
     preview = await _preview(conn, upload_id, found["file_name"], parsed)
     now = clock.now()
-    added = await _one(
+    added = await one_row(
         conn,
         queries.add_import,
         {"organisation_id": viewer.organisation_id, "file_name": found["file_name"], "format": parsed.format,
@@ -128,7 +129,7 @@ async def confirm(conn: AsyncConnection, clock: Clock, viewer: StaffViewer, uplo
 async def undo(conn: AsyncConnection, clock: Clock, viewer: StaffViewer, import_id: int) -> None:
     """Remove exactly the readings that an import brought; the ledger returns to what it was."""
     now = clock.now()
-    undone = await _one(conn, queries.undo_import, {"id": import_id, "now": now, "actor": viewer.login})
+    undone = await one_row(conn, queries.undo_import, {"id": import_id, "now": now, "actor": viewer.login})
     if undone is None:
         raise ImportRefused("that import does not exist or is undone already")
     await conn.execute(queries.remove_readings, {"id": import_id})
@@ -165,7 +166,7 @@ async def _preview(conn: AsyncConnection, upload_id: int, name: str, parsed: Par
             matched.append((RegisterId(register["id"]), row))
     existing = {
         (found["register_id"], found["taken_at"]): found["value"]
-        for found in await _all(
+        for found in await all_rows(
             conn,
             queries.existing,
             {"register_id": [r for r, _ in matched], "taken_at": [row.taken_at for _, row in matched]},
@@ -200,7 +201,7 @@ _WRONG_KIND = {
 
 async def _registers(conn: AsyncConnection, rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Any]]:
     names = sorted({row.meter for row in rows})
-    found = await _all(conn, queries.registers_by_meter, {"name": names})
+    found = await all_rows(conn, queries.registers_by_meter, {"name": names})
     return {
         (name, register["quantity"]): register
         for register in found
@@ -216,7 +217,9 @@ async def _beginnings(conn: AsyncConnection, rows: Sequence[tuple[RegisterId, Ro
         if row.interval_from is not None and (register_id not in first or row.taken_at < first[register_id].taken_at):
             first[register_id] = row
     starts = {r: row.interval_from for r, row in first.items()}
-    fresh = await _all(conn, queries.first_readings, {"register_id": list(starts), "taken_at": list(starts.values())})
+    fresh = await all_rows(
+        conn, queries.first_readings, {"register_id": list(starts), "taken_at": list(starts.values())}
+    )
     return [
         (
             RegisterId(f["register_id"]),
@@ -225,15 +228,3 @@ async def _beginnings(conn: AsyncConnection, rows: Sequence[tuple[RegisterId, Ro
         )
         for f in fresh
     ]  # fmt: skip
-
-
-async def _one(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchone()
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

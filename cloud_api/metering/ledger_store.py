@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from cloud_api.db.arrays import Instants, Int2s, Int8s
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.ids import RegisterId
 from cloud_api.metering.ledger import CONTEXT_READINGS, SCALE, UNIT, Computed, Reset
 from cloud_api.metering.model import Register
@@ -87,7 +88,7 @@ async def registers(conn: AsyncConnection, ids: Sequence[RegisterId]) -> dict[Re
 async def resets(conn: AsyncConnection, ids: Sequence[RegisterId]) -> dict[RegisterId, list[Reset]]:
     """Return the declared resets by register, in order of time."""
     found: dict[RegisterId, list[Reset]] = defaultdict(list)
-    for row in await _all(conn, queries.resets, {"register_id": list(ids)}):
+    for row in await all_rows(conn, queries.resets, {"register_id": list(ids)}):
         stop = None if row["stop_value"] is None else to_units(row["stop_value"])
         found[RegisterId(row["register_id"])].append(
             Reset(at_ms=to_ms(row["at"]), stop=stop, start=to_units(row["start_value"]))
@@ -100,7 +101,7 @@ async def multipliers(
 ) -> dict[RegisterId, list[tuple[datetime | None, datetime | None, Decimal]]]:
     """Return (from, to, multiplier) by register, in order of time; None is without end."""
     found: dict[RegisterId, list[tuple[datetime | None, datetime | None, Decimal]]] = defaultdict(list)
-    for row in await _all(conn, queries.multipliers, {"register_id": list(ids)}):
+    for row in await all_rows(conn, queries.multipliers, {"register_id": list(ids)}):
         found[RegisterId(row["register_id"])].append((row["valid_from"], row["valid_to"], row["multiplier"]))
     return found
 
@@ -176,7 +177,7 @@ async def edits(
     conn: AsyncConnection, ids: Sequence[RegisterId]
 ) -> dict[tuple[RegisterId, int], tuple[Decimal, str, str]]:
     """Return (quantity, method, reason) that people decided, by register and start (ms)."""
-    rows = await _all(conn, queries.edits, {"register_id": list(ids)})
+    rows = await all_rows(conn, queries.edits, {"register_id": list(ids)})
     return {
         (RegisterId(row["register_id"]), to_ms(row["starts_at"])): (row["quantity"], row["method"], row["reason"])
         for row in rows
@@ -284,9 +285,3 @@ def to_instant(ms: int) -> datetime:
 def to_units(value: Decimal) -> int:
     """Return a register value in the ledger's unit of 10^-9."""
     return int(value * UNIT)
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

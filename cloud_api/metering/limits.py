@@ -7,10 +7,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.identity import service as identity
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.metering.corrections import Author
@@ -41,13 +41,13 @@ _NEEDED = frozenset({"spike_floor"})
 
 async def of_classes(conn: AsyncConnection, organisation_id: int) -> dict[str, Limits]:
     """Return the limits that hold for each class of meters of an organisation."""
-    rows = await _rows(conn, queries.limits, {"organisation_id": organisation_id})
+    rows = await all_rows(conn, queries.limits, {"organisation_id": organisation_id})
     return BY_USE | {row["use"]: _read(BY_USE[row["use"]], row["limits"]) for row in rows if row["use"] in BY_USE}
 
 
 async def history(conn: AsyncConnection, organisation_id: int) -> dict[str, tuple[str, datetime, str]]:
     """Return who set the limits of a class, when and why; classes with built-in limits are not there."""
-    rows = await _rows(conn, queries.limits, {"organisation_id": organisation_id})
+    rows = await all_rows(conn, queries.limits, {"organisation_id": organisation_id})
     return {row["use"]: (row["actor"], row["changed_at"], row["reason"]) for row in rows}
 
 
@@ -119,9 +119,3 @@ def _value(name: str, text: str) -> Any:
     if value != int(value):
         raise Invalid("{name}: must be a whole number", name=name)
     return int(value)
-
-
-async def _rows(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

@@ -8,9 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period, slots
@@ -63,7 +64,7 @@ async def entry(conn: AsyncConnection, finding_id: int) -> Entry:
 
 async def counts(conn: AsyncConnection) -> dict[str, int]:
     """Return how many findings there are by state."""
-    return {row["state"]: row["count"] for row in await _all(conn, queries.count_findings, {})}
+    return {row["state"]: row["count"] for row in await all_rows(conn, queries.count_findings, {})}
 
 
 async def accept(conn: AsyncConnection, author: Author, finding_id: int) -> None:
@@ -77,7 +78,7 @@ async def accept(conn: AsyncConnection, author: Author, finding_id: int) -> None
 async def reopen(conn: AsyncConnection, author: Author, finding_id: int) -> None:
     """Undo a decision about a finding: what it edited or estimated is taken back, and it is on the list again."""
     finding = await _finding(conn, finding_id)
-    undone = await _all(conn, queries.undo_edits_of_finding, {"id": finding_id, "now": author.clock.now()})
+    undone = await all_rows(conn, queries.undo_edits_of_finding, {"id": finding_id, "now": author.clock.now()})
     register = await corrections.register_of(conn, RegisterId(finding["register_id"]))
     await corrections.note(conn, author, "finding.reopen", register, finding=finding_id, intervals=len(undone))
     await _settle(conn, author, finding_id, "open")
@@ -133,7 +134,7 @@ async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int, *,
 
 
 async def _finding(conn: AsyncConnection, finding_id: int) -> dict[str, Any]:
-    rows = await _all(conn, queries.finding, {"id": finding_id})
+    rows = await all_rows(conn, queries.finding, {"id": finding_id})
     if not rows:
         raise NotFound("there is no such finding, or it is not yours to see")
     return rows[0]
@@ -153,9 +154,3 @@ def _starts(finding: Mapping[str, Any]) -> list[datetime]:
             most=ESTIMATED_INTERVALS_MAX,
         )
     return starts
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

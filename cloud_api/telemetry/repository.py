@@ -1,15 +1,15 @@
 """Rows of observations, latest values and events; decides nothing and never commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cloud_api.db.arrays import Float8s, Instants, Int2s, Int8s
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.telemetry.columns import Observations, copy_rows
 from cloud_api.telemetry.model import Event, LatestValue
@@ -76,13 +76,13 @@ async def notify_live(conn: AsyncConnection, payloads: Sequence[str]) -> None:
 
 async def latest_values(conn: AsyncConnection, point_ids: Sequence[PointId]) -> list[LatestValue]:
     """Return the newest value of each of the points that has one."""
-    rows = await _all(conn, queries.latest_values, {"point_id": list(point_ids)})
+    rows = await all_rows(conn, queries.latest_values, {"point_id": list(point_ids)})
     return [LatestValue(**row) for row in rows]
 
 
 async def events_after(conn: AsyncConnection, after: int, kinds: Sequence[str], limit: int) -> list[Event]:
     """Return events by id after `after`, none of which a running transaction could still precede."""
-    rows = await _all(conn, queries.events_after, {"after": after, "kinds": list(kinds), "limit": limit})
+    rows = await all_rows(conn, queries.events_after, {"after": after, "kinds": list(kinds), "limit": limit})
     return [Event(**row) for row in rows]
 
 
@@ -91,7 +91,7 @@ async def live_values(
 ) -> dict[OrganisationId, list[dict[str, float | int | None]]]:
     """Return what the live pages draw of these points, by organisation."""
     found: dict[OrganisationId, list[dict[str, float | int | None]]] = {}
-    for row in await _all(conn, queries.live_values, {"point_id": list(point_ids)}):
+    for row in await all_rows(conn, queries.live_values, {"point_id": list(point_ids)}):
         found.setdefault(OrganisationId(row["organisation_id"]), []).append(
             {
                 "point": row["point_id"],
@@ -113,9 +113,3 @@ def arguments(rows: Observations) -> dict[str, Any]:
         "quality": Int2s(rows.quality),
         "scale": Int2s(rows.scale),
     }
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

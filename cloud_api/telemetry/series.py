@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from cloud_api.db.arrays import Int8s
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import PointId
@@ -41,11 +41,11 @@ async def course(
     Observations are read where the steps are shorter than a quarter of an hour, sums where they are longer; what is not
     summed yet is read from the observations.
     """
-    [horizon] = await _all(conn, queries.horizon, {"point_id": point_id})
+    [horizon] = await all_rows(conn, queries.horizon, {"point_id": point_id})
     cut = rules.plan(period, steps_max, horizon["raw_since"])
     found = await _read(conn, point_id, cut, horizon["summed_until"])
     steps = rules.fill(cut, found)
-    said = await _all(conn, queries.why_silent, {"point_id": point_id, "start": cut.start, "end": cut.end})
+    said = await all_rows(conn, queries.why_silent, {"point_id": point_id, "start": cut.start, "end": cut.end})
     if not said:
         raise NotFound
     return Course(step=cut.step, steps=steps, gaps=rules.gaps(steps, cut.step, Said(**said[0]), now))
@@ -61,17 +61,17 @@ async def mark_late(conn: AsyncConnection, rows: Observations, points: Ints, rec
 
 async def sum_due(conn: AsyncConnection, clock: Clock) -> bool:
     """Sum what is due, at most a day of all points and some marks; return whether there is more. One at a time."""
-    if not (await _all(conn, queries.lock, {}))[0]["is_mine"]:
+    if not (await all_rows(conn, queries.lock, {}))[0]["is_mine"]:
         return False
     target = _floor(clock.now() - _SETTLED_AFTER, _QUARTER)
-    until: datetime = (await _all(conn, queries.state, {}))[0]["summed_until"]
+    until: datetime = (await all_rows(conn, queries.state, {}))[0]["summed_until"]
     behind = until < target
     if behind:
         after = min(target, until + _STRETCH_MAX)
         await conn.execute(queries.sum_all, {"first": until, "after": after})
         await conn.execute(queries.set_state, {"until": after})
         until = after
-    marks = await _all(conn, queries.take_marks, {"limit": MARKS_PER_TURN})
+    marks = await all_rows(conn, queries.take_marks, {"limit": MARKS_PER_TURN})
     is_done = await _work_off(conn, marks, until)
     return until < target or len(marks) == MARKS_PER_TURN or not is_done
 
@@ -102,19 +102,13 @@ async def _work_off(conn: AsyncConnection, marks: Sequence[Mapping[str, Any]], u
 async def _read(conn: AsyncConnection, point_id: PointId, cut: Plan, summed_until: datetime) -> list[SeriesStep]:
     arguments = {"point_id": point_id, "origin": cut.start, "start": cut.start, "end": cut.end, "step": cut.step}
     if cut.level is None:
-        rows = await _all(conn, queries.from_observations, arguments)
+        rows = await all_rows(conn, queries.from_observations, arguments)
     else:
         tail = min(max(_floor(summed_until, cut.level), cut.start), cut.end)
         level = int(cut.level.total_seconds())
-        rows = await _all(conn, queries.from_sums, arguments | {"level": level, "tail": tail})
+        rows = await all_rows(conn, queries.from_sums, arguments | {"level": level, "tail": tail})
     return [SeriesStep(**row) for row in rows]
 
 
 def _floor(instant: datetime, step: timedelta) -> datetime:
     return instant - (instant - _EPOCH) % step
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
-        return await cursor.fetchall()

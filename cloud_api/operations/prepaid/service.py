@@ -13,12 +13,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from cloud_api.billing import settlement
 from cloud_api.db.pool import transaction
 from cloud_api.db.queries import load_queries
 from cloud_api.db.queue import Worker
+from cloud_api.db.rows import all_rows
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.i18n import format_money, use_language
@@ -66,11 +66,11 @@ async def set_terms(conn: AsyncConnection, *, tenant_id: int, low_balance: Decim
 
 async def account(conn: AsyncConnection, tenant_id: int, today: date) -> Account | None:
     """Return a tenant's prepaid account, or None when it does not pay ahead."""
-    found = await _rows(conn, queries.accounts, {"tenant_id": tenant_id})
+    found = await all_rows(conn, queries.accounts, {"tenant_id": tenant_id})
     if not found:
         return None
     first = today - timedelta(days=DAYS_AVERAGED)
-    burns = await _rows(conn, queries.recent_burn, {"tenant_id": tenant_id, "first": first})
+    burns = await all_rows(conn, queries.recent_burn, {"tenant_id": tenant_id, "first": first})
     mean = sum((b["amount"] for b in burns), Decimal(0)) / len(burns) if burns else None
     daily = None if mean is None else round_half_up(mean)
     return Account(balance=found[0]["balance"], low_balance=found[0]["low_balance"], daily_burn=daily)
@@ -79,7 +79,7 @@ async def account(conn: AsyncConnection, tenant_id: int, today: date) -> Account
 async def burn_all(worker: Worker) -> int:
     """Burn yesterday for every prepaid account and warn where the balance is low; returns how many burned."""
     async with worker.transaction() as conn:
-        accounts = await _rows(conn, queries.accounts, {"tenant_id": None})
+        accounts = await all_rows(conn, queries.accounts, {"tenant_id": None})
     count = 0
     for row in accounts:
         amount, day = await _amount(worker, row)
@@ -105,13 +105,13 @@ async def _amount(worker: Worker, row: Mapping[str, Any]) -> tuple[Decimal, date
         found = await usage.intervals(conn, tenant, period, zone)
         cost = None if pricing is None else pricing.cost_of([one for one in found if one.is_known])
         values = {"tenant_id": tenant, "first": first, "after": today}
-        burned = (await _rows(conn, queries.burned, values))[0]["burned"]
+        burned = (await all_rows(conn, queries.burned, values))[0]["burned"]
     return (Decimal(0) if cost is None else max(round_half_up(cost) - burned, Decimal(0))), day
 
 
 async def _warn(conn: AsyncConnection, tenant_id: int, day: date, clock: Clock) -> None:
     """Write a letter when the balance fell below its limit; once, until it is above again."""
-    (row,) = await _rows(conn, queries.accounts, {"tenant_id": tenant_id})
+    (row,) = await all_rows(conn, queries.accounts, {"tenant_id": tenant_id})
     if row["balance"] >= row["low_balance"]:
         if row["warned_on"] is not None:
             await conn.execute(queries.note_warning, {"tenant_id": tenant_id, "on_day": None})
@@ -148,14 +148,14 @@ async def settle_bills(
     conn: AsyncConnection, clock: Clock, *, run_id: int | None = None, bill_id: int | None = None
 ) -> int:
     """Give back the burn of each bill's days and pay the bill from the balance; returns how many. May run twice."""
-    found = await _rows(conn, queries.prepaid_bills, {"run_id": run_id, "bill_id": bill_id})
+    found = await all_rows(conn, queries.prepaid_bills, {"run_id": run_id, "bill_id": bill_id})
     count = 0
     for bill in found:
         reference = bill["number"]
-        if await _rows(conn, queries.trued_up, {"tenant_id": bill["tenant_id"], "reference": reference}):
+        if await all_rows(conn, queries.trued_up, {"tenant_id": bill["tenant_id"], "reference": reference}):
             continue
         on_day = bill["after"] - timedelta(days=1)
-        burned = (await _rows(conn, queries.burned, bill))[0]["burned"]
+        burned = (await all_rows(conn, queries.burned, bill))[0]["burned"]
         await _enter(conn, bill, "true_up", burned, on_day, reference, clock)
         balance = (await settlement.balances(conn, bill["tenant_id"]))["prepaid"]
         paid = min(balance, bill["open_amount"])
@@ -199,9 +199,3 @@ async def _enter(
         actor=BY_RULE,
         clock=clock,
     )
-
-
-async def _rows(conn: AsyncConnection, statement: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values)
-        return await cursor.fetchall()

@@ -1,14 +1,14 @@
 """Rows of the storage's life; decides nothing and never commits."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from cloud_api.db.queries import load_queries
+from cloud_api.db.rows import all_rows
 from cloud_api.operations.storage.model import Deed, Hold, Keeping, Kind, Piece
 
 queries = load_queries(__file__)
@@ -49,22 +49,22 @@ async def holds(conn: AsyncConnection) -> list[Hold]:
 
 async def licence(conn: AsyncConnection) -> str | None:
     """Return TimescaleDB's licence, None on plain PostgreSQL."""
-    return (await _all(conn, queries.licence, {}))[0]["licence"]
+    return (await all_rows(conn, queries.licence, {}))[0]["licence"]
 
 
 async def ensure_ahead(conn: AsyncConnection, first: datetime, last: datetime) -> int:
     """Create the partitions from `first` to `last`; return how many were new."""
-    return (await _all(conn, queries.ensure_ahead, {"first": first, "last": last}))[0]["created"]
+    return (await all_rows(conn, queries.ensure_ahead, {"first": first, "last": last}))[0]["created"]
 
 
 async def set_up_columnstore(conn: AsyncConnection, after: timedelta) -> list[str]:
     """Have old chunks compressed where the licence allows it; return the tables that are new to it."""
-    return [row["parent"] for row in await _all(conn, queries.set_up_columnstore, {"after": after})]
+    return [row["parent"] for row in await all_rows(conn, queries.set_up_columnstore, {"after": after})]
 
 
 async def drop_oldest_piece(conn: AsyncConnection, parent: str, cutoff: datetime) -> dict[str, Any] | None:
     """Drop at most one piece that ends at or before the cutoff and say which."""
-    found = await _all(conn, queries.drop_oldest_piece, {"parent": parent, "cutoff": cutoff})
+    found = await all_rows(conn, queries.drop_oldest_piece, {"parent": parent, "cutoff": cutoff})
     return found[0] if found else None
 
 
@@ -92,10 +92,4 @@ async def journal(conn: AsyncConnection, limit: int) -> list[Deed]:
     """Return the newest lines, newest first."""
     async with conn.cursor(row_factory=class_row(Deed)) as cursor:
         await cursor.execute(queries.journal, {"limit": limit})
-        return await cursor.fetchall()
-
-
-async def _all(conn: AsyncConnection, statement: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, arguments)
         return await cursor.fetchall()
