@@ -1,4 +1,4 @@
-"""The `edge-agent` command: run · check · read · scan · write · decode · profiles · outbox · simulate."""
+"""The `edge-agent` command: run · check · read · scan · write · decode · cards · profiles · outbox · simulate."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from edge_agent.commands.language import DEFAULT, Language
 # Where a command lives: a function, or a Typer app with commands of its own. A module is imported when its command is
 # used: `decode` is called from scripts, and shall not wait for drivers and sockets.
 COMMANDS = {
+    "cards": "edge_agent.commands.cards:cards",
     "decode": "edge_agent.commands.decode:decode",
     "read": "edge_agent.commands.read:read",
     "scan": "edge_agent.commands.scan:scan",
