@@ -30,6 +30,7 @@ START_GRACE = timedelta(seconds=15)
 # What has waited in an outbox for so long waits because of an interruption.
 CATCHING_UP_AFTER = timedelta(minutes=1)
 STALE_AT_LEAST = timedelta(minutes=5)
+SETTLE_AT_LEAST = timedelta(seconds=45)
 DEVICES_OF_A_GROUP_MIN = 2
 
 _DEFAULT_POLL_S = 10.0
@@ -106,18 +107,25 @@ def device_verdict(facts: DeviceFacts, *, gateway_is_lost: bool, now: datetime) 
             return Verdict.NO_EVAL, facts.state_since
 
 
-def stale_verdict(facts: DeviceFacts, gateway: GatewayFacts, *, gateway_is_lost: bool, now: datetime) -> Said | None:
+def stale_verdict(
+    facts: DeviceFacts, gateway: GatewayFacts, *, gateway_is_lost: bool, now: datetime, started_at: datetime
+) -> Said | None:
     """Judge whether observations of a polled device still arrive.
 
-    While the gateway is lost, or still sends what it had stored, an old observation proves nothing.
+    While the gateway is lost, or still sends what it had stored, an old observation proves nothing; nor does it before
+    a gateway that was away together with the evaluator has polled its devices.
     """
     if facts.poll_s is None or facts.observed_at is None:
         return None
     is_catching_up = gateway.waiting_since is not None and now - gateway.waiting_since > CATCHING_UP_AFTER
     if gateway_is_lost or is_catching_up or facts.state == "offline":
         return Verdict.NO_EVAL, now
-    stale_at = facts.observed_at + max(timedelta(seconds=3 * facts.poll_s), STALE_AT_LEAST)
-    return (Verdict.FAULT, stale_at) if now >= stale_at else (Verdict.OK, facts.observed_at)
+    three_polls = timedelta(seconds=3 * facts.poll_s)
+    stale_at = facts.observed_at + max(three_polls, STALE_AT_LEAST)
+    if now < stale_at:
+        return Verdict.OK, facts.observed_at
+    counts_from = started_at + START_GRACE + max(three_polls, SETTLE_AT_LEAST)
+    return (Verdict.FAULT, max(stale_at, counts_from)) if now >= counts_from else (Verdict.NO_EVAL, now)
 
 
 def group_verdict(devices: Sequence[DeviceFacts], *, gateway_is_lost: bool, now: datetime) -> Said | None:

@@ -98,7 +98,7 @@ async def evaluate_communication(conn: AsyncConnection, now: datetime, started_a
         for g in gateways.values()
         if (said := verdicts[g.id])
     ]
-    reports += _group_reports(site, now) + _device_reports(site, now)
+    reports += _group_reports(site, now) + _device_reports(site, now, started_at)
     # Children are explained before their timers may run out, with the parents' newest verdicts.
     holds = site.holds(reports)
     parent_reports = [r for r in reports if not r.subject.startswith("device:")]
@@ -173,7 +173,7 @@ def _group_reports(site: Site, now: datetime) -> list[Report]:
     return reports
 
 
-def _device_reports(site: Site, now: datetime) -> list[Report]:
+def _device_reports(site: Site, now: datetime, started_at: datetime) -> list[Report]:
     reports = []
     for device in site.devices.values():
         subject, gateway_is_lost = f"device:{device.id}", device.gateway_id in site.lost
@@ -183,7 +183,9 @@ def _device_reports(site: Site, now: datetime) -> list[Report]:
             since = {"since": _iso(device.state_since)}
             reports.append(_report(device, subject, communication.DEVICE_SILENT, said, params | since))
         gateway = site.gateways[device.gateway_id]
-        stale = communication.stale_verdict(device, gateway, gateway_is_lost=gateway_is_lost, now=now)
+        stale = communication.stale_verdict(
+            device, gateway, gateway_is_lost=gateway_is_lost, now=now, started_at=started_at
+        )
         if stale:
             since = {"since": _iso(device.observed_at)}
             reports.append(_report(device, subject, communication.DEVICE_STALE, stale, params | since))

@@ -202,6 +202,34 @@ async def test_the_evaluators_own_absence_does_not_call_every_gateway_lost(conn)
     assert [a.rule for a in await service.open_alarms(conn)] == ["gateway_lost"]
 
 
+async def test_after_the_cloud_and_its_gateways_were_away_together_no_device_is_called_stale_before_it_was_polled(conn):
+    organisation, *_, devices = await plant(conn, devices=("a", "b"))
+    for device in devices:
+        await conn.execute(
+            "WITH p AS (INSERT INTO point (organisation_id, device_id, name) VALUES (%s, %s, 'power') RETURNING id)"
+            " INSERT INTO latest_value (point_id, observed_at, value, quality, received_at)"
+            " SELECT id, %s, 1, 0, %s FROM p",
+            (organisation, device, at(0), at(0)),
+        )
+
+    async def evaluate(second):
+        await heard(conn, at(second))
+        await evaluate_communication(conn, at(second), at(3600))
+        await service.run_timers(conn, at(second))
+
+    await evaluate(3601)
+    await evaluate(3630)
+    assert await kinds(conn) == []
+    await conn.execute(
+        "UPDATE latest_value SET observed_at = %s WHERE point_id = (SELECT min(id) FROM point)", (at(3640),)
+    )
+    for second in (3650, 3661, 3680):
+        await evaluate(second)
+    assert await kinds(conn) == ["opened"]  # The other one stays silent; its alarm waits out the hold-back.
+    await evaluate(3710)
+    assert await kinds(conn) == ["opened", "annunciated"]
+
+
 async def test_the_same_facts_evaluated_again_change_nothing(conn):
     *_, (device,) = await plant(conn)
     await say(conn, device, "offline", at(5))
