@@ -1,6 +1,5 @@
 """Files of readings: CSV, Excel, NEM12, Green Button; preview, import, undo."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -9,7 +8,6 @@ from pydantic import Field
 
 from cloud_api.api.auth import FacilitiesCall
 from cloud_api.billing import corrections as billing
-from cloud_api.kit.i18n import as_language, use_language
 from cloud_api.metering import imports
 
 router = APIRouter(prefix="/reading-imports", tags=["meters"])
@@ -50,7 +48,7 @@ async def preview(
         "format": found.format,
         "new_count": len(found.new),
         "known_count": found.known_count,
-        "errors": _said(request, found.errors[:ERRORS_SHOWN]),
+        "errors": [{"line": e.line, "reason": call.say(e.reason)} for e in found.errors[:ERRORS_SHOWN]],
         "error_count": len(found.errors),
         "touches": [{"meter": meter, "from": first, "to": last} for meter, first, last in found.stretches],
         "bills": [{"id": b["id"], "number": b["number"], "state": b["state"]} for b in bills],
@@ -68,11 +66,6 @@ async def confirm(call: FacilitiesCall, request: Request, upload_id: Id) -> dict
 async def undo(call: FacilitiesCall, import_id: Id) -> None:
     """Take a whole import back; the ledger returns to what it was."""
     await imports.undo(call.conn, call.clock, call.viewer, import_id)
-
-
-def _said(request: Request, errors: Sequence[imports.RowError]) -> list[dict[str, Any]]:
-    with use_language(as_language(request.headers.get("Accept-Language", "en"))):
-        return [{"line": e.line, "reason": request.app.state.say(e.reason)} for e in errors]
 
 
 def _zone(request: Request) -> ZoneInfo:

@@ -265,3 +265,16 @@ async def test_gaps_are_read_through_the_api(client, meter):  # noqa: F811
     period = {"start": (TODAY - timedelta(days=2)).isoformat(), "end": TODAY.isoformat()}
     assert (await client.get("/api/v1/gaps", params=period)).json() == []
     assert (await client.get("/api/v1/gaps", params=period | {"meter_id": meter, "limit": 0})).status_code == 422
+
+
+async def test_an_administrator_says_how_long_data_are_kept_and_nobody_else(client, pool, park):
+    form = {"kind": "raw", "days": "500"}
+    await sign_in(client, "facilities")
+    token = await csrf_token(client, "/console/storage")
+    assert (await client.post("/console/storage/keep", data=form | {"csrf_token": token})).status_code in {403, 404}
+    await sign_in(client, "admin")
+    token = await csrf_token(client, "/console/storage")
+    refused = await client.post("/console/storage/keep", data=form | {"csrf_token": token, "days": "3"})
+    assert refused.status_code == 422
+    assert (await client.post("/console/storage/keep", data=form | {"csrf_token": token})).status_code == 303
+    assert 'value="500"' in (await client.get("/console/storage")).text
