@@ -13,7 +13,11 @@ router = APIRouter(prefix="/console")
 
 @router.get("/live")
 async def live(
-    request: Request, viewer: LiveStaff, points: Annotated[str, Query(max_length=12 * POINTS_MAX)] = ""
+    request: Request,
+    viewer: LiveStaff,
+    points: Annotated[str, Query(max_length=12 * POINTS_MAX)] = "",
+    meter: Annotated[int | None, Query(ge=1)] = None,
 ) -> StreamingResponse:
-    """Stream what changes on a page that shows `points` (ids separated by commas)."""
-    return stream(request, await visible_points(request, viewer, parse_points(points)), ("alarm", "health"))
+    """Stream what changes on a page that shows `points` (ids separated by commas) and the ledger of `meter`."""
+    shown = await visible_points(request, viewer, parse_points(points))
+    return stream(request, shown, ("alarm", "health"), meter=meter)

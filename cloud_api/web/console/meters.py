@@ -34,6 +34,8 @@ NAV = NavItem(group="energy", order=10, label=N_("Meters"), href="/console/meter
 Text = Annotated[str, Form(max_length=500)]
 Short = Annotated[str, Form(max_length=60)]
 _WEEKS = 27
+_STATES = {"actual": "ok", "estimated": "info", "edited": "warning", "missing": "critical"}
+_WORDS = {"actual": N_("actual"), "estimated": N_("estimated"), "edited": N_("edited"), "missing": N_("missing")}
 
 
 @router.get("")
@@ -66,6 +68,7 @@ async def meter(page: StaffPage, meter_id: int, day: Annotated[str, Query(max_le
     names = {r.id: r for r in registers}
     return page.render(
         "console/meter.html",
+        fragment="day_now",
         meter=found,
         day=shown,
         before=shown - timedelta(days=1),
@@ -75,6 +78,8 @@ async def meter(page: StaffPage, meter_id: int, day: Annotated[str, Query(max_le
         current=next((r for r in energy_registers if r.closed_at is None), None),
         intervals=[{"interval": i, "register": names[i.register_id]} for i in intervals],
         total=sum((i.quantity for i in computed), Decimal(0)) if computed else None,
+        states=_STATES,
+        words={quality: _(word) for quality, word in _WORDS.items()},
         qualities=Counter(i.quality for i in computed),
         formula=formula,
         computed=computed if formula else [],

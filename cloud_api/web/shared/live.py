@@ -115,17 +115,19 @@ async def visible_points(request: Request, viewer: Viewer, points: Sequence[Poin
         return await overview.visible_points(conn, points)
 
 
-def stream(request: Request, points: frozenset[PointId], kinds: Collection[str]) -> StreamingResponse:
-    """Answer with the events of these points, and with notices of these `kinds`, until the page closes."""
+def stream(
+    request: Request, points: frozenset[PointId], kinds: Collection[str], *, meter: int | None = None
+) -> StreamingResponse:
+    """Answer with the events of these points, of a meter's ledger and of these `kinds`, until the page closes."""
     return StreamingResponse(
-        _events(request, points, kinds),
+        _events(request, _audience(points, kinds, meter), points),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(request: Request, points: frozenset[PointId], kinds: Collection[str]) -> AsyncIterator[bytes]:
-    with request.app.state.live.subscribe(_audience(points, kinds)) as subscription:
+async def _events(request: Request, audience: Audience, points: frozenset[PointId]) -> AsyncIterator[bytes]:
+    with request.app.state.live.subscribe(audience) as subscription:
         yield b"retry: 2000\n\n" + await _snapshot(request, points)
         while True:
             try:
@@ -138,13 +140,15 @@ async def _events(request: Request, points: frozenset[PointId], kinds: Collectio
             yield _event(notice.kind, notice.data)
 
 
-def _audience(points: frozenset[PointId], kinds: Collection[str]) -> Audience:
+def _audience(points: frozenset[PointId], kinds: Collection[str], meter: int | None) -> Audience:
     """Let through the page's own points, the wanted notices without what they name, and the order to fetch anew."""
 
     def see(notice: Notice) -> Notice | None:
         if notice.kind == "values":
             rows = [row for row in notice.data["values"] if row["point"] in points]
             return Notice(kind="values", data={"values": rows}) if rows else None
+        if notice.kind == "ledger":
+            return Notice(kind="ledger", data={}) if meter in notice.data.get("meters", ()) else None
         return Notice(kind=notice.kind, data={}) if notice.kind in kinds or notice.kind == RESYNC.kind else None
 
     return see

@@ -12,6 +12,8 @@ from cloud_api.db.pool import transaction
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.metering import service as metering
+from cloud_api.telemetry.live import Notice
+from cloud_api.web.shared.live import _audience
 from tests.integration.web.conftest import csrf_token, sign_in
 from tests.integration.web.test_metering_pages import TODAY, meter  # noqa: F401
 from tests.integration.web.test_meters_api import _call
@@ -278,3 +280,15 @@ async def test_an_administrator_says_how_long_data_are_kept_and_nobody_else(clie
     assert refused.status_code == 422
     assert (await client.post("/console/storage/keep", data=form | {"csrf_token": token})).status_code == 303
     assert 'value="500"' in (await client.get("/console/storage")).text
+
+
+async def test_the_open_page_of_a_meter_fetches_its_day_anew_when_its_ledger_changes(client, meter):  # noqa: F811
+    await sign_in(client, "facilities")
+    path = f"/console/meters/{meter}"
+    assert f'sse-connect="/console/live?meter={meter}"' in (await client.get(path)).text
+    part = (await client.get(path, headers={"HX-Request": "true"})).text
+    assert 'id="day-now"' in part
+    assert "<html" not in part
+    mine, others = (Notice(kind="ledger", data={"meters": [m]}) for m in (meter, meter + 1))
+    see = _audience(frozenset(), ("alarm",), meter)
+    assert (see(mine), see(others)) == (Notice(kind="ledger", data={}), None)
