@@ -11,10 +11,24 @@ from cloud_api.billing.charge import Facts, Line, Slice, Usage, round_fraction
 from cloud_api.billing.demand import billing_demand
 from cloud_api.billing.power_factor import STANDARDS, adjustment_percent, power_factor
 from cloud_api.billing.tariff import Demand, Tier, Tiers
+from cloud_api.billing.tariff_file import parse_tariff
 from cloud_api.billing.tiers import split
 from tests.unit.billing.conftest import month
 
 LABEL = "name: {zh: 电, en: e}"
+SPLIT_TARIFF = parse_tariff(f"""
+tariff: t
+name: {{zh: 测, en: t}}
+versions:
+  - version: v1
+    valid_from: 2020-01-01
+    windows:
+      - {{bucket: a, hours: ["00:00-12:00"]}}
+      - {{bucket: b, hours: ["12:00-24:00"]}}
+    components:
+      - {{code: e, {LABEL}, kind: energy, prices: {{a: 0.3157, b: 1.0713}}, vat_rate: 0.13}}
+      - {{code: f, {LABEL}, kind: fixed, price: 97.31}}
+""").tariff
 
 
 def used(**buckets):
@@ -282,3 +296,24 @@ def test_reactive_energy_that_was_not_measured_is_an_issue(tariff):
     )
     rated = rating.rate(made, month(2026, 7), used(all="10"))
     assert [i.code for i in rated.issues] == ["reactive_missing"]
+
+
+@given(
+    st.lists(st.tuples(st.decimals(0, 3000, places=3), st.decimals(0, 3000, places=3)), min_size=2, max_size=2),
+    st.integers(2, 30),
+)
+def test_a_month_split_in_two_keeps_its_energy_and_its_money_within_half_a_cent_per_line(parts, day):
+    (a1, a2), (b1, b2) = parts
+    cut = date(2026, 7, day)
+    whole = rating.rate(SPLIT_TARIFF, month(2026, 7), used(a=a1 + a2, b=b1 + b2))
+    halves = [
+        rating.rate(SPLIT_TARIFF, month(2026, 7, after=cut), used(a=a1, b=b1)),
+        rating.rate(SPLIT_TARIFF, month(2026, 7, first=cut), used(a=a2, b=b2)),
+    ]
+
+    def energy(*rated):
+        return sum(line.quantity for one in rated for line in one.lines if line.component == "e")
+
+    assert energy(whole) == energy(*halves)
+    count = len(whole.lines) + sum(len(rated.lines) for rated in halves)
+    assert abs(whole.total - sum(rated.total for rated in halves)) <= Decimal("0.005") * count
