@@ -29,6 +29,16 @@ class Settings(BaseSettings):
     default_time_zone: str = "Asia/Shanghai"
     default_currency: str = "CNY"
     pool_size_max: int = 10
+    ingest_observations_per_second: float = Field(
+        default=200_000, gt=0, description="What one gateway may send in the long run; faster is answered 429."
+    )
+    ingest_observations_burst: float = Field(
+        default=4_000_000, gt=0, description="What one gateway may send at once, such as the backlog of an outage."
+    )
+    ingest_batches_at_work: int = Field(default=8, ge=1, description="Batches that one API process handles at a time.")
+    ingest_batches_waiting: int = Field(
+        default=32, ge=1, description="Batches under way in one API process; one more is answered 503."
+    )
     mqtt_url: SecretStr | None = Field(
         default=None, description="Broker for `cloud-api sparkplug`, such as mqtts://user:password@broker:8883."
     )

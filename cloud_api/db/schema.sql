@@ -334,7 +334,8 @@ BEGIN
      CROSS JOIN LATERAL date_bin(make_interval(mins => m.interval_minutes), t.first, timestamptz 'epoch') slot(starts_at)
      WHERE slot.starts_at + make_interval(mins => m.interval_minutes) <= p_settled_before
         OR NOT EXISTS (SELECT 1 FROM app.dirty_range d
-                        WHERE d.register_id = r.id AND d.starts_at BETWEEN slot.starts_at AND t.first);
+                        WHERE d.register_id = r.id AND d.starts_at BETWEEN slot.starts_at AND t.first
+                          FOR KEY SHARE SKIP LOCKED);
 END $$;
 
 CREATE TABLE app.meter_space (

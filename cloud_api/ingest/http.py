@@ -22,6 +22,7 @@ from cloud_api.ingest.message import MessageRefused, NotJson, read_batch
 from cloud_api.ingest.service import Ingest
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.scope import SYSTEM
+from cloud_api.settings import Settings
 from cloud_api.telemetry import service as telemetry
 
 _Message = TypeVar("_Message", Catalogue, Heartbeat)
@@ -59,12 +60,14 @@ class Door:
     """What the ingest routes of one process share: who is known, how much is under way, how fast each one goes."""
 
     def __init__(self, request: Request) -> None:
+        settings: Settings = request.app.state.settings
         self.ingest = Ingest(pool=pool_of(request), clock=clock_of(request))
-        self.at_work = asyncio.Semaphore(LIMITS.at_work_max)
+        self.at_work = asyncio.Semaphore(settings.ingest_batches_at_work)
         self.waiting = 0
+        self.waiting_max = settings.ingest_batches_waiting
         self.rates = RateLimiter(
-            per_second=LIMITS.observations_per_second,
-            burst=LIMITS.observations_burst,
+            per_second=settings.ingest_observations_per_second,
+            burst=settings.ingest_observations_burst,
             keys_max=LIMITS.gateways_remembered,
         )
         self._known: dict[str, tuple[float, Gateway]] = {}
@@ -88,7 +91,7 @@ class Door:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Wait for a place among those at work; raises Busy when too many wait already."""
-        if self.waiting >= LIMITS.waiting_max:
+        if self.waiting >= self.waiting_max:
             counters["busy"] += 1
             raise Busy(retry_after_s=2)
         self.waiting += 1

@@ -18,11 +18,6 @@ class Limits:
     future_tolerance: timedelta = timedelta(minutes=10)
     oldest_ms: int = 946_684_800_000  # 2000-01-01: no gateway of ours is older, and partitions stay countable.
     rejections_kept_per_stream: int = 1_000
-    at_work_max: int = 8
-    waiting_max: int = 32
-    # Per gateway: a steady rate far above any site's need, and a burst for the backlog of an outage.
-    observations_per_second: float = 200_000.0
-    observations_burst: float = 4_000_000.0
     gateways_remembered: int = 10_000
     points_remembered: int = 1_000_000
 

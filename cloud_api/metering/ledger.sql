@@ -4,21 +4,33 @@ SELECT app.mark_dirty(%(point_id)s, %(first)s, %(last)s, %(settled_before)s);
 
 -- name: take_due
 -- Marks of intervals that are over, by register. Two workers never hold one register; the lock ends with the commit.
-SELECT due.register_id, due.ids, due.ranges
-  FROM (SELECT d.register_id, array_agg(d.id) AS ids, min(d.id) AS oldest,
-               range_agg(tstzrange(greatest(d.starts_at, '0001-01-02'),
-                                 least(d.ends_at + interval '3 hours', '9999-12-30'), '[]')) AS ranges
-          FROM dirty_range d
-          JOIN register r ON r.id = d.register_id
-          JOIN meter m ON m.id = r.meter_id
-          LEFT JOIN latest_value l ON l.point_id = r.point_id
-         WHERE d.starts_at = '-infinity' OR l.observed_at IS NULL OR NOT r.open_period @> l.observed_at
-            OR l.observed_at >= date_bin(make_interval(mins => m.interval_minutes), d.starts_at, timestamptz 'epoch')
-                                + make_interval(mins => m.interval_minutes)
-         GROUP BY d.register_id
-         ORDER BY oldest
-         LIMIT %(limit)s) due
- WHERE pg_try_advisory_xact_lock(hashtextextended('ledger', due.register_id));
+-- A mark that a batch under way shares (app.mark_dirty) waits for the next turn: its readings cannot be seen yet.
+WITH due AS MATERIALIZED (
+    SELECT candidate.ids
+      FROM (SELECT d.register_id, array_agg(d.id) AS ids, min(d.id) AS oldest
+              FROM dirty_range d
+              JOIN register r ON r.id = d.register_id
+              JOIN meter m ON m.id = r.meter_id
+              LEFT JOIN latest_value l ON l.point_id = r.point_id
+             WHERE d.starts_at = '-infinity' OR l.observed_at IS NULL OR NOT r.open_period @> l.observed_at
+                OR l.observed_at >= date_bin(make_interval(mins => m.interval_minutes), d.starts_at, timestamptz 'epoch')
+                                    + make_interval(mins => m.interval_minutes)
+             GROUP BY d.register_id
+             ORDER BY oldest
+             LIMIT %(limit)s) candidate
+     WHERE pg_try_advisory_xact_lock(hashtextextended('ledger', candidate.register_id))
+), taken AS MATERIALIZED (
+    SELECT d.id, d.register_id, d.starts_at, d.ends_at
+      FROM dirty_range d
+     WHERE d.id IN (SELECT unnest(due.ids) FROM due)
+       FOR UPDATE SKIP LOCKED
+)
+SELECT t.register_id, array_agg(t.id) AS ids,
+       range_agg(tstzrange(greatest(t.starts_at, '0001-01-02'),
+                           least(t.ends_at + interval '3 hours', '9999-12-30'), '[]')) AS ranges
+  FROM taken t
+ GROUP BY t.register_id
+ ORDER BY min(t.id);
 
 -- name: registers
 -- What the ledger must know of registers; the open period bounds what telemetry of their point counts.

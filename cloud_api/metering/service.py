@@ -18,7 +18,8 @@ from cloud_api.metering.recompute import recompute_due
 from cloud_api.telemetry.columns import Ints
 
 ACTIVE_ENERGY_IMPORT = "active_energy_import"
-# An interval ending this soon may already be in work when its last readings arrive; each of them leaves a mark.
+# An interval ending this soon is about to be worked on: its last readings leave marks of their own, so that no batch
+# under way holds up the work by sharing one (app.mark_dirty).
 _SETTLING = timedelta(minutes=1)
 
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
@@ -16,19 +19,34 @@ from cloud_api.settings import Settings
 from tests.support.broker import free_port
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the cloud said to a request, and when (seconds of the monotonic clock)."""
+
+    asked_at_s: float
+    answered_at_s: float
+    credential: str
+    path: str
+    status: int
+    retry_after_s: int | None
+
+
 class RealCloud:
     """Serves in the test's own event loop; `stop` and `start` again keep the port."""
 
-    def __init__(self, database_url: str, pool: AsyncConnectionPool, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, database_url: str, pool: AsyncConnectionPool, *, clock: Clock | None = None, **settings: Any
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._settings = Settings(database_url=database_url, pool_size_max=4)
+        self._settings = Settings(database_url=database_url, pool_size_max=4, **settings)
         self._clock = clock
         self._pool = pool
+        self.answers: list[Answer] = []
 
     async def start(self) -> None:
         app = create_app(self._settings, self._clock)
-        config = uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="warning", lifespan="on")
+        config = uvicorn.Config(self._noting(app), host="127.0.0.1", port=self.port, log_level="warning", lifespan="on")
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None
         self._server.capture_signals = contextlib.nullcontext
@@ -36,6 +54,31 @@ class RealCloud:
         while not self._server.started:
             assert not self._task.done()
             await asyncio.sleep(0.01)
+
+    def _noting(self, app: Any) -> Any:
+        """Return the same application; what it answers can be read in `answers`."""
+
+        async def noting(scope: Any, receive: Any, send: Any) -> None:
+            asked_at_s = time.monotonic()
+
+            async def note(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    after_s = dict(message["headers"]).get(b"retry-after")
+                    self.answers.append(
+                        Answer(
+                            asked_at_s=asked_at_s,
+                            answered_at_s=time.monotonic(),
+                            credential=dict(scope["headers"]).get(b"authorization", b"").decode().split(" ")[-1],
+                            path=scope["path"],
+                            status=message["status"],
+                            retry_after_s=None if after_s is None else int(after_s),
+                        )
+                    )
+                await send(message)
+
+            await app(scope, receive, note)
+
+        return noting
 
     async def stop(self) -> None:
         self._server.should_exit = True

@@ -1,5 +1,8 @@
 """Several API processes share the streams: what one remembers of a stream may be old, and does no harm."""
 
+import asyncio
+from datetime import UTC, datetime
+
 import httpx
 import pytest
 
@@ -55,3 +58,17 @@ async def test_a_rejection_made_by_one_is_told_by_the_other(edge, other):
     assert first["rejected"] == again["rejected"] == [
         {"seq": 2, "code": "not_a_number", "reason": "value: must be a number"}
     ]  # fmt: skip
+
+
+async def test_two_first_batches_of_a_new_month_at_once_are_both_kept(edge, other, rows_of):
+    await edge.announce()
+    other.stream = "00000000-0000-0000-0000-000000000002"
+    months = [datetime(2025, month, 1, tzinfo=UTC) for month in range(1, 13)]
+    for n, month in enumerate(months):
+        at_ms = int(month.timestamp() * 1000)
+        rows = [(2 * n + 1, POWER, at_ms - 1, 1.0), (2 * n + 2, POWER, at_ms, 2.0)]
+        late = [(seq, point, at_ms + 1, value) for seq, point, at_ms, value in rows]
+        receipts = await asyncio.gather(edge.send(rows), other.send(late))
+        assert [receipt["accepted"] for receipt in receipts] == [[[2 * n + 1, 2 * n + 2]]] * 2
+    assert await rows_of("SELECT count(*), count(DISTINCT (point_id, observed_at)) FROM observation") == [(48, 36)]
+    assert await rows_of("SELECT settled::text FROM ingest_stream") == [("{[1,25)}",)] * 2

@@ -3,13 +3,18 @@ import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from cloud_api.db.pool import transaction
+from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.period import Period
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.metering import analysis
 from cloud_api.metering import service as metering
+from cloud_api.metering.recompute import recompute_due
+from cloud_api.telemetry.columns import Observations
+from cloud_api.telemetry.repository import copy_observations
 from tests.integration.ingest.conftest import NOW, NOW_MS
 from tests.integration.metering.conftest import ENERGY
 
@@ -179,3 +184,51 @@ async def test_demand_is_of_a_quarter_of_an_hour_or_of_the_interval_where_that_i
         found = (await analysis.demand(conn, [meter], Period(NOW - timedelta(hours=6), NOW)))[meter]
     assert found.ends_at - found.starts_at == timedelta(minutes=width)
     assert round(found.power_kw, 1) == power_kw
+
+
+async def five_minutes(edge, meters):
+    """Return a register whose first reading left the one mark of the interval from now on."""
+    await edge.announce()
+    register = await meters.register(await meters.meter(interval_minutes=5), point_id=await meters.point())
+    await meters.recompute()
+    await edge.send([(1, ENERGY, NOW_MS, 0)])
+    return register
+
+
+async def first_interval(meters, register):
+    return [i.quantity for i in await meters.ledger(register) if i.starts_at == NOW]
+
+
+async def test_a_batch_that_shares_a_mark_and_commits_late_is_counted(edge, meters):
+    register = await five_minutes(edge, meters)
+    await edge.send([(2, ENERGY, NOW_MS + 280_000, 620)])
+    rows = Observations(
+        point_id=np.array([await meters.point()]), at_ms=np.array([NOW_MS + 270_000]), value=np.array([0.9]),
+        mantissa=np.array([900]), quality=np.array([0]), scale=np.array([3]),
+    )  # fmt: skip
+    async with transaction(meters.pool, SYSTEM) as late:
+        # As app.accept_batch stores a reading that is older than the newest: the latest value stays.
+        await copy_observations(late, rows)
+        await metering.mark_dirty(late, *rows.spans(), NOW)
+        # A gateway whose clock is ahead ends the interval meanwhile.
+        await edge.send([(3, ENERGY, NOW_MS + 330_000, 1000)])
+        await meters.recompute()
+        assert await metering_marks(meters) == 2  # The shared one is held, the other's interval is not over.
+    await meters.recompute()
+    assert await metering_marks(meters) == 1
+    streamed = facts(await meters.ledger(register))
+    await meters.execute(
+        "INSERT INTO dirty_range (register_id, starts_at, ends_at) SELECT id, '-infinity', 'infinity' FROM register"
+    )
+    await meters.recompute()
+    assert facts(await meters.ledger(register)) == streamed != []
+
+
+async def test_a_batch_that_finds_its_mark_taken_leaves_another(edge, meters):
+    register = await five_minutes(edge, meters)
+    await edge.send([(2, ENERGY, NOW_MS + 330_000, 1000)])
+    async with transaction(meters.pool, SYSTEM) as worker:
+        assert (await recompute_due(worker, fixed_clock(NOW))).registers == 1
+        await edge.send([(3, ENERGY, NOW_MS + 270_000, 600)])
+    await meters.recompute()
+    assert await first_interval(meters, register) == [Decimal("0.8")]
