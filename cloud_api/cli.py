@@ -87,6 +87,17 @@ def sparkplug(
 
 
 @app.command()
+def rejected(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of each kind at most.")] = 50,
+) -> None:
+    """Print what was sent in vain, newest first: rejected observations and Sparkplug messages that failed."""
+    from cloud_api.ingest.inspect import lines_about
+
+    for line in asyncio.run(lines_about(load_settings().database_url.get_secret_value(), limit)):
+        typer.echo(line)
+
+
+@app.command()
 def mirror(
     off: Annotated[bool, typer.Option("--off", help="Stop mirroring and give up what waits.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Print how it goes.")] = False,

@@ -2469,6 +2469,24 @@ CREATE TABLE app.sparkplug_birth (
     aliases jsonb NOT NULL
 );
 
+CREATE TABLE app.sparkplug_failure (
+    id bigint NOT NULL,
+    failed_at timestamp with time zone NOT NULL,
+    topic text NOT NULL,
+    reason text NOT NULL,
+    payload_bytes integer NOT NULL,
+    payload bytea NOT NULL
+);
+
+ALTER TABLE app.sparkplug_failure ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.sparkplug_failure_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.sparkplug_node (
     gateway_id bigint NOT NULL,
     bd_seq bigint DEFAULT '-1'::integer NOT NULL,
@@ -3333,6 +3351,9 @@ ALTER TABLE ONLY app.space_point
 
 ALTER TABLE ONLY app.sparkplug_birth
     ADD CONSTRAINT sparkplug_birth_pkey PRIMARY KEY (gateway_id, device, born_ms);
+
+ALTER TABLE ONLY app.sparkplug_failure
+    ADD CONSTRAINT sparkplug_failure_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY app.sparkplug_node
     ADD CONSTRAINT sparkplug_node_pkey PRIMARY KEY (gateway_id);
@@ -4774,6 +4795,10 @@ GRANT USAGE ON SEQUENCE app.space_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space_point TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.sparkplug_birth TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.sparkplug_failure TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.sparkplug_failure_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.sparkplug_node TO wattlease_app;
 

@@ -20,10 +20,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from psycopg_pool import PoolTimeout
 
+from cloud_api.db.pool import transaction
 from cloud_api.ingest.limits import counters
+from cloud_api.ingest.sparkplug import failures
 from cloud_api.ingest.sparkplug.host import Host, Outcome
 from cloud_api.ingest.sparkplug.messages import NAMESPACE
 from cloud_api.ingest.sparkplug.payload import rebirth_command
+from cloud_api.kit.scope import SYSTEM
 
 log = structlog.get_logger()
 
@@ -140,11 +143,11 @@ class Consumer:
                 log.warning("sparkplug_database_away", reason=str(error))
                 await asyncio.sleep(_DATABASE_AWAY_S)
                 continue
-            except Exception:
+            except Exception as error:
                 # A message that cannot be stored must not come again for ever, nor keep the others back.
                 counters["sparkplug_failed"] += 1
                 log.exception("sparkplug_failed", topic=message.topic)
-                outcome = Outcome.DONE
+                outcome = await self._kept(message, error)
             if outcome is not Outcome.WAIT:
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -153,6 +156,19 @@ class Consumer:
             self._client.publish(f"{NAMESPACE}/{group}/NCMD/{node}", rebirth_command(self._now_ms()), qos=0)
             log.info("sparkplug_rebirth_asked", group=group, node=node)
         self._acknowledge(message)
+
+    async def _kept(self, message: mqtt.MQTTMessage, error: Exception) -> Outcome:
+        """Keep a message that failed for inspection; without a database for that, the message is tried again."""
+        ingest = self._host.ingest
+        try:
+            async with transaction(ingest.pool, SYSTEM) as conn:
+                await failures.keep(
+                    conn, ingest.clock, topic=message.topic, payload=bytes(message.payload), error=error
+                )
+        except (psycopg.OperationalError, PoolTimeout):
+            await asyncio.sleep(_DATABASE_AWAY_S)
+            return Outcome.WAIT
+        return Outcome.DONE
 
     def _acknowledge(self, message: mqtt.MQTTMessage) -> None:
         if message.qos:

@@ -39,3 +39,16 @@ SELECT aliases FROM sparkplug_birth
 -- name: device_ids
 -- Every living device of the node.
 SELECT name, id FROM device WHERE gateway_id = %(gateway_id)s AND retired_at IS NULL;
+
+-- name: add_failure
+-- A message that could not be handled, as it came.
+INSERT INTO sparkplug_failure (failed_at, topic, reason, payload_bytes, payload)
+VALUES (%(failed_at)s, %(topic)s, %(reason)s, %(payload_bytes)s, %(payload)s);
+
+-- name: forget_failures
+-- Only the newest stay; the count of a worker is in its log.
+DELETE FROM sparkplug_failure WHERE id <= (SELECT max(id) FROM sparkplug_failure) - %(keep)s;
+
+-- name: failures
+-- Newest first.
+SELECT failed_at, topic, reason, payload_bytes, payload FROM sparkplug_failure ORDER BY id DESC LIMIT %(limit)s;
