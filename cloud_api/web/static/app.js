@@ -141,6 +141,7 @@ const canStack = (table) => {
   const columns = table.tHead?.rows.length === 1 ? table.tHead.rows[0].cells : [];
   return columns.length > 1 && columns.length <= COLUMNS_MAX && !table.closest(".chart-table") && !table.querySelector("[rowspan], tbody svg.plan");
 };
+const widthOf = (text) => text.length + (text.match(/[\u2e80-\uffff]/g)?.length ?? 0); // A Chinese character is two wide.
 const labelCells = (table) => {
   const labels = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
   for (const row of rowsOf(table)) {
@@ -148,7 +149,7 @@ const labelCells = (table) => {
     for (const cell of row.cells) {
       const isRowName = cell.tagName === "TH" || cell.colSpan > 1;
       if (!isRowName && !cell.querySelector("button")) cell.dataset.label = labels[column];
-      cell.classList.toggle("wide", isRowName || cell.textContent.trim().length > 22 || cell.querySelector("form") !== null);
+      cell.classList.toggle("wide", isRowName || widthOf(cell.textContent.trim()) > 22 || cell.querySelector("form") !== null);
       cell.classList.toggle("blank", ["", "–"].includes(cell.textContent.trim()) && cell.children.length === 0);
       column += cell.colSpan;
     }
