@@ -113,15 +113,15 @@ async def test_setting_a_password_anew_ends_the_old_one_and_the_sessions(client,
 
 
 async def test_a_role_that_is_taken_away_is_gone_with_the_next_page(client, park, pool):
-    await sign_in(client, "leasing")
+    await sign_in(client, "facilities")
     session = client.cookies["wattlease_session"]
-    assert (await client.get("/console/lease-import")).status_code == 200
+    assert (await client.get("/console/storage")).status_code == 200
     await sign_in(client, "admin")
-    path = f"/console/accounts/{await _id_of(pool, 'leasing')}"
-    assert (await _post(client, f"{path}/roles", roles=["facilities"])).status_code == 303
+    path = f"/console/accounts/{await _id_of(pool, 'facilities')}"
+    assert (await _post(client, f"{path}/roles", roles=["finance"])).status_code == 303
     _come_back(client, session)
-    assert (await client.get("/console/lease-import")).status_code == 403
-    assert ("admin", "user.set_roles") in await _audited(pool, "leasing")
+    assert (await client.get("/console/storage")).status_code == 403
+    assert ("admin", "user.set_roles") in await _audited(pool, "facilities")
 
 
 async def test_a_closed_account_is_signed_out_and_opens_with_its_old_password_but_no_old_session(client, park, pool):
