@@ -19,6 +19,7 @@ from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import analysis, estimates, limits, repository
 from cloud_api.metering.estimation import like_days
 from cloud_api.metering.model import MeterInterval
+from cloud_api.metering.service import ACTIVE_ENERGY_IMPORT
 from cloud_api.metering.vee import (
     Finding,
     Limits,
@@ -32,6 +33,7 @@ from cloud_api.metering.vee import (
 queries = load_queries(__file__, "checks.sql")
 
 DAYS_MAX = 400  # Changes further back than that are not checked again.
+_ALIKE_MAX = 3  # Days with the same total that a day is compared with, the newest.
 _STANDING = ("clock", "ratio")  # What is wrong with the meter now, not with one of its days.
 
 
@@ -70,9 +72,6 @@ async def _check_meter(
     zone, meter_id = ZoneInfo(row["time_zone"]), MeterId(row["id"])
     today = now.astimezone(zone).date()
     period = local_days(first, today, zone)
-    by_day: dict[date, list[MeterInterval]] = defaultdict(list)
-    for interval in await repository.meter_intervals(conn, [meter_id], period, row["quantity"]):
-        by_day[interval.starts_at.astimezone(zone).date()].append(interval)
     totals = {
         total["day"]: total["quantity"]
         for total in await all_rows(
@@ -81,16 +80,23 @@ async def _check_meter(
             {"register_id": [row["register_id"]], "first": first - estimates.HISTORY, "after": today},
         )
     }
+    by_day, copied = await _days(conn, row, totals, first, today)
     reactive = await _reactive(conn, meter_id, first, today)
+    siblings = await _siblings(conn, row, first, today)
+    if row["quantity"] != ACTIVE_ENERGY_IMPORT:
+        bounds = replace(bounds, load_factor_min=None)
     found = [
         finding
         for day, intervals in sorted(by_day.items())
+        if day >= first
         for finding in validate(
             intervals,
             [totals[d] for d in like_days(day, list(totals))],
             bounds,
             expected=_expected(row, day, zone),
             reactive=reactive.get(day),
+            siblings=siblings.get(day),
+            earlier=[i for before in copied.get(day, []) for i in by_day.get(before, [])],
         )
     ]
     if row["is_parent"]:
@@ -98,6 +104,32 @@ async def _check_meter(
     found += await _standing(conn, row, bounds, local_day(today - timedelta(days=1), zone), now)
     await _keep(conn, row, found, period, now)
     return len(found)
+
+
+async def _days(
+    conn: AsyncConnection, row: Mapping[str, Any], totals: Mapping[date, Decimal], first: date, after: date
+) -> tuple[Mapping[date, list[MeterInterval]], Mapping[date, list[date]]]:
+    """Return the intervals by local day, and for each day the days it may be a copy of, the oldest first.
+
+    Those are the day before, and the last ones of the weeks before with exactly its total: so little is read besides.
+    """
+    zone, one = ZoneInfo(row["time_zone"]), timedelta(days=1)
+    copied = {
+        day: sorted({day - one, *_with_same_total(day, totals)})
+        for day in (first + n * one for n in range((after - first).days))
+    }
+    further = {d for before in copied.values() for d in before if d < first - one}
+    by_day: dict[date, list[MeterInterval]] = defaultdict(list)
+    for period in [*(local_day(d, zone) for d in sorted(further)), local_days(first - one, after, zone)]:
+        for interval in await repository.meter_intervals(conn, [MeterId(row["id"])], period, row["quantity"]):
+            by_day[interval.starts_at.astimezone(zone).date()].append(interval)
+    return by_day, copied
+
+
+def _with_same_total(day: date, totals: Mapping[date, Decimal]) -> list[date]:
+    total = totals.get(day)
+    weeks = (d for d in sorted(totals) if day - estimates.HISTORY <= d < day)
+    return [d for d in weeks if totals[d] == total][-_ALIKE_MAX:] if total else []
 
 
 async def _balances(
@@ -172,6 +204,19 @@ def _expected(row: Mapping[str, Any], day: date, zone: ZoneInfo) -> int | None:
 async def _reactive(conn: AsyncConnection, meter_id: MeterId, first: date, after: date) -> dict[date, Decimal]:
     arguments = {"meter_id": meter_id, "first": first, "after": after}
     return {row["day"]: row["quantity"] for row in await all_rows(conn, queries.reactive_by_day, arguments)}
+
+
+async def _siblings(
+    conn: AsyncConnection, row: Mapping[str, Any], first: date, after: date
+) -> dict[date, dict[str, int]]:
+    """Return by day how many intervals each other channel of the meter measured."""
+    arguments = {
+        "meter_id": row["id"], "quantity": row["quantity"], "zone": row["time_zone"], "first": first, "after": after,
+    }  # fmt: skip
+    found: dict[date, dict[str, int]] = defaultdict(dict)
+    for line in await all_rows(conn, queries.siblings_by_day, arguments):
+        found[line["day"]][line["quantity"]] = line["measured"]
+    return found
 
 
 async def _keep(

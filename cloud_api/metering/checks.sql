@@ -55,6 +55,20 @@ SELECT d.day, sum(abs(d.quantity)) AS quantity
    AND d.day >= %(first)s AND d.day < %(after)s AND d.missing_count = 0
  GROUP BY d.day;
 
+-- name: siblings_by_day
+-- How many intervals the other channels of a meter measured on each local day of their life: those that counted before
+-- that day and whose register was open all along it. What people read by hand is not expected every day.
+SELECT t.day::date AS day, r.quantity,
+       coalesce(sum(d.interval_count - d.estimated_count - d.missing_count), 0)::integer AS measured
+  FROM generate_series(%(first)s::date::timestamp, %(after)s::date::timestamp - interval '1 day', interval '1 day')
+       AS t(day)
+  JOIN register r ON r.meter_id = %(meter_id)s AND r.quantity <> %(quantity)s
+   AND (r.point_id IS NOT NULL OR r.is_delta)
+   AND r.open_period @> tstzrange(t.day AT TIME ZONE %(zone)s, (t.day + interval '1 day') AT TIME ZONE %(zone)s)
+   AND (SELECT min(i.starts_at) FROM interval i WHERE i.register_id = r.id) <= t.day AT TIME ZONE %(zone)s
+  LEFT JOIN interval_day d ON d.register_id = r.id AND d.day = t.day::date
+ GROUP BY t.day, r.quantity;
+
 -- name: keep_findings
 -- A finding that someone settled stays settled as long as it says the same.
 INSERT INTO vee_finding AS f (organisation_id, register_id, starts_at, ends_at, check_name, detail, found_at)

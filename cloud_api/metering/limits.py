@@ -30,12 +30,17 @@ RANGES: dict[str, tuple[Decimal, Decimal]] = {
     "jump_ratio": (Decimal(1), Decimal(1000)),
     "power_factor_min": (Decimal(0), Decimal(1)),
     "power_kw_max": (Decimal(0), Decimal(10**6)),
+    "load_factor_min": (Decimal(0), Decimal(1)),
+    "sibling_hours": (Decimal(0), Decimal(24)),
+    "duplicate_intervals": (Decimal(8), Decimal(1440)),
     "clock_drift_s": (Decimal(1), Decimal(86_400)),
     "ratio_tolerance": (Decimal(0), Decimal(1)),
     "residual_high": (Decimal(0), Decimal(1)),
     "residual_low": (Decimal(-1), Decimal(0)),
 }
-_WHOLE = frozenset({"zero_hours", "stuck_intervals", "estimated_hours", "clock_drift_s"})
+_WHOLE = frozenset(
+    {"zero_hours", "stuck_intervals", "estimated_hours", "sibling_hours", "duplicate_intervals", "clock_drift_s"}
+)
 _NEEDED = frozenset({"spike_floor"})
 
 

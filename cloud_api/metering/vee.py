@@ -4,9 +4,9 @@ The checks and their default limits follow section 4 of the domain notes (Oracle
 is a setting of the meter's class, because what is a spike for a tenant is a start-up for a chiller.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
 from typing import Any
@@ -29,6 +29,9 @@ class Limits:
     jump_ratio: Decimal | None = None  # Against the valid interval before.
     power_factor_min: Decimal | None = Decimal("0.5")  # Of a day, where the meter counts kvarh too.
     power_kw_max: Decimal | None = None
+    load_factor_min: Decimal | None = Decimal("0.03")  # Mean over highest power of a day, electricity only.
+    sibling_hours: int | None = 4  # Of a day that another channel of the meter was not measured while this one was.
+    duplicate_intervals: int | None = 24  # Equal to a run before, one by one.
     clock_drift_s: int | None = 180  # Of the meter's clock, or of the gateway whose clock its readings carry.
     ratio_tolerance: Decimal | None = Decimal(
         "0.001"
@@ -38,11 +41,11 @@ class Limits:
 
 
 BY_USE = {
-    "main": Limits(zero_hours=1, high_ratio=Decimal("1.6")),
+    "main": Limits(zero_hours=1, high_ratio=Decimal("1.6"), load_factor_min=Decimal("0.1")),
     "floor": Limits(),
     "tenant": Limits(),
     "common": Limits(),
-    "plant": Limits(spike_ratio=None, zero_hours=None, high_ratio=None, low_ratio=None),
+    "plant": Limits(spike_ratio=None, zero_hours=None, high_ratio=None, low_ratio=None, load_factor_min=None),
     "check": Limits(),
 }
 
@@ -76,11 +79,14 @@ def validate(
     *,
     expected: int | None = None,
     reactive: Decimal | None = None,
+    siblings: Mapping[str, int] | None = None,
+    earlier: Sequence[MeterInterval] = (),
 ) -> list[Finding]:
     """Check one local day of a meter, given the totals of up to three like days before it.
 
     The day may stretch into the days before, so that runs are seen whole. Intervals are in order of time. `expected` is
-    how many the day has when it is complete (23 to 25 hours of them), `reactive` what the meter counted in kvarh.
+    how many the day has when it is complete (23 to 25 hours of them), `reactive` what the meter counted in kvarh,
+    `siblings` how many intervals of the day each other channel of the meter measured, `earlier` what it may repeat.
     """
     if not day:
         return []
@@ -88,6 +94,9 @@ def validate(
         *_incomplete(day, expected),
         *_jumps(day, limits),
         *_power_factor(day, reactive, limits),
+        *_load_factor(day, expected, limits),
+        *_siblings(day, siblings or {}, limits),
+        *_duplicates(day, earlier, limits),
         *_runs(day, limits),
         *_stuck(day, limits),
         *_negative(day),
@@ -157,6 +166,86 @@ def _power_factor(day: Sequence[MeterInterval], reactive: Decimal | None, limits
     factor = active / (active * active + reactive * reactive).sqrt()
     if factor < limits.power_factor_min:
         yield _finding("power_factor", day, power_factor=f"{factor:.2f}", limit=str(limits.power_factor_min))
+
+
+def _load_factor(day: Sequence[MeterInterval], expected: int | None, limits: Limits) -> Iterator[Finding]:
+    """Doubt a complete, measured day whose energy came in a few intervals."""
+    measured = [i.quantity for i in day if _is_measured(i)]
+    if limits.load_factor_min is None or expected is None or len(measured) < expected:
+        return
+    highest = max(measured)
+    if highest <= limits.spike_floor:  # One step of a counter that shows whole units is no peak.
+        return
+    factor = sum(measured, Decimal(0)) / len(measured) / highest
+    if 0 <= factor < limits.load_factor_min:
+        yield _finding("load_factor", day, load_factor=f"{factor:.3f}", limit=str(limits.load_factor_min))
+
+
+def _siblings(day: Sequence[MeterInterval], siblings: Mapping[str, int], limits: Limits) -> Iterator[Finding]:
+    """Doubt a day in which other channels of the meter were silent while this one was measured."""
+    if limits.sibling_hours is None:
+        return
+    measured = sum(_is_measured(i) for i in day)
+    step_hours = _hours(day[:1])
+    hours = {name: (measured - known) * step_hours for name, known in siblings.items()}
+    silent = {name: value for name, value in hours.items() if value > limits.sibling_hours}
+    if silent:
+        yield _finding("sibling", day, channels=sorted(silent), hours=f"{max(silent.values()):g}")
+
+
+def _duplicates(day: Sequence[MeterInterval], earlier: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+    """Find runs of measured intervals that repeat a run before, one by one: a block read, sent or imported twice.
+
+    At least half of a run's values must differ from one another and from zero: a steady load repeats itself honestly.
+    """
+    length = limits.duplicate_intervals
+    if length is None:
+        return
+    block: list[MeterInterval] = []
+    lag = timedelta(0)
+    for window, original in _repeated([*earlier, *day], length):
+        if window[0].starts_at < day[0].starts_at:
+            continue
+        if block and window[0].starts_at - original == lag and window[0].starts_at <= block[-1].ends_at:
+            block += [i for i in window if i.starts_at > block[-1].starts_at]
+            continue
+        if block:
+            yield _duplicate(block, lag)
+        block, lag = list(window), window[0].starts_at - original
+    if block:
+        yield _duplicate(block, lag)
+
+
+def _duplicate(block: Sequence[MeterInterval], lag: timedelta) -> Finding:
+    return _finding("duplicate", block, intervals=len(block), hours_before=f"{lag / timedelta(hours=1):g}")
+
+
+def _repeated(intervals: Sequence[MeterInterval], length: int) -> Iterator[tuple[Sequence[MeterInterval], datetime]]:
+    """Yield each run of `length` whose values were there before, with the start of the newest run that had them."""
+    seen: dict[tuple[Decimal, ...], datetime] = {}
+    for unbroken in _unbroken(intervals):
+        for start in range(len(unbroken) - length + 1):
+            window = unbroken[start : start + length]
+            values = tuple(i.quantity for i in window)
+            if values in seen and 2 * len(set(values) - {0}) >= length:
+                yield window, seen[values]
+            seen[values] = window[0].starts_at
+
+
+def _unbroken(intervals: Sequence[MeterInterval]) -> Iterator[list[MeterInterval]]:
+    """Yield stretches of measured intervals, each beginning where the one before ends."""
+    stretch: list[MeterInterval] = []
+    for interval in intervals:
+        if stretch and (interval.quality != "actual" or interval.starts_at != stretch[-1].ends_at):
+            yield stretch
+            stretch = []
+        if interval.quality == "actual":
+            stretch.append(interval)
+    yield stretch
+
+
+def _is_measured(interval: MeterInterval) -> bool:
+    return interval.quality in {"actual", "edited"}
 
 
 def _runs(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:

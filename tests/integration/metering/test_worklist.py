@@ -28,7 +28,7 @@ async def register(edge, meters):
         hour = (at // HOUR + 8) % 24
         if not start + 9 * 24 * HOUR - 24 * HOUR // 2 < at < start + 9 * 24 * HOUR - 6 * HOUR:
             rows.append((n + 1, ENERGY, at, value))
-        value += (1000 if 8 <= hour < 20 else 250) + n % 7
+        value += (1000 if 8 <= hour < 20 else 250) + n % 11
     await edge.send(rows)
     await meters.recompute()
     return register
@@ -211,3 +211,73 @@ async def test_a_change_further_back_than_the_last_days_is_checked_again(edge, m
         assert since == {register: start}
         await checks.check(conn, fixed_clock(NOW), days=1, since=since)
         assert "negative" in {e.check_name for e in await worklist.entries(conn)} - {e.check_name for e in before}
+
+
+MIDNIGHT = NOW - timedelta(hours=20)  # In Shanghai, of the day that is not over.
+DAY = timedelta(days=1)
+
+
+async def _pulses(meters, register, quantities, start):
+    """Hand in what a pulse register counted in each quarter of an hour from `start` on."""
+    await meters.execute(
+        "INSERT INTO reading (register_id, taken_at, value, source, received_at)"
+        " SELECT %s, %s + n * interval '15 minutes', v, 'import', %s"
+        "   FROM unnest(%s::numeric[]) WITH ORDINALITY AS t(v, n)",
+        register, start, NOW, quantities,
+    )  # fmt: skip
+    await meters.recompute()
+
+
+async def _found(meters, check, days=3):
+    async with staff(meters) as conn:
+        await checks.check(conn, fixed_clock(NOW), days=days)
+        return [e for e in await worklist.entries(conn) if e.check_name == check]
+
+
+async def test_a_channel_that_falls_silent_beside_its_meter_comes_on_the_list_until_its_data_arrive(meters, register):
+    [(meter,)] = await meters.execute("SELECT id FROM meter")
+    reactive = {"quantity": "reactive_energy_import", "unit": "kvarh", "is_delta": True}
+    sibling = await meters.register(meter, **reactive)
+    assert await _found(meters, "sibling") == []  # It never counted: nothing is expected of it yet.
+    await _pulses(meters, sibling, [Decimal("0.1")] * 96 * 2, MIDNIGHT - 4 * DAY)
+    silent = await _found(meters, "sibling")
+    assert [(f.starts_at, f.detail["channels"]) for f in silent] == [
+        (MIDNIGHT - 2 * DAY, ["reactive_energy_import"]), (MIDNIGHT - DAY, ["reactive_energy_import"]),
+    ]  # fmt: skip
+    assert {f.register_id for f in silent} == {register}
+    await _pulses(meters, sibling, [Decimal("0.1")] * 96 * 2, MIDNIGHT - 2 * DAY)
+    assert await _found(meters, "sibling") == []
+
+
+@pytest.fixture
+async def pulses(meters):
+    """Six days of a pulse meter of which no two are alike."""
+    register = await meters.register(await meters.meter("pulses"), is_delta=True)
+    quantities = [Decimal(200 + n * n * 7919 % 997) / 100 for n in range(6 * 96)]
+    await _pulses(meters, register, [Decimal(1), *quantities], MIDNIGHT - 6 * DAY - DAY / 96)
+    return register, quantities
+
+
+async def test_a_day_that_was_imported_once_more_four_days_later_is_named_whatever_stretch_is_checked(meters, pulses):
+    register, quantities = pulses
+    assert await _found(meters, "duplicate", days=6) == []
+    await meters.execute("UPDATE reading SET value = v FROM unnest(%s::numeric[]) WITH ORDINALITY AS t(v, n)"
+                         " WHERE register_id = %s AND taken_at = %s + n * interval '15 minutes'",
+                         quantities[96:192], register, MIDNIGHT - DAY)  # fmt: skip
+    await meters.execute("INSERT INTO dirty_range (register_id, starts_at, ends_at) VALUES (%s, %s, %s)",
+                         register, MIDNIGHT - DAY, MIDNIGHT)  # fmt: skip
+    await meters.recompute()
+    for days in (6, 3, 1):
+        [copy] = await _found(meters, "duplicate", days=days)
+        assert (copy.starts_at, copy.ends_at) == (MIDNIGHT - DAY, MIDNIGHT)
+        assert copy.detail == {"intervals": 96, "hours_before": "96"}
+
+
+async def test_a_day_whose_energy_came_at_once_is_held_for_electricity_only(meters):
+    flat = [Decimal(1 + n % 5) / 1000 for n in range(4 * 96)]
+    flat[3 * 96 + 40] = Decimal(90)
+    for code, quantity, unit in (("e", "active_energy_import", "kWh"), ("w", "water_volume", "m3")):
+        register = await meters.register(await meters.meter(code), is_delta=True, quantity=quantity, unit=unit)
+        await _pulses(meters, register, [Decimal(1), *flat], MIDNIGHT - 4 * DAY - DAY / 96)
+    [found] = await _found(meters, "load_factor")
+    assert (found.code, found.starts_at, found.detail["limit"]) == ("e", MIDNIGHT - DAY, "0.03")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from cloud_api.metering.balance import BalanceState, Part, Suspect, balance, sus
 from cloud_api.metering.estimation import Evidence, NothingKnown, estimate
 from cloud_api.metering.model import MeterInterval, Method
 from cloud_api.metering.vee import (
+    BY_USE,
     Limits,
     Transformers,
     balance_finding,
@@ -155,6 +157,126 @@ def test_nobody_is_suspected_where_the_balance_holds_or_nothing_is_known():
     assert suspects(Decimal(100), _parts(60, 39)) == []
     assert suspects(Decimal(100), [Part(meter_id=1, use="tenant", quantity=None)]) == []
     assert suspects(Decimal(0), _parts(1)) == []
+
+
+def found(values, **known):
+    return validate(day(values), [], known.pop("limits", Limits(spike_ratio=None)), **known)
+
+
+OFFICE = [0.4 + (n * 37 % 96) / 100 + (2 if 32 <= n < 72 else 0) for n in range(96)]
+
+
+def test_a_day_whose_energy_came_in_one_interval_has_a_poor_load_factor():
+    at_once = [0.01 * (1 + n % 5) for n in range(95)] + [200]
+    [finding] = found(at_once, expected=96)
+    assert (finding.check, finding.detail) == ("load_factor", {"load_factor": "0.011", "limit": "0.03"})
+    assert (finding.starts_at, finding.ends_at) == (DAY, DAY + timedelta(days=1))
+    assert found(at_once, expected=96, limits=Limits(spike_ratio=None, load_factor_min=None)) == []
+
+
+def test_the_load_factor_is_judged_by_the_class_of_the_meter():
+    one_hour_of_eight = [0.05 * (1 + n % 3) for n in range(92)] + [20, 21, 20, 22]
+    assert [f.check for f in found(one_hour_of_eight, expected=96)] == []
+    main = replace(BY_USE["main"], spike_ratio=None, zero_hours=None)
+    assert [f.check for f in found(one_hour_of_eight, expected=96, limits=main)] == ["load_factor"]
+    assert BY_USE["plant"].load_factor_min is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "quality"),
+    [
+        (OFFICE, 96, "actual"),
+        ([0.001] * 7 + [0.9] + [0.002] * 7, 15, "actual"),  # A kettle: below the floor nothing is judged.
+        ([0] * 96, 96, "actual"),
+        ([0] * 95 + [1], 96, "actual"),  # A counter that shows whole kWh.
+        ([0.01, 0.02] * 5 + [90], 96, "actual"),  # Half a day says nothing of the day.
+        ([0.01, 0.02] * 47 + [0.01, 90], None, "actual"),  # The day on which the register's life begins.
+        ([0.01, 0.02] * 47 + [0.01, 90], 96, "estimated"),
+    ],
+)
+def test_the_load_factor_is_silent_on_an_ordinary_a_small_an_incomplete_and_an_estimated_day(values, expected, quality):
+    limits = Limits(spike_ratio=None)
+    assert "load_factor" not in [f.check for f in validate(day(values, quality), [], limits, expected=expected)]
+
+
+def test_channels_that_are_silent_while_the_meter_counts_are_one_finding():
+    siblings = {"reactive_energy_import": 60, "reactive_energy_export": 0, "active_energy_export": 96}
+    [finding] = found(OFFICE, siblings=siblings)
+    assert finding.check == "sibling"
+    assert finding.detail == {"channels": ["reactive_energy_export", "reactive_energy_import"], "hours": "24"}
+    assert found(OFFICE, siblings=siblings, limits=Limits(sibling_hours=None)) == []
+    [at_once] = found(OFFICE, siblings={"reactive_energy_import": 95}, limits=Limits(sibling_hours=0))
+    assert at_once.detail["hours"] == "0.25"
+
+
+def test_channels_that_count_along_or_fall_silent_together_are_left_alone():
+    assert found(OFFICE, siblings={"reactive_energy_import": 96, "reactive_energy_export": 80}) == []
+    assert found(OFFICE, siblings={}) == []
+    assert found(OFFICE[:16], siblings={"reactive_energy_import": 0}) == []  # Four hours of data are too few.
+    silent = validate(
+        day(OFFICE, "estimated"), [], Limits(estimated_hours=None), siblings={"reactive_energy_import": 0}
+    )
+    assert silent == []
+
+
+def _moved(intervals, by, quality=None):
+    return [
+        replace(i, starts_at=i.starts_at + by, ends_at=i.ends_at + by, quality=quality or i.quality) for i in intervals
+    ]
+
+
+def _copies(intervals, earlier, **limits):
+    return [f for f in validate(intervals, [], Limits(**limits), earlier=earlier) if f.check == "duplicate"]
+
+
+@pytest.mark.parametrize("weeks_before", [timedelta(days=1), timedelta(days=7), timedelta(days=28)])
+def test_a_day_that_repeats_an_earlier_one_is_a_copy(weeks_before):
+    [copy] = _copies(day(OFFICE), _moved(day(OFFICE), -weeks_before))
+    assert (copy.starts_at, copy.ends_at) == (DAY, DAY + timedelta(days=1))
+    assert copy.detail == {"intervals": 96, "hours_before": f"{weeks_before / timedelta(hours=1):g}"}
+
+
+def test_a_block_that_was_imported_with_a_shifted_clock_is_found_where_it_is_repeated():
+    fresh = [3 + n / 7 for n in range(40)]
+    [copy] = _copies(day([*fresh[:32], *fresh[:32], *fresh[32:]]), [])
+    assert (copy.starts_at, copy.ends_at) == (DAY + 32 * STEP, DAY + 64 * STEP)
+    assert copy.detail == {"intervals": 32, "hours_before": "8"}
+
+
+def test_a_block_of_data_that_is_stuck_is_one_finding_however_often_it_comes():
+    block = [1 + n / 10 for n in range(24)]
+    [copy] = _copies(day(block * 4), [])
+    assert (copy.starts_at, copy.detail["intervals"], copy.detail["hours_before"]) == (DAY + 24 * STEP, 72, "6")
+
+
+def test_what_honestly_repeats_itself_is_no_copy():
+    yesterday = timedelta(days=-1)
+    for steady in ([2.5] * 96, [0] * 96, [1 + n % 4 for n in range(96)], [0] * 32 + [5] * 40 + [0] * 24):
+        assert _copies(day(steady), _moved(day(steady), yesterday)) == []
+    other = [v + (0.01 if n % 20 == 0 else 0) for n, v in enumerate(OFFICE)]
+    assert _copies(day(other), _moved(day(OFFICE), yesterday)) == []
+
+
+def test_copies_are_sought_only_among_measured_runs_that_are_long_enough_and_whole():
+    yesterday = timedelta(days=-1)
+    assert _copies(day(OFFICE[:23]), _moved(day(OFFICE[:23]), yesterday)) == []
+    assert _copies(day(OFFICE), _moved(day(OFFICE), yesterday, "estimated")) == []
+    assert _copies(day(OFFICE, "estimated"), _moved(day(OFFICE), yesterday)) == []
+    torn = [i for n, i in enumerate(day(OFFICE)) if n % 20]
+    assert _copies(torn, _moved(day(OFFICE), yesterday)) == []
+    assert _copies(day(OFFICE), _moved(day(OFFICE), yesterday), duplicate_intervals=None) == []
+    assert len(_copies(day(OFFICE[:12]), _moved(day(OFFICE[:12]), yesterday), duplicate_intervals=12)) == 1
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=96, max_size=96, unique=True), st.integers(0, 60), st.integers(24, 36))
+def test_exactly_the_block_that_was_repeated_is_named(values, start, length):
+    copied = values[:start] + [10**7 + v for v in values[: 96 - start - length]]
+    repeated = [2 * 10**7 + n for n in range(length)]
+    today = copied[:start] + repeated + copied[start:]
+    before = _moved(day([3 * 10**7 + v for v in values[: 96 - length]] + repeated), timedelta(days=-2))
+    [copy] = _copies(day(today[:96]), before)
+    assert copy.starts_at == DAY + start * STEP
+    assert copy.detail["intervals"] == length
 
 
 YESTERDAY = Period(DAY, DAY + timedelta(days=1))
