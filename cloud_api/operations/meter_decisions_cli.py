@@ -164,7 +164,7 @@ def show_or_set_limits(
         if use and use not in found:
             raise NotFound("there is no meter class {use!r}; there are {known}", use=use, known=tuple(found))
         return "\n".join(
-            f"{name:8} {limit:18} {'off' if (value := getattr(values, limit)) is None else value}"
+            f"{name:8} {limit:20} {'off' if (value := getattr(values, limit)) is None else value}"
             for name, values in found.items()
             if use in {"", name}
             for limit in limits.RANGES

@@ -223,8 +223,8 @@ async def test_meters_are_decided_about_by_command_as_on_the_pages(meter, pool, 
     code, held = await command(
         "limits", "tenant", "--set", "zero_hours=", "--set", "spike_ratio=3", "--reason", "quiet"
     )
-    assert (code, "zero_hours         off" in held, "spike_ratio        3" in held) == (0, True, True), held
-    assert "zero_hours         24" in (await command("limits", "tenant", "--reset", "--reason", "as before"))[1]
+    assert (code, "zero_hours           off" in held, "spike_ratio          3" in held) == (0, True, True), held
+    assert "zero_hours           24" in (await command("limits", "tenant", "--reset", "--reason", "as before"))[1]
     assert (await command("limits", "boat"))[0] == 1
 
     made = await command("virtual", "rest", "--input", "main=1", "--input", "t1=-1", "--reason", "the rest")

@@ -2,6 +2,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from cloud_api.db.pool import transaction
 from cloud_api.kit.clock import Clock
@@ -107,6 +108,35 @@ async def test_a_finding_is_estimated_from_the_list(client, pool, meter):
     )
     assert answer.status_code == 303
     assert f"/console/worklist/{finding}" in (await client.get("/console/worklist?state=estimated")).text
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ["all in a few intervals", "load factor 0.011", "reactive energy + apparent", "hours earlier 96",
+                "Look whether a file was imported twice"]),
+        ("zh", ["用电集中在少数时段", "负荷率 0.011", "无功电量 + apparent", "早于本段（小时） 96", "请检查是否重复导入了文件"]),
+    ],
+)  # fmt: skip
+async def test_the_worklist_says_what_was_found_where_and_what_to_do_in_both_languages(
+    client, pool, meter, language, words
+):
+    details = {
+        "load_factor": {"load_factor": "0.011", "limit": "0.03"},
+        "sibling": {"channels": ["reactive_energy_import", "apparent"], "hours": "24"},
+        "duplicate": {"intervals": 96, "hours_before": "96"},
+    }
+    async with transaction(pool, SYSTEM) as conn:
+        for check, detail in details.items():
+            await conn.execute(
+                "INSERT INTO vee_finding (organisation_id, register_id, starts_at, ends_at, check_name, detail, found_at)"
+                " SELECT organisation_id, id, %s, %s, %s, %s, now() FROM register WHERE meter_id = %s",
+                (TODAY - timedelta(days=1), TODAY, check, Jsonb(detail), meter),
+            )
+    await sign_in(client, "facilities")
+    await client.get(f"/account/language/{language}")
+    page = (await client.get("/console/worklist")).text
+    assert [word for word in words if word not in page] == []
 
 
 async def test_a_file_is_looked_at_imported_once_and_undone(client, pool, meter):
