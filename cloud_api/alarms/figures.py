@@ -97,7 +97,10 @@ def compute(
     hours = Counter(int((o.at - start) / timedelta(hours=1)) for o in found)
     hour_count = max(1, round(days * 24))
     flood = _share_in_flood(slots)
-    top = Counter((o.rule, o.name) for o in found).most_common(TOP)
+    kinds = Counter((o.rule, o.name) for o in found)
+    top = kinds.most_common(TOP)
+    # With ten kinds or fewer they are always all of them, which says nothing.
+    top_share = _pct(sum(c for _, c in top), len(found)) if len(kinds) > TOP else None
     to_ack = [(o.acknowledged_at - o.at).total_seconds() / 60 for o in found if o.acknowledged_at]
     to_clear = [(o.cleared_at - o.at).total_seconds() / 3600 for o in found if o.cleared_at]
     n = len(found)
@@ -115,7 +118,7 @@ def compute(
         Figure(key="slots_above_10", value=_pct(sum(c > 10 for c in slots), len(slots)), good=1, limit=None, unit="%"),
         Figure(key="peak", value=max(slots, default=0), good=10, limit=20),
         Figure(key="in_flood", value=flood, good=1, limit=None, unit="%"),
-        Figure(key="top_share", value=_pct(sum(c for _, c in top), n) if n else None, good=5, limit=None, unit="%"),
+        Figure(key="top_share", value=top_share, good=5, limit=None, unit="%"),
         Figure(key="chattering", value=_chattering(found), good=0, limit=None),
         Figure(key="stale", value=stale_count, good=4, limit=None),
         Figure(

@@ -56,7 +56,12 @@ def test_the_split_by_severity_and_the_most_frequent_add_up():
     report, by_key = compute([occurred(n, severity=4) for n in range(8)] + [occurred(9, alarm=2, severity=1)] * 2)
     assert report.by_severity == {1: 20.0, 2: 0.0, 3: 0.0, 4: 80.0}
     assert report.top[0] == ("AHU-0012", "ahu-1", 8, 80.0)
-    assert by_key["top_share"].value == 100.0
+    assert by_key["top_share"].value is None  # The ten most frequent of two kinds are always all.
+
+
+def test_the_ten_most_frequent_are_compared_with_all_when_there_are_more_kinds():
+    _report, by_key = compute([occurred(n, alarm=n) for n in range(16)])
+    assert by_key["top_share"].value == 62.5
 
 
 def test_a_fault_costs_its_money_per_day_for_as_long_as_it_lasted_in_the_period():

@@ -9,7 +9,9 @@ from fastapi import APIRouter, Form, Query, Response
 from cloud_api.billing import corrections, documents, running, service, settlement
 from cloud_api.billing.access import access_run
 from cloud_api.billing.export import run_csv, run_xlsx
+from cloud_api.billing.final_bill import BY_RULE
 from cloud_api.billing.inputs import find_site
+from cloud_api.billing.repository import Row
 from cloud_api.billing.states import TRANSITIONS, RunState, Step
 from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.errors import DomainError, NotFound
@@ -49,6 +51,10 @@ PHASES = {
     "storing": N_("Bills are stored"),
     "done": N_("Calculated"),
     "failed": N_("The calculation failed"),
+}
+_RULES = {
+    service.AUTOMATIC: N_("The site's parameter lets no second person approve."),
+    BY_RULE: N_("The site's parameter issues the final bill with the move-out."),
 }
 FUNNEL = (RunState.CALCULATED, RunState.REVIEWED, RunState.APPROVED, RunState.ISSUED)
 
@@ -107,7 +113,7 @@ async def show_run(page: FinancePage, run_id: int) -> Response:
         resale_basis=BASES.get(summary.get("resale", {}).get("basis", "")),
         resale=summary.get("resale", {}),
         funnel=_funnel(run, bills),
-        steps=[s | {"from_word": _word(s["from_state"]), "to_word": _word(s["to_state"])} for s in run["steps"]],
+        steps=[_step(s) for s in run["steps"]],
         actions=_actions(run, page),
         answer=_answer(run, bills),
         progress=_progress(await running.progress(page.conn, run_id), page.clock.now()),
@@ -165,6 +171,13 @@ def _causes(bills: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if bill not in cause["bills"]:
                 cause["bills"].append(bill)
     return list(found.values())
+
+
+def _step(step: Row) -> dict[str, Any]:
+    """Say a step of the history; one that no person took names the site's parameter that took it."""
+    rule = _RULES.get(step["actor"])
+    said = {"actor": _("by rule"), "reason": _(rule)} if rule else {}
+    return step | said | {"from_word": _word(step["from_state"]), "to_word": _word(step["to_state"])}
 
 
 def _word(state: str) -> str:
