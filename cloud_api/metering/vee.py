@@ -22,7 +22,7 @@ class Limits:
     spike_ratio: Decimal | None = Decimal("1.8")  # (highest - third highest) / third highest, per day.
     spike_floor: Decimal = Decimal(1)  # Below this quantity nothing is a spike.
     zero_hours: int | None = 24
-    stuck_intervals: int | None = 8
+    stuck_intervals: int | None = 96  # Equal in a row; at most a whole day. Lamps that burn all night are equal too.
     estimated_hours: int | None = 4
     high_ratio: Decimal | None = Decimal(2)  # Of the mean of the like days before.
     low_ratio: Decimal | None = Decimal("0.4")
@@ -98,7 +98,7 @@ def validate(
         *_siblings(day, siblings or {}, limits),
         *_duplicates(day, earlier, limits),
         *_runs(day, limits),
-        *_stuck(day, limits),
+        *_stuck(day, expected, limits),
         *_negative(day),
         *_spikes(day, limits),
         *_demand(day, limits),
@@ -261,12 +261,17 @@ def _runs(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
                 yield _finding("zero_run", run, hours=_hours(run))
 
 
-def _stuck(day: Sequence[MeterInterval], limits: Limits) -> Iterator[Finding]:
+def _stuck(day: Sequence[MeterInterval], expected: int | None, limits: Limits) -> Iterator[Finding]:
     if limits.stuck_intervals is None:
         return
     for value, group in groupby(day, key=lambda i: i.quantity if i.quality == "actual" else None):
         run = list(group)
-        if value and len(run) >= limits.stuck_intervals:
+        # A standby of few steps of the register is equal all day in good order.
+        if (
+            value
+            and abs(value) >= limits.spike_floor
+            and len(run) >= min(limits.stuck_intervals, expected or limits.stuck_intervals)
+        ):
             yield _finding("stuck", run, quantity=str(value), intervals=len(run))
 
 

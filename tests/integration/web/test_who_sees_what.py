@@ -119,17 +119,17 @@ async def _request_of(pool, park, tenant):
 async def test_what_belongs_to_another_tenant_is_not_there_on_any_page_of_the_portal(app, client, pool, park):
     bill_id = await _bill_of(pool, park, "north")
     owned = {"bill_id": bill_id, "request_id": await _request_of(pool, park, "north")}
-    public = {"day"}  # A date belongs to nobody.
+    public = {"day": "2026-02-01", "number": "1"}  # A date belongs to nobody; a line's number is its bill's.
     await sign_in(client, "south")
     token = await csrf_token(client, "/portal/bills")
     asked = 0
     for method, route in _pages(app, "/portal"):
         names = set(re.findall(r"\{(\w+)", route.path))
-        unknown = names - set(owned) - public
+        unknown = names - set(owned) - set(public)
         assert not unknown, f"{route.path}: say in this test whose {unknown} is, with a row of another tenant"
         if not names & set(owned):
             continue
-        path = re.sub(r"\{(\w+)[^}]*\}", lambda found: str(owned.get(found[1], "2026-02-01")), route.path)
+        path = re.sub(r"\{(\w+)[^}]*\}", lambda found: str((owned | public)[found[1]]), route.path)
         form = {"line": "1", "question": "why"} if method == "POST" else None
         answer = await client.request(method, path, data=form, headers={"X-CSRF-Token": token})
         assert answer.status_code == 404, f"{method} {path} answered {answer.status_code}"

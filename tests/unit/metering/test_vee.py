@@ -50,8 +50,18 @@ def test_a_spike_stands_out_against_the_third_highest():
 
 
 def test_equal_values_in_a_row_are_stuck_but_zeros_are_not():
-    assert checks([1] + [2.5] * 8 + [1, 3]) == ["stuck"]
-    assert checks([0] * 20 + [1]) == []
+    eight = Limits(stuck_intervals=8)
+    assert checks([1] + [2.5] * 8 + [1, 3], limits=eight) == ["stuck"]
+    assert checks([1] + [2.5] * 7 + [1, 3], limits=eight) == []
+    assert checks([0] * 20 + [1], limits=eight) == []
+
+
+def test_without_a_limit_of_its_own_a_whole_day_of_equal_values_is_stuck_and_a_night_of_lamps_is_not():
+    assert checks([2.5] * 96) == ["stuck"]
+    assert checks([2.5] * 54 + [1, 3] * 21) == []
+    assert checks([0.01] * 96) == []  # The standby of an empty room, at the steps of its register.
+    hourly = validate(day([2.5] * 24), [], Limits(), expected=24)
+    assert [f.check for f in hourly] == ["stuck"]
 
 
 def test_a_day_of_zeros_a_negative_a_missing_and_a_long_estimate_are_found():

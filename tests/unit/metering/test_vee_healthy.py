@@ -1,4 +1,4 @@
-"""What the checks of load factor and repeated blocks say of buildings in good order: nothing."""
+"""What the checks of load factor, repeated blocks and stuck values say of buildings in good order: nothing."""
 
 import csv
 import gzip
@@ -17,7 +17,7 @@ from edge_agent.simulator.plan import load_plan
 
 DEMO = Path(__file__).parents[3] / "deploy" / "demo"
 STEP = timedelta(minutes=15)
-JUDGED = {"load_factor", "duplicate"}
+JUDGED = {"load_factor", "duplicate", "stuck"}
 
 
 def _found(days, use):
@@ -48,7 +48,7 @@ def counted():
 
 
 @pytest.mark.parametrize("resolution", ["0.001", "0.01", "0.1", "1"])
-def test_a_simulated_building_in_good_order_trips_neither_check(counted, resolution):
+def test_a_simulated_building_in_good_order_trips_no_check_of_patterns(counted, resolution):
     start, meters = counted
     for code, (role, total_ws) in meters.items():
         kwh = [(Decimal(ws) / 3_600_000).quantize(Decimal(resolution), ROUND_DOWN) for ws in total_ws]
@@ -60,7 +60,7 @@ def test_a_simulated_building_in_good_order_trips_neither_check(counted, resolut
 
 @pytest.mark.parametrize("column", ["plug_load_energy", "chilled_water_energy", "ahu_fan_energy", "lighting_energy"])
 @pytest.mark.parametrize("use", ["tenant", "main"])
-def test_a_measured_office_trips_neither_check(shared_data, column, use):
+def test_a_measured_office_trips_no_check_of_patterns(shared_data, column, use):
     days = defaultdict(lambda: defaultdict(Decimal))
     with gzip.open(shared_data / "robod" / "office_room.csv.gz", "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
