@@ -6,12 +6,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cloud_api.billing.calendar import built_in
+from cloud_api.billing.calendar import PLAIN, built_in
 from cloud_api.billing.charge import Cycle
+from cloud_api.billing.inputs import runs_by_day
 from cloud_api.billing.load_csv import Load, LoadInterval
+from cloud_api.billing.policy import Policy
+from cloud_api.billing.run_model import RunInputs, SiteFacts
 from cloud_api.billing.tariff_file import parse_tariff
+from cloud_api.kit.period import local_days
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+OWNER = 1
+NAME = {"zh": "测", "en": "t"}
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +54,18 @@ def flat_load(start, end, kwh="1", minutes=15, zone=SHANGHAI):
         intervals.append(LoadInterval(at, at + step, Decimal(kwh)))
         at += step
     return Load(intervals=tuple(intervals), minutes=minutes, gaps=())
+
+
+def run_inputs(tariff, first, after, **more):
+    """Return the inputs of a run of an empty site, with what a test adds."""
+    period = local_days(first, after, tariff.zone)
+    site = SiteFacts(
+        id=1, organisation_id=1, code="s", name=NAME, issuer={"code": "s", **NAME}, time_zone="Asia/Shanghai",
+        currency="CNY", owner_id=OWNER,
+    )  # fmt: skip
+    return RunInputs(**{
+        "site": site, "utility": "electricity", "starts_on": first, "ends_on": after, "period": period,
+        "tariff": tariff, "tariff_revision": 1, "tariff_sha256": "", "landlord_tariff": tariff, "calendar": PLAIN,
+        "policy": Policy(), "runs": runs_by_day(tariff, PLAIN, period), "parts": [], "energy": {}, "readings": {},
+        "tenants": {}, "tenancies": [], "spaces": [], "used_before": {}, "earlier": {},
+    } | more)  # fmt: skip

@@ -12,17 +12,12 @@ from cloud_api.billing.calendar import PLAIN
 from cloud_api.billing.compose import compose
 from cloud_api.billing.inputs import runs_by_day
 from cloud_api.billing.policy import Policy
-from cloud_api.billing.run_model import MeterFacts, Part, PartEnergy, RunInputs, SiteFacts, TenantFacts
+from cloud_api.billing.run_model import MeterFacts, Part, PartEnergy, TenantFacts
 from cloud_api.billing.tariff_file import parse_tariff
 from cloud_api.kit.period import local_days
+from tests.unit.billing.conftest import NAME, OWNER, run_inputs
 
-OWNER = 1
 FIRST, AFTER = date(2026, 3, 1), date(2026, 3, 4)
-NAME = {"zh": "测", "en": "t"}
-SITE = SiteFacts(
-    id=1, organisation_id=1, code="s", name=NAME, issuer={"code": "s", **NAME}, time_zone="Asia/Shanghai",
-    currency="CNY", owner_id=OWNER,
-)  # fmt: skip
 prices = st.fixed_dictionaries(
     {b: st.integers(1, 20_000).map(lambda n: Decimal(n).scaleb(-4)) for b in ("day", "night")}
 )
@@ -76,13 +71,14 @@ def runs(draw):
     lost = draw(st.integers(0, 10**8))
     used[0] = {i: sum(u.get(i, 0) for u in used.values()) + lost for i in range(len(pieces))}
     common = draw(st.sampled_from([{}, {"energy": Decimal(1)}]))
-    return RunInputs(
-        site=SITE, utility="electricity", starts_on=FIRST, ends_on=AFTER, period=period, tariff=tariff(sold),
-        tariff_revision=1, tariff_sha256="", landlord_tariff=tariff(bought), calendar=PLAIN,
-        policy=Policy(common=common, residual=draw(st.sampled_from(["landlord", "pro_rata_energy"]))), runs=pieces,
-        parts=parts, energy={i: PartEnergy(runs=u, count=288) for i, u in used.items()}, readings={},
-        tenants={n: party(n) for n in range(1, 7)}, tenancies=[], spaces=[], used_before={}, earlier={},
-    ), bought, sold  # fmt: skip
+    policy = Policy(common=common, residual=draw(st.sampled_from(["landlord", "pro_rata_energy"])))
+    energies = {i: PartEnergy(runs=u, count=288) for i, u in used.items()}
+    tenants = {n: party(n) for n in range(1, 7)}
+    inputs = run_inputs(
+        tariff(sold), FIRST, AFTER, landlord_tariff=tariff(bought), policy=policy, parts=parts, energy=energies,
+        tenants=tenants,
+    )  # fmt: skip
+    return inputs, bought, sold
 
 
 def paid_for(result, inputs, bought):
