@@ -19,6 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 420
 
 
+def _command_line(process: psutil.Process) -> str:
+    """What started a process; nothing when it has ended since it was listed, as the database's own do all the time."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 @dataclass(kw_only=True)
 class RunningDemo:
     process: subprocess.Popen
@@ -44,7 +52,7 @@ class RunningDemo:
 
     def part(self, needle: str) -> psutil.Process:
         """The process of the demo whose command line contains the words."""
-        found = [p for p in self.descendants() if needle in " ".join(p.cmdline())]
+        found = [p for p in self.descendants() if needle in _command_line(p)]
         assert found, f"no process matches {needle!r}"
         return found[0]
 
