@@ -21,7 +21,7 @@ from psycopg_pool import PoolTimeout
 
 from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
-from cloud_api.notify.channels import SEND_SECONDS_MAX, Message, send
+from cloud_api.notify.channels import APPRISE_SECONDS_MAX, SEND_SECONDS_MAX, Message, send
 
 log = structlog.get_logger()
 queries = load_queries(__file__)
@@ -31,8 +31,8 @@ GROUP_INTERVAL = timedelta(minutes=5)
 ATTEMPTS_MAX = 10
 RETRY_SECONDS = (5, 15, 60, 300, 900)
 LINES_MAX = 20
-# An attempt that began so long ago has ended, one way or the other.
-BROKEN_OFF_AFTER = timedelta(seconds=SEND_SECONDS_MAX + 5)
+# An attempt that began so long ago has ended, one way or the other, on the slowest kind of channel too.
+BROKEN_OFF_AFTER = timedelta(seconds=max(SEND_SECONDS_MAX, APPRISE_SECONDS_MAX) + 5)
 # While the database is away, the outcome of an attempt is kept for so long.
 SETTLE_PAUSES_SECONDS = (0.5, 1, 2, 4)
 
