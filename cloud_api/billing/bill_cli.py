@@ -107,11 +107,11 @@ def utility_bill(
     utility: Annotated[str, typer.Option()] = "electricity",
 ) -> None:
     """Enter the utility's bill of a month: the basis of the resale cap, compared with our own ledger."""
-    from cloud_api.billing import inputs, utility_bill
+    from cloud_api.billing import inputs, utility_bill, utility_bill_entry
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await inputs.find_site(conn, code=site)
-        content = utility_bill.read_file(file)
+        content = utility_bill_entry.read_file(file)
         compared = await utility_bill.enter(conn, found, month, content, utility=utility, actor=actor(), clock=clock)
         return "\n".join(str(text) for text in compared)
 

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
-from cloud_api.billing import utility_bill
+from cloud_api.billing import utility_bill, utility_bill_entry
 from cloud_api.billing.cost_share import DRIVERS
 from cloud_api.billing.inputs import TariffMissing, find_policy, find_site
 from cloud_api.billing.tariff import BUCKET_NAMES
 from cloud_api.billing.timetable import NoTariff
-from cloud_api.billing.utility_bill import UtilityBillInvalid
+from cloud_api.billing.utility_bill_entry import UtilityBillInvalid
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.i18n import format_month, in_language
@@ -67,7 +67,7 @@ async def enter(
 ) -> Response:
     """Store a month's bill, typed in or from a file of lines; what does not add up is said beside the form."""
     columns = zip(name, bucket, energy, amount, driver, strict=False)
-    lines = utility_bill.lines_of(
+    lines = utility_bill_entry.lines_of(
         [dict(zip(("name", "bucket", "kwh", "amount", "driver"), row, strict=True)) for row in columns]
     )
     form: dict[str, Any] = {"site": site, "month": month, "total": total, "kwh": kwh, "utility": utility}
@@ -93,11 +93,11 @@ async def _content(form: dict[str, Any], lines: list[dict[str, Any]], file: Uplo
     if len(content) > BYTES_MAX:
         raise UtilityBillInvalid("{name}: larger than {size}; cut it in parts", name=file.filename, size="500 kB")
     if file.filename.lower().endswith(".json"):
-        found = utility_bill.read_json(file.filename, content)
+        found = utility_bill_entry.read_json(file.filename, content)
         lines = found.get("lines", [])
         return {"total": _clean(form["total"]) or found.get("total"), "kwh": _clean(form["kwh"]) or found.get("kwh"),
                 "currency": found.get("currency"), "lines": lines}  # fmt: skip
-    read = utility_bill.lines_of(rows_of(file.filename, content))
+    read = utility_bill_entry.lines_of(rows_of(file.filename, content))
     return {"total": _clean(form["total"]), "kwh": _clean(form["kwh"]), "lines": read}
 
 

@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
-from cloud_api.billing import inputs, service, utility_bill
+from cloud_api.billing import inputs, service, utility_bill, utility_bill_entry
 from cloud_api.billing.tariff_file import parse_tariff
 from cloud_api.db.pool import transaction
 from cloud_api.kit.scope import SYSTEM
@@ -45,8 +45,8 @@ async def test_a_tariff_and_a_utilitys_bill_in_another_currency_are_refused(pool
     ],
 )
 def test_a_utilitys_bill_that_does_not_add_up_names_the_line(change, words):
-    with pytest.raises(utility_bill.UtilityBillInvalid) as refused:
-        utility_bill.check(BILL | change)
+    with pytest.raises(utility_bill_entry.UtilityBillInvalid) as refused:
+        utility_bill_entry.check(BILL | change)
     assert words in str(refused.value)
 
 

@@ -279,7 +279,7 @@ async def test_the_pdf_holds_both_languages_and_the_same_bill_gives_the_same_byt
 
 
 async def test_the_utilitys_own_bill_decides_what_the_landlord_paid(two_rooms):
-    from cloud_api.billing import utility_bill
+    from cloud_api.billing import utility_bill, utility_bill_entry
 
     main = sum(q for (code, _), q in two_rooms.truth.items() if code == "main")
     await two_rooms.settle()
@@ -295,5 +295,5 @@ async def test_the_utilitys_own_bill_decides_what_the_landlord_paid(two_rooms):
     words = await utility_bill.enter(two_rooms.conn, two_rooms.site, "2026-10", dear, actor="x", clock=CLOCK)
     assert "they differ by -50.00 %" in str(words[2])
     assert (await two_rooms.run())["summary"]["blocking"] == []
-    with pytest.raises(utility_bill.UtilityBillInvalid, match="the lines sum to 1, the total says 2"):
-        utility_bill.check({"total": 2, "kwh": 1, "lines": [{"name": "a", "amount": 1}]})
+    with pytest.raises(utility_bill_entry.UtilityBillInvalid, match="the lines sum to 1, the total says 2"):
+        utility_bill_entry.check({"total": 2, "kwh": 1, "lines": [{"name": "a", "amount": 1}]})

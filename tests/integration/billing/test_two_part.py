@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from cloud_api.billing import service as billing
-from cloud_api.billing import utility_bill
+from cloud_api.billing import utility_bill, utility_bill_entry
 from cloud_api.billing.power_factor import adjustment_percent, power_factor
 from tests.integration.billing.small_site import CLOCK, ZONE, SmallSite, estate
 from tests.integration.billing.test_bill_run import OCTOBER, some_kwh
@@ -186,8 +186,8 @@ async def test_cost_share_without_the_utilitys_bill_or_with_other_energy_cannot_
     main = sum(q for (code, _), q in shared.truth.items() if code == "main")
     await enter(shared, kwh=main * Decimal("1.05"))
     assert [i["code"] for i in (await shared.run())["summary"]["blocking"]] == ["utility_bill_differs"]
-    with pytest.raises(utility_bill.UtilityBillInvalid, match="is no driver"):
-        utility_bill.check({"total": 1, "kwh": 1, "lines": [{"name": "a", "amount": 1, "driver": "moon"}]})
+    with pytest.raises(utility_bill_entry.UtilityBillInvalid, match="is no driver"):
+        utility_bill_entry.check({"total": 1, "kwh": 1, "lines": [{"name": "a", "amount": 1, "driver": "moon"}]})
 
 
 async def test_a_cost_share_bill_is_made_again_from_raw_readings(shared):
