@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from psycopg import AsyncConnection
@@ -53,7 +53,7 @@ def trial(
 ) -> None:
     """Try a tariff on the past: what every tenant of a site would have paid, beside what today's tariff asks."""
     from cloud_api.billing import inputs
-    from cloud_api.billing.service import month_of
+    from cloud_api.billing.cycle import month_of
     from cloud_api.billing.tariff_file import load_tariff
     from cloud_api.billing.trial import Trial, try_tariff
 
@@ -101,26 +101,61 @@ def _setting(text: str) -> tuple[str, object]:
 
 @bill_app.command("utility-bill")
 def utility_bill(
-    file: Annotated[Path, typer.Argument(help="JSON: total, kwh, lines [{name, amount, bucket, kwh}].")],
-    month: Annotated[str, typer.Option(help="YYYY-MM of the period's start.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON: total, kwh, lines [{name, amount, bucket, kwh}]; also first_day, last_day or month."
+        ),
+    ],
+    month: Annotated[str, typer.Option(help="YYYY-MM: the site's billing cycle that starts in it.")] = "",
+    first_day: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")] = "",
+    last_day: Annotated[str, typer.Option(help="Last day as the bill prints it.")] = "",
     site: SiteOption = None,
     utility: Annotated[str, typer.Option()] = "electricity",
 ) -> None:
-    """Enter the utility's bill of a month: the basis of the resale cap, compared with our own ledger."""
+    """Enter the utility's bill of any days: the basis of the resale cap, compared with our own ledger."""
     from cloud_api.billing import inputs, utility_bill, utility_bill_entry
 
     async def use_case(conn: AsyncConnection, clock: Clock) -> str:
         found = await inputs.find_site(conn, code=site)
         content = utility_bill_entry.read_file(file)
-        compared = await utility_bill.enter(conn, found, month, content, utility=utility, actor=actor(), clock=clock)
+        named = {"month": month, "first_day": first_day, "last_day": last_day}
+        if not any(named.values()):
+            named = {name: str(content.get(name) or "") for name in named}
+        days = await utility_bill.days_of(conn, found, **named)
+        compared = await utility_bill.enter(conn, found, days, content, utility=utility, actor=actor(), clock=clock)
         return "\n".join(str(text) for text in compared)
 
     print(carry_out(use_case))
 
 
+@bill_app.command("utility-bills")
+def utility_bills(
+    remove: Annotated[int | None, typer.Option(help="Take back this bill (its number in the list).")] = None,
+    site: SiteOption = None,
+) -> None:
+    """List the utility's bills that were entered, newest first, or take one back that was entered by mistake."""
+    from cloud_api.billing import inputs, utility_bill
+
+    async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
+        found = await inputs.find_site(conn, code=site)
+        if remove is not None:
+            return f"removed: {_utility_words(await utility_bill.remove(conn, found.organisation_id, remove))}"
+        entered = await utility_bill.entered(conn, found.organisation_id)
+        return "\n".join(_utility_words(row) for row in entered) or "no utility's bill is entered"
+
+    print(carry_out(use_case))
+
+
+def _utility_words(row: dict[str, Any]) -> str:
+    last_day = row["ends_on"] - timedelta(days=1)
+    days = f"{row['starts_on']} to {last_day}"
+    return f"{row['id']}\t{row['site']}\t{row['utility']}\t{days}\t{row['total']} {row['currency'].strip()}"
+
+
 @bill_app.command("run")
 def run(
-    month: Annotated[str, typer.Option(help="YYYY-MM, a full month.")],
+    month: Annotated[str, typer.Option(help="YYYY-MM: the full billing cycle that starts in it.")],
     site: SiteOption = None,
     utility: Annotated[str, typer.Option()] = "electricity",
     issue: Annotated[bool, typer.Option("--issue", help="Issue at once; needs approval=automatic.")] = False,

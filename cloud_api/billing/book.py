@@ -27,16 +27,15 @@ class Book:
         return self.inputs.energy.get(part.index) or PartEnergy()
 
     def cycle(self, party: int) -> Cycle:
-        """Return the whole month with the days from the first to the last on which the party holds a space."""
+        """Return the whole cycle with the days from the first to the last on which the party holds a space."""
         inputs = self.inputs
         held = [held_days(inputs, t) for t in self.tenancies.get(party, ())]
         held = [(first, after) for first, after in held if first < after]
         first = min((f for f, _ in held), default=inputs.starts_on)
         after = max((a for _, a in held), default=inputs.ends_on)
-        # A final bill covers the month's first days only; fixed amounts are shared over the full month all the same.
-        start = inputs.starts_on.replace(day=1)
-        end = date(start.year + start.month // 12, start.month % 12 + 1, 1)
-        return Cycle(starts_on=start, ends_on=max(end, inputs.ends_on), billed_from=first, billed_to=after)
+        # A final bill covers the cycle's first days only; fixed amounts are shared over the full cycle all the same.
+        start, end = inputs.cycle
+        return Cycle(starts_on=start, ends_on=end, billed_from=first, billed_to=after)
 
     def estimated_percent(self, party: int) -> Decimal:
         """Return how much of a party's metered energy was estimated, in percent."""

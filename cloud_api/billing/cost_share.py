@@ -7,6 +7,7 @@ tenants and owner together pay exactly what the utility charged.
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from cloud_api.billing.apportionment import Apportioned, Weights
 from cloud_api.billing.book import Book, kwh
 from cloud_api.billing.charge import Issue, Line
+from cloud_api.billing.run_model import RunInputs
 from cloud_api.billing.tariff import Label, bucket_name
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.money import share_largest_remainder
@@ -40,8 +42,7 @@ def doubts(book: Book, apportioned: Apportioned) -> list[Issue]:
     """Return what keeps a cost-share run from being issued: no bill, or one that counts other energy than we do."""
     bill = book.inputs.utility_bill
     if bill is None:
-        text = Text("cost share needs the utility's bill of the month: enter it and calculate again")
-        return [Issue(code="utility_bill_missing", text=text)]
+        return [Issue(code="utility_bill_missing", text=_missing(book.inputs))]
     theirs, ours = Decimal(bill["kwh"]), kwh(apportioned.main)
     most = book.inputs.policy.utility_bill_max_percent
     if theirs and abs(ours - theirs) * 100 <= most * theirs:
@@ -53,6 +54,22 @@ def doubts(book: Book, apportioned: Apportioned) -> list[Issue]:
         most=most,
     )
     return [Issue(code="utility_bill_differs", text=text)]
+
+
+def _missing(inputs: RunInputs) -> Text:
+    """Say that there is no bill, or that there is one whose days are not those of the run."""
+    beside = next(iter(inputs.utility_bills_beside), None)
+    if beside is None:
+        return Text("cost share needs the utility's bill of the month: enter it and calculate again")
+    return Text(
+        "cost share needs the utility's bill of the same days: the run covers {first} to {last}, the utility's bill"
+        " {their_first} to {their_last}; set the billing parameter cycle_day to {cycle_day}",
+        first=inputs.starts_on,
+        last=inputs.ends_on - timedelta(days=1),
+        their_first=beside[0],
+        their_last=beside[1] - timedelta(days=1),
+        cycle_day=beside[0].day,
+    )
 
 
 def _energy_by_bucket(book: Book, apportioned: Apportioned) -> dict[int, dict[str, int]]:

@@ -1,7 +1,7 @@
-"""The final bill of a tenant who moves out: the days of the running month, made and issued in the move-out itself.
+"""The final bill of a tenant who moves out: the days of the running cycle, made and issued in the move-out itself.
 
-It is a run of one tenant over `[first of the month, day after the last)`, with the snapshot, number and proof of any
-other bill. The month's run still counts that energy in its reconciliation and writes no second bill for it.
+It is a run of one tenant over `[first of the cycle, day after the last)`, with the snapshot, number and proof of any
+other bill. The cycle's run still counts that energy in its reconciliation and writes no second bill for it.
 """
 
 import json
@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from cloud_api.billing import inputs as loading
 from cloud_api.billing import service
 from cloud_api.billing.compose import compose
+from cloud_api.billing.cycle import cycle_around
 from cloud_api.billing.inputs import QUANTITIES
 from cloud_api.billing.repository import as_json, one, queries, rows, store
 from cloud_api.billing.run_model import BillDraft, RunResult, SiteFacts
@@ -60,12 +61,11 @@ async def _bring_ledger_up_to_date(conn: AsyncConnection, clock: Clock) -> None:
 async def _issue(
     conn: AsyncConnection, site: SiteFacts, utility: str, tenant_id: int, after: date, *, actor: str, clock: Clock
 ) -> str | None:
-    first = (after - timedelta(days=1)).replace(day=1)
+    first, before = await _days_left(conn, site, utility, after)
     ids = {"site_id": site.id, "organisation_id": site.organisation_id, "utility": utility, "tenant_id": tenant_id}
-    ids |= {"first": first, "after": after, "actor": actor, "at": clock.now()}
-    before = await rows(conn, queries.unbilled_month_before, ids)
-    if before:
-        month = f"{first - timedelta(days=1):%Y-%m}"
+    ids |= {"first": first, "after": after, "before": before, "actor": actor, "at": clock.now()}
+    if await rows(conn, queries.unbilled_cycle_before, ids):
+        month = f"{before:%Y-%m}"
         text = Text("{utility} of {month} is not billed yet: issue that run first", utility=utility, month=month)
         raise NotIssuable("the final bill cannot be issued:{reasons}", reasons=[text])
     inputs, issues = await loading.load_inputs(conn, site, utility, first, after)
@@ -81,6 +81,14 @@ async def _issue(
     values = {"run_id": run["id"], "summary": as_json(summary | {"bills": 1, "total": str(draft.rated.total)})}
     await store(conn, queries.finish_run, values | {"at": clock.now(), "count": 1, "known_at": known_at})
     return await _number(conn, site, run["id"], draft, inputs.policy.due_days, actor=actor, clock=clock)
+
+
+async def _days_left(conn: AsyncConnection, site: SiteFacts, utility: str, after: date) -> tuple[date, date]:
+    """Return where the running cycle's unbilled days begin, and where the cycle before began."""
+    cycle_day = (await loading.find_policy(conn, site)).cycle_day
+    first, cycle_end = cycle_around(after - timedelta(days=1), cycle_day)
+    left = await service.days_to_bill(conn, site, utility, (first, cycle_end))
+    return left[0][0] if left else first, cycle_around(first - timedelta(days=1), cycle_day)[0]
 
 
 def _refuse(result: RunResult, draft: BillDraft) -> None:

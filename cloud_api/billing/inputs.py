@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from psycopg import AsyncConnection
+from psycopg.types.range import DateRange
 
 from cloud_api.billing import calendar as holidays
 from cloud_api.billing import rating, timetable
@@ -16,6 +17,7 @@ from cloud_api.billing.after_hours import Booking, usage_by_tenant
 from cloud_api.billing.assignment import parts_of
 from cloud_api.billing.calendar import CalendarDay, HolidayCalendar
 from cloud_api.billing.charge import Issue, Usage
+from cloud_api.billing.cycle import cycle_around, cycle_of
 from cloud_api.billing.policy import Policy, load_policy
 from cloud_api.billing.repository import Row, one, plain_rows, queries, rows, store
 from cloud_api.billing.run_model import (
@@ -200,8 +202,9 @@ async def load_inputs(
     runs = runs_by_day(tariff, calendar, period)
     issues += _too_long(meters, runs)
     hours, hours_tariff = await load_after_hours(conn, site, ids) if utility == "electricity" else ({}, None)
-    utility_bill = await one(conn, queries.utility_bill, ids)
+    theirs = await rows(conn, queries.utility_bills_in, ids)
     before = await one(conn, queries.resale_before, ids | {"year_start": date(first.year, 1, 1)})
+    policy = await find_policy(conn, site) if pins is None else pins.policy
     inputs = RunInputs(
         site=site,
         utility=utility,
@@ -213,7 +216,7 @@ async def load_inputs(
         tariff_sha256=stored["sha256"],
         landlord_tariff=landlord_tariff,
         calendar=calendar,
-        policy=await find_policy(conn, site) if pins is None else pins.policy,
+        policy=policy,
         runs=runs,
         parts=parts,
         energy=await load_energy(conn, utility, parts, runs, gathered_runs(tariff, runs)),
@@ -222,9 +225,10 @@ async def load_inputs(
         tenancies=tenancies,
         spaces=[SpaceFacts(**row) for row in await rows(conn, queries.lettable_spaces, ids)],
         used_before=await _used_before(conn, tariff, ids),
-        earlier=await _earlier(conn, ids, first),
+        earlier=await _earlier(conn, ids, policy.cycle_day),
         supply=await load_supply(conn, [tariff, landlord_tariff], parts, runs, tenancies, quantity=QUANTITIES[utility]),
-        utility_bill=None if utility_bill is None else utility_bill["content"],
+        utility_bill=next((b["content"] for b in theirs if (b["first"], b["after"]) == (first, after)), None),
+        utility_bills_beside=[(b["first"], b["after"]) for b in theirs],
         after_hours=hours,
         after_hours_tariff=hours_tariff,
         final_bills=frozenset(row["tenant_id"] for row in await rows(conn, queries.final_bills, ids)),
@@ -410,10 +414,10 @@ async def _used_before(conn: AsyncConnection, tariff: Tariff, ids: dict[str, Any
     return dict(found)
 
 
-async def _earlier(conn: AsyncConnection, ids: dict[str, Any], first: date) -> dict[tuple[int, str], dict[str, Any]]:
-    last_month = (first - timedelta(days=1)).replace(day=1)
-    year_ago = date(first.year - 1, first.month, 1)
-    values = ids | {"last_month": last_month, "last_year": year_ago}
-    values["last_year_end"] = date(year_ago.year + year_ago.month // 12, year_ago.month % 12 + 1, 1)
+async def _earlier(conn: AsyncConnection, ids: dict[str, Any], cycle_day: int) -> dict[tuple[int, str], dict[str, Any]]:
+    first: date = ids["first"]
+    year_ago = cycle_of(f"{first.year - 1}-{first.month:02d}", cycle_day)
+    values = ids | {"last_year": DateRange(*year_ago)}
+    values["last_month"] = DateRange(*cycle_around(first - timedelta(days=1), cycle_day))
     found = await rows(conn, queries.earlier_bills, values)
     return {(row["tenant_id"], row["when"]): {"total": str(row["total"]), "quantity": row["quantity"]} for row in found}

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 Driver = Literal["area", "head_count", "energy", "equal"]
 
@@ -27,6 +27,8 @@ class Policy:
     main meter; `energy_basic` (default) lays the main meter's percentage on each tenant's energy and basic charge, both
     signs; `landlord` keeps it; `own_meter` reads each tenant's own kvarh.
     vacant: the landlord is a party with his own share of area, head count (0) and energy.
+    cycle_day: the day on which billing cycles start (1 to 31; the last day of shorter months): 26 bills from the 26th
+    to the 25th. The first cycle after a change covers the days that are not billed yet.
     """
 
     common: Mapping[Driver, Decimal] = field(default_factory=dict[Driver, Decimal])
@@ -44,6 +46,7 @@ class Policy:
     estimated_max_percent: Decimal = Decimal(20)
     resale_tolerance: Decimal = Decimal("1.00")
     due_days: int = 15
+    cycle_day: Annotated[int, Field(ge=1, le=31)] = 1
     approval: Literal["two_people", "automatic"] = "two_people"
     late_fee_daily: Decimal = Decimal(0)
     late_fee_grace_days: int = 0

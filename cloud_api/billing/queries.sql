@@ -97,12 +97,12 @@ SELECT b.tenant_id, u.bucket, sum(u.own + u.common + u.loss) AS quantity
 
 -- name: earlier_bills
 -- Totals of last month's and last year's bills, for comparison.
-SELECT b.tenant_id, CASE WHEN lower(b.period) >= %(last_month)s THEN 'last_month' ELSE 'last_year' END AS "when",
+SELECT b.tenant_id, CASE WHEN b.period && %(last_month)s::daterange THEN 'last_month' ELSE 'last_year' END AS "when",
        b.total, b.snapshot ->> 'quantity' AS quantity
   FROM bill b
  WHERE b.site_id = %(site_id)s AND b.kind = 'bill' AND b.state IN ('issued', 'credited')
    AND b.snapshot ->> 'utility' = %(utility)s
-   AND (b.period && daterange(%(last_month)s, %(first)s) OR b.period && daterange(%(last_year)s, %(last_year_end)s));
+   AND lower(b.period) <@ ANY(ARRAY[%(last_month)s::daterange, %(last_year)s::daterange]);
 
 -- name: resale_before
 -- What was recovered and paid for the same energy in earlier issued runs of the year.
@@ -176,22 +176,21 @@ SELECT content FROM billing_policy WHERE site_id = %(site_id)s ORDER BY id DESC 
 INSERT INTO billing_policy (organisation_id, site_id, content, recorded_at, recorded_by)
 VALUES (%(organisation_id)s, %(site_id)s, %(content)s, %(at)s, %(actor)s);
 
--- name: utility_bill
--- The utility's bill of exactly this period.
-SELECT content FROM utility_bill
- WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s);
+-- name: utility_bills_in
+-- The utility's bills of these days, as known at an instant.
+SELECT id, content, lower(period) AS first, upper(period) AS after FROM utility_bill_as_known(%(known_at)s::timestamptz)
+ WHERE site_id = %(site_id)s AND utility = %(utility)s AND period && daterange(%(first)s, %(after)s)
+ ORDER BY period;
 
 -- name: save_utility_bill
 -- Enter or replace the utility's bill of a period.
-INSERT INTO utility_bill (organisation_id, site_id, utility, period, content, total, recorded_at, recorded_by)
-VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, daterange(%(first)s, %(after)s), %(content)s, %(total)s,
-        %(at)s, %(actor)s)
+INSERT INTO utility_bill (organisation_id, site_id, utility, period, content, total, recorded_by)
+VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, daterange(%(first)s, %(after)s), %(content)s, %(total)s, %(actor)s)
 RETURNING id;
 
 -- name: forget_utility_bill
--- A corrected entry replaces the old one; bills that used it keep it in their snapshot.
-DELETE FROM utility_bill
- WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s);
+-- A bill that is replaced or was entered by mistake; runs that used it still know it.
+DELETE FROM utility_bill WHERE id = %(id)s AND organisation_id = %(organisation_id)s;
 
 -- name: utility_bills
 -- The utility's bills that were entered, newest first.
@@ -211,11 +210,20 @@ SELECT u.id, u.site_id, s.code AS site, s.name_zh, s.name_en, s.currency, u.util
 -- The sites that the viewer may see, for forms.
 SELECT code, name_zh, name_en, currency FROM site ORDER BY name_en, id LIMIT 200;
 
--- name: living_run
--- The run of a period that was not cancelled.
+-- name: days_to_bill
+-- The days of a cycle that no issued run covers, in order: none when all are billed, two stretches around a billed one.
+SELECT lower(d) AS first, upper(d) AS after
+  FROM unnest(datemultirange(daterange(%(first)s, %(after)s)) - coalesce(
+       (SELECT range_agg(r.period) FROM bill_run r
+         WHERE r.site_id = %(site_id)s AND r.utility = %(utility)s AND r.state = 'issued' AND r.tenant_id IS NULL),
+       '{}')) AS d
+ ORDER BY 1;
+
+-- name: open_runs
+-- Runs of these days that were neither issued nor cancelled, held until the transaction ends.
 SELECT * FROM bill_run
- WHERE site_id = %(site_id)s AND utility = %(utility)s AND period = daterange(%(first)s, %(after)s)
-   AND state <> 'cancelled' AND tenant_id IS NULL
+ WHERE site_id = %(site_id)s AND utility = %(utility)s AND period && daterange(%(first)s, %(after)s)
+   AND state NOT IN ('cancelled', 'issued') AND tenant_id IS NULL
    FOR UPDATE;
 
 -- name: run_by_id
@@ -258,15 +266,15 @@ SELECT b.tenant_id, max(upper(b.period)) AS until FROM bill b
    AND b.period && daterange(%(first)s, %(after)s)
  GROUP BY b.tenant_id;
 
--- name: unbilled_month_before
--- A tenant that held a space in the month before and got no bill for it, at a site that bills this utility by runs.
+-- name: unbilled_cycle_before
+-- A tenant that held a space in the cycle before and got no bill for it, at a site that bills this utility by runs.
 SELECT 1 FROM lease_space x JOIN lease l ON l.id = x.lease_id AND l.status IN ('active', 'ended')
- WHERE x.tenant_id = %(tenant_id)s AND x.term && daterange((%(first)s::date - interval '1 month')::date, %(first)s::date)
+ WHERE x.tenant_id = %(tenant_id)s AND x.term && daterange(%(before)s, %(first)s)
    AND EXISTS (SELECT 1 FROM bill_run r WHERE r.site_id = %(site_id)s AND r.utility = %(utility)s AND r.state = 'issued'
                   AND r.tenant_id IS NULL)
    AND NOT EXISTS (SELECT 1 FROM bill b WHERE b.tenant_id = x.tenant_id AND b.state IN ('issued', 'credited')
                       AND b.snapshot ->> 'utility' = %(utility)s
-                      AND b.period && daterange((%(first)s::date - interval '1 month')::date, %(first)s::date))
+                      AND b.period && daterange(%(before)s, %(first)s))
  LIMIT 1;
 
 -- name: finish_run

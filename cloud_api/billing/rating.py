@@ -193,7 +193,8 @@ def _tier_factor(state: _State, part: _Part, tiers: Tiers) -> Fraction:
         return Fraction(1)
     if tiers.period == "month":
         return Fraction(part.days, state.cycle.days) if tiers.scale == "days" else Fraction(1)
-    first, after = tier_period(part.starts_on, tiers.period)
+    # A cycle belongs to the month in which it starts, also where it runs on into the next tier period.
+    first, after = tier_period(state.cycle.starts_on, tiers.period)
     first_served = max(first, state.facts.service_from or first)
     after_served = min(after, state.facts.service_to or after)
     if tiers.scale == "days":

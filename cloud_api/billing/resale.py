@@ -109,9 +109,8 @@ def _cost_by_key(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> tuple
 
 def _rated(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> dict[tuple[str, str], Fraction]:
     slices = tuple(Slice(version=v, bucket=b, quantity=Decimal(q).scaleb(-6)) for (v, b), q in sorted(main.items()))
-    cycle = Cycle(
-        starts_on=inputs.starts_on, ends_on=inputs.ends_on, billed_from=inputs.starts_on, billed_to=inputs.ends_on
-    )
+    start, end = inputs.cycle
+    cycle = Cycle(starts_on=start, ends_on=end, billed_from=inputs.starts_on, billed_to=inputs.ends_on)
     supply = inputs.supply
     main_demand = supply.demand.get(None)
     usage = Usage(

@@ -9,6 +9,7 @@ from typing import Any
 from cloud_api.billing.apportionment import Apportioned, Holding
 from cloud_api.billing.calendar import HolidayCalendar
 from cloud_api.billing.charge import Issue, Rated, Usage
+from cloud_api.billing.cycle import Days, full_cycle
 from cloud_api.billing.demand import Peaks
 from cloud_api.billing.policy import Policy
 from cloud_api.billing.tariff import Tariff
@@ -178,6 +179,9 @@ class RunInputs:
     earlier: Mapping[tuple[int, str], Mapping[str, Any]]
     """(tenant, "last_month" or "last_year") → total and kWh of that bill."""
     utility_bill: Mapping[str, Any] | None = None
+    """The utility's bill of exactly this period."""
+    utility_bills_beside: Sequence[Days] = ()
+    """Periods of the utility's bills that share some days with this one."""
     after_hours: Mapping[int, Usage] = field(default_factory=dict[int, Usage])
     """Hours of air conditioning after hours by tenant, priced by `after_hours_tariff` on the electricity bill."""
     after_hours_tariff: Tariff | None = None
@@ -186,6 +190,11 @@ class RunInputs:
     supply: Supply = field(default_factory=Supply)
     recovered_before: Decimal = Decimal(0)
     paid_before: Decimal = Decimal(0)
+
+    @property
+    def cycle(self) -> Days:
+        """The full billing cycle that the period is, or is a part of: what fixed amounts are shared over."""
+        return full_cycle(self.starts_on, self.ends_on, self.policy.cycle_day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
 from cloud_api.billing.compose import compose
+from cloud_api.billing.cycle import Days, cycle_around, cycle_of
 from cloud_api.billing.inputs import find_site
 from cloud_api.billing.policy import Policy, dump_policy, load_policy
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
@@ -37,15 +38,6 @@ class RunExists(Invalid):
 
     code = "run_exists"
     status = 409
-
-
-def month_of(text: str) -> tuple[date, date]:
-    """Return the first day of a month written YYYY-MM and the first of the next. Raises Invalid."""
-    try:
-        first = date.fromisoformat(f"{text}-01")
-    except ValueError:
-        raise Invalid("{text!r} is not a month; write 2026-10", text=text) from None
-    return first, date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
 async def import_tariff(
@@ -102,13 +94,13 @@ async def set_policy(
 async def calculate_run(
     conn: AsyncConnection, site: SiteFacts, month: str, *, actor: str, clock: Clock, utility: str = "electricity"
 ) -> int:
-    """Compute every bill of a month at once and store them with the run's reconciliation; returns the run's id.
+    """Compute every bill of a cycle at once and store them with the run's reconciliation; returns the run's id.
 
-    `running.py` does the same in the background. Raises RunExists when the month was issued.
+    `running.py` does the same in the background. Raises RunExists when the cycle was issued.
     """
     run_id = await open_run(conn, site, month, actor=actor, clock=clock, utility=utility)
-    first, after = month_of(month)
-    inputs, issues = await loading.load_inputs(conn, site, utility, first, after)
+    period = (await _locked(conn, run_id))["period"]
+    inputs, issues = await loading.load_inputs(conn, site, utility, period.lower, period.upper)
     await store_result(conn, run_id, compose(inputs, issues), known_at=await now_known(conn), clock=clock)
     return run_id
 
@@ -116,25 +108,47 @@ async def calculate_run(
 async def open_run(
     conn: AsyncConnection, site: SiteFacts, month: str, *, actor: str, clock: Clock, utility: str = "electricity"
 ) -> int:
-    """Begin a run of a full month as a draft; one that was not issued yet is cancelled. Raises RunExists."""
-    first, next_month = month_of(month)
-    if next_month > clock.now().astimezone(ZoneInfo(site.time_zone)).date():
-        raise Invalid("{month} is not over yet; the last full month can be billed", month=month)
+    """Begin a run of the full cycle that starts in a month, as a draft; one not issued yet is cancelled.
+
+    Days that an issued run covers are left out: after a change of the cycle day the first cycle is a shorter one.
+    Raises RunExists when nothing is left to bill.
+    """
+    cycle_day = (await loading.find_policy(conn, site)).cycle_day
+    first, after_last = cycle_of(month, cycle_day)
+    if after_last > clock.now().astimezone(ZoneInfo(site.time_zone)).date():
+        raise Invalid(
+            "{month} is not over yet: it is billed from {first} to {last}; the last full month can be billed",
+            month=month, first=first, last=after_last - timedelta(days=1),
+        )  # fmt: skip
     ids = {"site_id": site.id, "organisation_id": site.organisation_id, "utility": utility}
-    ids |= {"first": first, "after": next_month, "actor": actor, "at": clock.now()}
-    before = await one(conn, queries.living_run, ids)
-    if before is not None:
-        if before["state"] == RunState.ISSUED:
-            raise RunExists(
-                "{utility} of {month} at {site_code} was issued; correct bills by credit note",
-                utility=utility,
-                month=month,
-                site_code=site.code,
-            )
+    ids |= {"actor": actor, "at": clock.now()}
+    left = await days_to_bill(conn, site, utility, (first, after_last))
+    if len(left) != 1:
+        raise RunExists(
+            "{utility} of {month} at {site_code} was issued; correct bills by credit note",
+            utility=utility,
+            month=month,
+            site_code=site.code,
+        )
+    ids |= {"first": left[0][0], "after": left[0][1]}
+    for before in await rows(conn, queries.open_runs, ids):
         await _step(conn, before, Step.CANCEL, actor=actor, clock=clock, reason="computed anew")
     run = await one(conn, queries.add_run, ids)
     assert run is not None
     return run["id"]
+
+
+async def days_to_bill(conn: AsyncConnection, site: SiteFacts, utility: str, cycle: Days) -> list[Days]:
+    """Return the stretches of a cycle that no issued run of the whole site covers."""
+    ids = {"site_id": site.id, "utility": utility, "first": cycle[0], "after": cycle[1]}
+    return [(row["first"], row["after"]) for row in await rows(conn, queries.days_to_bill, ids)]
+
+
+async def last_full_cycle(conn: AsyncConnection, site: SiteFacts, clock: Clock) -> Days:
+    """Return the newest billing cycle of a site that is over."""
+    cycle_day = (await loading.find_policy(conn, site)).cycle_day
+    today = clock.now().astimezone(ZoneInfo(site.time_zone)).date()
+    return cycle_around(cycle_around(today, cycle_day)[0] - timedelta(days=1), cycle_day)
 
 
 async def now_known(conn: AsyncConnection) -> datetime:

@@ -1,16 +1,18 @@
 """Use cases of the utility's bill for the main meter: entered, compared with our own ledger, listed."""
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
 from cloud_api.billing import utility_bill_comparison as comparison
+from cloud_api.billing.cycle import Days, cycle_of
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
 from cloud_api.billing.run_model import SiteFacts
-from cloud_api.billing.service import month_of
 from cloud_api.billing.utility_bill_comparison import Comparison
 from cloud_api.billing.utility_bill_entry import UtilityBillInvalid, check
 from cloud_api.billing.what_if import plain
@@ -19,21 +21,23 @@ from cloud_api.kit.errors import NotFound
 from cloud_api.kit.i18n import Text
 
 BILLS_SHOWN_MAX = 120
+DAYS_MAX = 100
 
 
 async def enter(
     conn: AsyncConnection,
     site: SiteFacts,
-    month: str,
+    days: Days,
     content: Mapping[str, Any],
     *,
     actor: str,
     clock: Clock,
     utility: str = "electricity",
 ) -> list[Text]:
-    """Store the bill of a month, replacing an earlier entry, and say how it compares with our main meter.
+    """Store the bill of any days, replacing an earlier entry of the same days; say how it compares with our main meter.
 
-    Raises UtilityBillInvalid for what does not add up, for another currency and for a bucket that no tariff knows.
+    Raises UtilityBillInvalid for what does not add up, for another currency, for a bucket that no tariff knows, and for
+    days that another bill covers.
     """
     bill = check(content)
     if content.get("currency") and content["currency"] != site.currency:
@@ -42,19 +46,75 @@ async def enter(
             " enter the amounts in {site_currency}",
             bill_currency=content["currency"], site_code=site.code, site_currency=site.currency,
         )  # fmt: skip
-    first, after = month_of(month)
     await _check_buckets(conn, site, utility, bill)
+    first, after = _checked_days(days, clock.now().astimezone(ZoneInfo(site.time_zone)).date())
+    last = after - timedelta(days=1)
     ids = {"site_id": site.id, "organisation_id": site.organisation_id, "utility": utility}
-    ids |= {"first": first, "after": after, "at": clock.now(), "actor": actor}
-    await store(conn, queries.forget_utility_bill, ids)
+    ids |= {"first": first, "after": after, "actor": actor, "known_at": "infinity"}
+    await _make_room(conn, ids, days)
     await store(conn, queries.save_utility_bill, ids | {"content": as_json(bill), "total": Decimal(bill["total"])})
-    head = Text("utility's bill of {month}: {total} for {kwh} kWh", month=month, total=bill["total"], kwh=bill["kwh"])
+    head = Text("utility's bill of {first} to {last}: {total} for {kwh} kWh",
+                first=first, last=last, total=bill["total"], kwh=bill["kwh"])  # fmt: skip
     try:
-        compared = await compare(conn, site, month, bill, utility=utility)
+        compared = await compare(conn, site, days, bill, utility=utility)
     except loading.TariffMissing as error:
         return [head, error.text]
     ours = Text("our main meter counted {ours} kWh", ours=plain(compared.energy.ours))
     return [head, ours, *compared.words()]
+
+
+def _checked_days(days: Days, today: date) -> Days:
+    first, after = days
+    last = after - timedelta(days=1)
+    if not first <= last <= first + timedelta(days=DAYS_MAX - 1):
+        raise UtilityBillInvalid(
+            "from {first} to {last}: a bill covers 1 to {most} days, the last day not before the first",
+            first=first, last=last, most=DAYS_MAX,
+        )  # fmt: skip
+    if after > today:
+        raise UtilityBillInvalid("from {first} to {last}: the last day is not over yet", first=first, last=last)
+    return days
+
+
+async def _make_room(conn: AsyncConnection, ids: Mapping[str, Any], days: Days) -> None:
+    """Drop the entry of the same days. Raises UtilityBillInvalid where another bill covers some of them."""
+    for there in await rows(conn, queries.utility_bills_in, ids):
+        if (there["first"], there["after"]) != days:
+            raise UtilityBillInvalid(
+                "days from {first} to {last} stand on the bill that was entered for {their_first} to {their_last}:"
+                " correct the days, or remove that bill first",
+                first=days[0], last=days[1] - timedelta(days=1),
+                their_first=there["first"], their_last=there["after"] - timedelta(days=1),
+            )  # fmt: skip
+        await store(conn, queries.forget_utility_bill, {**ids, "id": there["id"]})
+
+
+async def days_of(
+    conn: AsyncConnection, site: SiteFacts, *, month: str = "", first_day: str = "", last_day: str = ""
+) -> Days:
+    """Return the days that a person names: first and last day as printed, or the site's cycle that starts in a month.
+
+    Raises UtilityBillInvalid, or Invalid for what is no month.
+    """
+    if month and not (first_day or last_day):
+        return cycle_of(month, (await loading.find_policy(conn, site)).cycle_day)
+    if month or not (first_day and last_day):
+        raise UtilityBillInvalid("name the first and the last day of the bill, or its month")
+    return _day(first_day), _day(last_day) + timedelta(days=1)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UtilityBillInvalid("{text!r} is not a day; write 2026-11-12", text=text) from None
+
+
+async def remove(conn: AsyncConnection, organisation_id: int, bill_id: int) -> Row:
+    """Take back an entry made by mistake and return it; runs that used it can still be verified. Raises NotFound."""
+    bill = await find(conn, organisation_id, bill_id)
+    await store(conn, queries.forget_utility_bill, {"organisation_id": organisation_id, "id": bill_id})
+    return bill
 
 
 async def _check_buckets(conn: AsyncConnection, site: SiteFacts, utility: str, bill: Mapping[str, Any]) -> None:
@@ -77,11 +137,10 @@ async def buckets_known(conn: AsyncConnection, site: SiteFacts, utility: str) ->
 
 
 async def compare(
-    conn: AsyncConnection, site: SiteFacts, month: str, bill: Mapping[str, Any], *, utility: str = "electricity"
+    conn: AsyncConnection, site: SiteFacts, days: Days, bill: Mapping[str, Any], *, utility: str = "electricity"
 ) -> Comparison:
-    """Compare an entered bill with our ledger of its period. Raises TariffMissing without a tariff."""
-    first, after = month_of(month)
-    inputs, _ = await loading.load_inputs(conn, site, utility, first, after, evidence=False)
+    """Compare an entered bill with our ledger of exactly its days. Raises TariffMissing without a tariff."""
+    inputs, _ = await loading.load_inputs(conn, site, utility, *days, evidence=False)
     return comparison.compare(inputs, bill)
 
 

@@ -88,7 +88,7 @@ def compare(inputs: RunInputs, bill: Mapping[str, Any]) -> Comparison:
     ours = resale.main_by_bucket(inputs)
     theirs: dict[str, Decimal] = {}
     for line in bill["lines"]:
-        if line["bucket"] and line.get("kwh"):
+        if line.get("bucket") and line.get("kwh"):
             # Purchase, losses and funds of one period name the same energy: it counts once.
             theirs[line["bucket"]] = max(theirs.get(line["bucket"], Decimal(0)), Decimal(line["kwh"]))
     energy = sum((kwh for kwh, _ in ours.values()), Decimal(0))

@@ -699,6 +699,28 @@ CREATE FUNCTION app.timescale_licence() RETURNS text
     LANGUAGE sql STABLE
     AS $$ SELECT current_setting('timescaledb.license', true) FROM pg_extension WHERE extname = 'timescaledb' $$;
 
+CREATE TABLE app.utility_bill (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    utility text NOT NULL,
+    period daterange NOT NULL,
+    content jsonb NOT NULL,
+    total numeric NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    recorded_by text NOT NULL
+);
+
+CREATE FUNCTION app.utility_bill_as_known(instant timestamp with time zone) RETURNS SETOF app.utility_bill
+    LANGUAGE sql STABLE
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+    SELECT * FROM utility_bill WHERE recorded_at <= instant
+    UNION ALL
+    SELECT r.* FROM fact_history h, jsonb_populate_record(NULL::utility_bill, h.content) r
+     WHERE h.fact = 'utility_bill' AND h.known @> instant
+$$;
+
 CREATE FUNCTION app.viewer_kind() RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN NULLIF(current_setting('app.viewer_kind'::text, true), ''::text);
@@ -1267,8 +1289,7 @@ CREATE TABLE app.fact_history (
     id bigint NOT NULL,
     fact text NOT NULL,
     known tstzrange NOT NULL,
-    content jsonb NOT NULL,
-    CONSTRAINT fact_history_fact_check CHECK ((fact = ANY (ARRAY['lease'::text, 'lease_space'::text, 'meter_space'::text, 'head_count'::text, 'hvac_hours'::text, 'space_area'::text, 'access_entitlement'::text])))
+    content jsonb NOT NULL
 );
 
 ALTER TABLE app.fact_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -2578,18 +2599,6 @@ CREATE TABLE app.user_session (
     expires_at timestamp with time zone NOT NULL
 );
 
-CREATE TABLE app.utility_bill (
-    id bigint NOT NULL,
-    organisation_id bigint NOT NULL,
-    site_id bigint NOT NULL,
-    utility text NOT NULL,
-    period daterange NOT NULL,
-    content jsonb NOT NULL,
-    total numeric NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    recorded_by text NOT NULL
-);
-
 ALTER TABLE app.utility_bill ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.utility_bill_id_seq
     START WITH 1
@@ -3024,6 +3033,9 @@ ALTER TABLE ONLY app.building
 
 ALTER TABLE ONLY app.building
     ADD CONSTRAINT building_site_id_code_key UNIQUE (site_id, code);
+
+ALTER TABLE ONLY app.bill_run
+    ADD CONSTRAINT days_billed_once EXCLUDE USING gist (int8range(site_id, site_id, '[]'::text) WITH &&, int8range((hashtext(utility))::bigint, (hashtext(utility))::bigint, '[]'::text) WITH &&, period WITH &&) WHERE (((state <> 'cancelled'::text) AND (tenant_id IS NULL)));
 
 ALTER TABLE ONLY app.device_command
     ADD CONSTRAINT device_command_pkey PRIMARY KEY (id);
@@ -3470,8 +3482,6 @@ CREATE UNIQUE INDEX one_living_bill ON app.bill USING btree (run_id, tenant_id) 
 
 CREATE UNIQUE INDEX one_living_final ON app.bill_run USING btree (site_id, utility, tenant_id, upper(period)) WHERE ((state <> 'cancelled'::text) AND (tenant_id IS NOT NULL));
 
-CREATE UNIQUE INDEX one_living_run ON app.bill_run USING btree (site_id, utility, period) WHERE ((state <> 'cancelled'::text) AND (tenant_id IS NULL));
-
 CREATE UNIQUE INDEX one_open_adjustment ON app.bill_adjustment USING btree (bill_id) WHERE (state = 'proposed'::text);
 
 CREATE UNIQUE INDEX payment_reference ON app.payment USING btree (organisation_id, method, reference) WHERE (reference <> ''::text);
@@ -3529,6 +3539,8 @@ CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.lease_space FOR EACH ROW
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.meter_space FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.space_area FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
+
+CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.utility_bill FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_issued BEFORE DELETE OR UPDATE ON app.bill FOR EACH ROW EXECUTE FUNCTION app.keep_issued_bill();
 
@@ -4478,6 +4490,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.space_area TO wattlease_app;
 REVOKE ALL ON FUNCTION app.storage_pieces() FROM PUBLIC;
 GRANT ALL ON FUNCTION app.storage_pieces() TO wattlease_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.utility_bill TO wattlease_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.access_card TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.access_card_id_seq TO wattlease_app;
@@ -4817,8 +4831,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.tenant TO wattlease_app;
 GRANT USAGE ON SEQUENCE app.tenant_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.user_session TO wattlease_app;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.utility_bill TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.utility_bill_id_seq TO wattlease_app;
 

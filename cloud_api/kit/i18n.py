@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -174,6 +174,14 @@ def format_weekday(day: date) -> str:
 def format_month(day: date) -> str:
     """Write a month: 2026年11月, November 2026."""
     return format_date(day, _MONTH[current_language()], locale=_locale())
+
+
+def format_days(first: date, after: date) -> str:
+    """Write the days `[first, after)`: a whole calendar month as such, else 26 Sep 2026 – 25 Oct 2026."""
+    last = after - timedelta(days=1)
+    if first.day == 1 and after.day == 1 and last.replace(day=1) == first:
+        return format_month(first)
+    return f"{format_day(first)} – {format_day(last)}"
 
 
 def format_instant(instant: datetime, zone: ZoneInfo, *, seconds: bool = False) -> str:

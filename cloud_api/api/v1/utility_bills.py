@@ -1,5 +1,6 @@
-"""The utility's own bill of a month: entered, summed up, compared with our main meter."""
+"""The utility's own bill: entered, summed up, compared with our main meter."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -26,9 +27,13 @@ class UtilityLine(BaseModel):
 
 
 class UtilityBill(BaseModel):
-    """The bill of a month; its lines sum to `total`."""
+    """The bill of any days; its lines sum to `total`. Name first and last day, or the month of a billing cycle."""
 
-    month: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$", examples=["2026-10"])]
+    first_day: Annotated[date | None, Field(examples=["2026-09-26"])] = None
+    last_day: Annotated[date | None, Field(description="As the bill prints it.", examples=["2026-10-25"])] = None
+    month: Annotated[
+        str, Field(pattern=r"^(\d{4}-\d{2})?$", description="The site's billing cycle that starts in it.")
+    ] = ""
     site: str | None = None
     utility: str = "electricity"
     total: Decimal
@@ -45,10 +50,18 @@ async def list_bills(call: FinanceCall) -> list[dict[str, Any]]:
 
 @router.put("")
 async def enter(call: FinanceCall, body: UtilityBill) -> dict[str, list[str]]:
-    """Enter or replace the bill of a month; `compared` says how it agrees with our own ledger."""
+    """Enter the bill of some days, or replace it; `compared` says how it agrees with our own ledger."""
     site = await find_site(call.conn, code=body.site)
     content = body.model_dump(mode="json", include={"total", "kwh", "currency", "lines"})
+    first_day, last_day = (day.isoformat() if day else "" for day in (body.first_day, body.last_day))
+    days = await utility_bill.days_of(call.conn, site, month=body.month, first_day=first_day, last_day=last_day)
     compared = await utility_bill.enter(
-        call.conn, site, body.month, content, actor=call.viewer.login, clock=call.clock, utility=body.utility
+        call.conn, site, days, content, actor=call.viewer.login, clock=call.clock, utility=body.utility
     )
     return {"compared": [str(text) for text in compared]}
+
+
+@router.delete("/{bill_id}", status_code=204)
+async def remove(call: FinanceCall, bill_id: int) -> None:
+    """Take back a bill that was entered by mistake."""
+    await utility_bill.remove(call.conn, call.viewer.organisation_id, bill_id)

@@ -11,7 +11,7 @@ from cloud_api.billing.documents import bill_document, document_name
 from cloud_api.db.queries import load_queries
 from cloud_api.db.queue import Worker
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.i18n import format_day, format_money, format_month, use_language
+from cloud_api.kit.i18n import format_day, format_days, format_money, use_language
 from cloud_api.notify import letters
 from cloud_api.notify.letters import Attachment
 
@@ -58,14 +58,15 @@ def words(bill: Mapping[str, Any]) -> tuple[str, str]:
     """Return subject and text of a bill's letter in its tenant's language."""
     kind_zh, kind_en = _KINDS[bill["kind"]]
     with use_language("en" if bill["language"] == "en" else "zh"):
-        month, total = format_month(bill["starts_on"]), format_money(bill["total"], bill["currency"])
+        days = format_days(bill["starts_on"], bill["ends_on"])
+        total = format_money(bill["total"], bill["currency"])
         due = None if bill["due_on"] is None else format_day(bill["due_on"])
     if bill["language"] == "en":
-        lines = [f"Dear {bill['name_en']},", "", f"{kind_en} {bill['number']} for {month}: {total}."]
+        lines = [f"Dear {bill['name_en']},", "", f"{kind_en} {bill['number']} for {days}: {total}."]
         lines += [f"Please pay by {due} and give the number as reference."] if due and bill["total"] > 0 else []
         lines += ["Every line with its evidence is on your portal.", "", bill["issuer_en"]]
         return f"{kind_en} {bill['number']}: {total}", "\n".join(lines)
-    lines = [f"{bill['name_zh']}：", "", f"{month}{kind_zh} {bill['number']}，合计 {total}。"]
+    lines = [f"{bill['name_zh']}：", "", f"{days}{kind_zh} {bill['number']}，合计 {total}。"]
     lines += [f"请于 {due} 前付款，并注明账单编号。"] if due and bill["total"] > 0 else []
     lines += ["每一行的依据可在租户门户查看。", "", bill["issuer_zh"]]
     return f"{kind_zh} {bill['number']}：{total}", "\n".join(lines)

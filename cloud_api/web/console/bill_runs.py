@@ -17,11 +17,10 @@ from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.errors import DomainError, NotFound
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.money import round_parts
-from cloud_api.kit.period import previous_month
 from cloud_api.web.shared.bill_view import BASES, STATES, UTILITIES, issue_views
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage, Page
-from cloud_api.web.shared.sites import site_options
+from cloud_api.web.shared.sites import last_full_cycle, site_options
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext, say
 
@@ -64,7 +63,7 @@ async def list_runs(page: FinancePage) -> Response:
     """Show every run, what waits for a decision, and who is late."""
     organisation = page.viewer.organisation_id
     runs = [_run_row(row) for row in await service.list_runs(page.conn, organisation)]
-    last = previous_month(page.clock.now(), page.zone).start.astimezone(page.zone).date()
+    last, _end = await last_full_cycle(page.conn, page.clock, page.zone)
     today = page.clock.now().astimezone(page.zone).date()
     return page.render(
         "console/bills.html",

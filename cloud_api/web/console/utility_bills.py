@@ -1,5 +1,6 @@
 """The utility's own bill of the main meter: entered or imported, beside our ledger; the basis of cost share."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Response, UploadFile
@@ -12,14 +13,13 @@ from cloud_api.billing.timetable import NoTariff
 from cloud_api.billing.utility_bill_entry import UtilityBillInvalid
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError
-from cloud_api.kit.i18n import format_month, in_language
+from cloud_api.kit.i18n import format_days, in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
-from cloud_api.kit.period import previous_month
 from cloud_api.leasing.import_file import rows_of
 from cloud_api.web.shared.bill_view import UTILITIES
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage
-from cloud_api.web.shared.sites import site_options
+from cloud_api.web.shared.sites import last_full_cycle, site_options
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import say
 
@@ -53,7 +53,8 @@ async def list_bills(page: FinancePage, site: Annotated[str, Query(max_length=10
 @router.post("")
 async def enter(
     page: FinancePage,
-    month: Annotated[str, Form(max_length=7)],
+    first_day: Annotated[str, Form(max_length=10)],
+    last_day: Annotated[str, Form(max_length=10)],
     total: Annotated[str, Form(max_length=20)],
     kwh: Annotated[str, Form(max_length=20)],
     name: Texts = [],  # noqa: B006 # FastAPI copies it.
@@ -65,19 +66,21 @@ async def enter(
     utility: Annotated[str, Form(pattern="^(electricity|water|gas|heat|cooling)$")] = "electricity",
     file: UploadFile | None = None,
 ) -> Response:
-    """Store a month's bill, typed in or from a file of lines; what does not add up is said beside the form."""
+    """Store a bill, typed in or from a file of lines; what does not add up is said beside the form."""
     columns = zip(name, bucket, energy, amount, driver, strict=False)
     lines = utility_bill_entry.lines_of(
         [dict(zip(("name", "bucket", "kwh", "amount", "driver"), row, strict=True)) for row in columns]
     )
-    form: dict[str, Any] = {"site": site, "month": month, "total": total, "kwh": kwh, "utility": utility}
+    form: dict[str, Any] = {"site": site, "total": total, "kwh": kwh, "utility": utility}
+    form |= {"first_day": first_day, "last_day": last_day}
     try:
         content = await _content(form, lines, file)
         form |= {"lines": content["lines"], "total": content["total"], "kwh": content["kwh"]}
         async with page.conn.transaction():
             found = await find_site(page.conn, code=site or None)
+            days = await utility_bill.days_of(page.conn, found, first_day=first_day, last_day=last_day)
             words = await utility_bill.enter(
-                page.conn, found, month, content, actor=page.viewer.login, clock=page.clock, utility=utility
+                page.conn, found, days, content, actor=page.viewer.login, clock=page.clock, utility=utility
             )
     except DomainError as error:
         return await _list(page, {"lines": lines} | form, problem=say(error))
@@ -106,13 +109,14 @@ def _clean(text: str) -> str:
 
 
 async def _list(page: FinancePage, form: dict[str, Any], *, problem: str = "") -> Response:
-    last = previous_month(page.clock.now(), page.zone).start.astimezone(page.zone).date()
+    first, after = await last_full_cycle(page.conn, page.clock, page.zone)
     rows = [
         row | {"utility_name": UTILITIES[row["utility"]], "kwh": row["content"]["kwh"]}
         for row in await utility_bill.entered(page.conn, page.viewer.organisation_id)
     ]
     lines = [_row(line) for line in form.get("lines") or ()]
-    defaults = {"site": "", "month": f"{last:%Y-%m}", "total": "", "kwh": "", "utility": "electricity"}
+    defaults = {"site": "", "total": "", "kwh": "", "utility": "electricity"}
+    defaults |= {"first_day": first.isoformat(), "last_day": (after - timedelta(days=1)).isoformat()}
     return page.render(
         "console/utility_bills.html",
         status=422 if problem else 200,
@@ -140,7 +144,7 @@ async def show(page: FinancePage, bill_id: int) -> Response:
     try:
         compared, missing = (
             await utility_bill.compare(
-                page.conn, site, f"{bill['starts_on']:%Y-%m}", bill["content"], utility=bill["utility"]
+                page.conn, site, (bill["starts_on"], bill["ends_on"]), bill["content"], utility=bill["utility"]
             ),
             "",
         )
@@ -157,7 +161,7 @@ async def show(page: FinancePage, bill_id: int) -> Response:
     return page.render(
         "console/utility_bill.html",
         bill=bill,
-        title=_(name) + " · " + format_month(bill["starts_on"]),
+        title=_(name) + " · " + format_days(bill["starts_on"], bill["ends_on"]),
         lines=lines,
         compared=compared,
         buckets=[] if compared is None else [(_bucket(code), side) for code, side in compared.buckets.items()],
@@ -165,6 +169,13 @@ async def show(page: FinancePage, bill_id: int) -> Response:
         missing=missing,
         is_cost_share=policy.resale_mode == "cost_share",
     )
+
+
+@router.post("/{bill_id}/remove")
+async def remove(page: FinancePage, bill_id: int) -> Response:
+    """Take back a bill that was entered by mistake."""
+    await utility_bill.remove(page.conn, page.viewer.organisation_id, bill_id)
+    return page.redirect("/console/utility-bills", notice=_("The entry is removed."))
 
 
 def _bucket(code: str | None) -> str:

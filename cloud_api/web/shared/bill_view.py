@@ -99,6 +99,7 @@ def bill_view(bill: Mapping[str, Any]) -> dict[str, Any]:
         "currency": snapshot["currency"],
         "tenant": {"name_zh": snapshot["tenant"]["name"]["zh"], "name_en": snapshot["tenant"]["name"]["en"]},
         "starts_on": date.fromisoformat(snapshot["period"]["from"]),
+        "ends_on": date.fromisoformat(snapshot["period"]["to"]),
         "last_day": date.fromisoformat(snapshot["period"]["to"]) - timedelta(days=1),
         "total": Decimal(snapshot["total"]),
         "net": Decimal(snapshot["net"]),

@@ -87,6 +87,7 @@ def environment() -> Environment:
         short_day=_or_dash(i18n.format_short_day),
         weekday=_or_dash(i18n.format_weekday),
         month=_or_dash(i18n.format_month),
+        days_until=i18n.format_days,
         instant=instant,
         clock=clock_time,
         iso=iso,

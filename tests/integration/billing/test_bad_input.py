@@ -1,6 +1,7 @@
 """What is refused where it enters, with the place and the remedy; numbers stay gap-free when two people issue at once."""
 
 import asyncio
+from datetime import date
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ async def site(pool):
     return small.site
 
 
+OCTOBER = date(2026, 10, 1), date(2026, 11, 1)
 BILL = {"total": "10.00", "kwh": "5", "lines": [{"name": "energy", "amount": "10.00"}]}
 
 
@@ -29,7 +31,7 @@ async def test_a_tariff_and_a_utilitys_bill_in_another_currency_are_refused(pool
         with pytest.raises(service.Invalid, match="test-tou is in EUR, site park bills in CNY"):
             await service.import_tariff(conn, site, euro, actor="x", clock=CLOCK)
         with pytest.raises(service.Invalid, match=r"the bill is in EUR.*enter the amounts in CNY"):
-            await utility_bill.enter(conn, site, "2026-10", BILL | {"currency": "EUR"}, actor="x", clock=CLOCK)
+            await utility_bill.enter(conn, site, OCTOBER, BILL | {"currency": "EUR"}, actor="x", clock=CLOCK)
 
 
 @pytest.mark.parametrize(

@@ -282,9 +282,10 @@ async def test_the_utilitys_own_bill_decides_what_the_landlord_paid(two_rooms):
     from cloud_api.billing import utility_bill, utility_bill_entry
 
     main = sum(q for (code, _), q in two_rooms.truth.items() if code == "main")
+    october = date(2026, 10, 1), date(2026, 11, 1)
     await two_rooms.settle()
     cheap = {"total": "100.00", "kwh": str(main), "lines": [{"name": "energy", "amount": "100.00"}]}
-    words = await utility_bill.enter(two_rooms.conn, two_rooms.site, "2026-10", cheap, actor="x", clock=CLOCK)
+    words = await utility_bill.enter(two_rooms.conn, two_rooms.site, october, cheap, actor="x", clock=CLOCK)
     assert "our main meter counted" in str(words[1])
     assert "rated by the purchase tariff" in str(words[2])  # 100.00 is far below what the tariff asks.
     assert len(words) == 3
@@ -292,7 +293,7 @@ async def test_the_utilitys_own_bill_decides_what_the_landlord_paid(two_rooms):
     assert run["summary"]["resale"]["basis"] == "utility_bill"
     assert {i["code"] for i in run["summary"]["blocking"]} == {"over_recovery"}
     dear = cheap | {"total": "900.00", "lines": [{"name": "energy", "amount": "900.00"}], "kwh": str(main * 2)}
-    words = await utility_bill.enter(two_rooms.conn, two_rooms.site, "2026-10", dear, actor="x", clock=CLOCK)
+    words = await utility_bill.enter(two_rooms.conn, two_rooms.site, october, dear, actor="x", clock=CLOCK)
     assert "they differ by -50.00 %" in str(words[2])
     assert (await two_rooms.run())["summary"]["blocking"] == []
     with pytest.raises(utility_bill_entry.UtilityBillInvalid, match="the lines sum to 1, the total says 2"):

@@ -271,7 +271,8 @@ async def test_the_utilitys_bill_is_entered_on_a_page_and_compared_with_our_ledg
     token = re.search(r'name="csrf_token" value="([^"]+)"', (await finance.get(page)).text)[1]
     columns = {"name": ["电量", "基金"], "bucket": ["peak", ""], "energy": ["1", ""], "amount": ["200.00", "50.00"],
                "driver": ["energy", "area"]}  # fmt: skip
-    form = {"csrf_token": token, "month": "2026-10", "total": "251.00", "kwh": "400"} | columns
+    days = {"first_day": "2026-10-01", "last_day": "2026-10-31"}
+    form = {"csrf_token": token, **days, "total": "251.00", "kwh": "400"} | columns
     refused = await finance.post(page, data=form)
     assert refused.status_code == 422
     assert "the lines sum to 250.00, the total says 251.00" in refused.text
@@ -285,13 +286,18 @@ async def test_the_utilitys_bill_is_entered_on_a_page_and_compared_with_our_ledg
     assert "period 高峰 Peak: the bill counts 1 kWh" in shown
     lines = "项目,时段,电量,金额,分摊方式\n购电,峰,10,30.00,\n其他,,,12.50,landlord\n"
     files = {"file": ("bill.csv", lines.encode(), "text/csv")}
-    again = await finance.post(
-        page, data={"csrf_token": token, "month": "2026-10", "total": "42.50", "kwh": "400"}, files=files
-    )
+    again = await finance.post(page, data={"csrf_token": token, **days, "total": "42.50", "kwh": "400"}, files=files)
     assert again.status_code == 303, again.text
     shown = (await finance.get(again.headers["location"])).text
     assert "stays with the landlord" in shown
     assert (await finance.get(page)).text.count("/console/utility-bills/") == 1  # The newer entry replaced the older.
+    days = {"first_day": "2026-10-26", "last_day": "2026-11-05"}
+    beside = await finance.post(page, data=form | days | {"total": "250.00"})
+    assert "2026-10-01 to 2026-10-31: correct the days, or remove that bill first" in beside.text
+    removed = await finance.post(again.headers["location"] + "/remove", data={"csrf_token": token})
+    assert removed.status_code == 303
+    stored = await finance.post(page, data=form | days | {"total": "250.00"})
+    assert "26 Oct 2026 – 5 Nov 2026" in (await finance.get(stored.headers["location"])).text
 
 
 async def test_with_several_sites_the_forms_let_finance_choose_one(app, bills, pool):

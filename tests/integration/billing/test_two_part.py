@@ -1,6 +1,6 @@
 """Two-part tariffs and cost share in a run: demand, power factor and the utility's own lines, against plain arithmetic."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -156,7 +156,9 @@ async def enter(site, kwh=None):
             {"name": "退补电费", "name_en": "Adjustment", "amount": "-6.70"},
         ],
     }
-    await utility_bill.enter(site.conn, site.site, "2026-10", content, actor="x", clock=CLOCK)
+    await utility_bill.enter(
+        site.conn, site.site, (date(2026, 10, 1), date(2026, 11, 1)), content, actor="x", clock=CLOCK
+    )
 
 
 async def test_cost_share_divides_every_line_of_the_utilitys_bill_without_a_cent_left(shared):
