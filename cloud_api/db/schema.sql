@@ -4173,6 +4173,8 @@ ALTER TABLE app.access_entitlement ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.account_entry ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY added_by_tenants ON app.audit_entry FOR INSERT WITH CHECK (((( SELECT app.viewer_kind() AS viewer_kind) = 'tenant'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation))));
+
 ALTER TABLE app.alarm ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.alarm_dispatch ENABLE ROW LEVEL SECURITY;
@@ -4182,6 +4184,8 @@ ALTER TABLE app.alarm_journal ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.alarm_occurrence ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.app_user ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.audit_entry ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.bill ENABLE ROW LEVEL SECURITY;
 
@@ -4208,6 +4212,8 @@ CREATE POLICY by_organisation ON app.alarm_dispatch USING (((( SELECT app.viewer
 CREATE POLICY by_organisation ON app.alarm_journal USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.alarm_occurrence USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
+CREATE POLICY by_organisation ON app.audit_entry USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.bill_adjustment USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 

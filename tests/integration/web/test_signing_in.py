@@ -1,13 +1,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg.errors import InsufficientPrivilege
 
 from cloud_api.db.pool import transaction
 from cloud_api.identity import people, service
 from cloud_api.identity.model import LoginTaken, NewSession, TooManyAttempts, WeakPassword, WrongCredentials
 from cloud_api.kit.clock import fixed_clock
 from cloud_api.kit.errors import Invalid
-from cloud_api.kit.scope import SYSTEM
+from cloud_api.kit.scope import SYSTEM, Scope
 
 from .conftest import PASSWORD, csrf_token, sign_in
 
@@ -129,3 +130,22 @@ async def test_an_audit_entry_cannot_be_changed(pool, park):
     async with pool.connection() as conn:
         with pytest.raises(Exception, match="permission denied"):
             await conn.execute("UPDATE audit_entry SET actor = 'someone else'")
+
+async def test_staff_read_their_own_organisations_audit_and_tenants_only_add_to_it(pool, park):
+    own = park.organisation_id
+    add = "INSERT INTO audit_entry (organisation_id, at, actor, action, subject) VALUES (%s, now(), 'x', 'bill.ask', %s)"
+    count = "SELECT count(*) FROM audit_entry WHERE subject = ANY (ARRAY['ours', 'theirs', 'asked'])"
+    staff = Scope(kind="staff", organisation_id=own)
+    tenant = Scope(kind="tenant", organisation_id=own, tenant_id=park.tenants["north"])
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute(add, (own, "ours"))
+        await conn.execute(add, (own + 1, "theirs"))
+    async with transaction(pool, tenant) as conn:
+        await conn.execute(add, (own, "asked"))
+    for scope, seen in ((SYSTEM, 3), (staff, 2), (tenant, 0)):
+        async with transaction(pool, scope) as conn:
+            assert await (await conn.execute(count)).fetchone() == (seen,), scope
+    for scope in (staff, tenant):
+        with pytest.raises(InsufficientPrivilege):
+            async with transaction(pool, scope) as conn:
+                await conn.execute(add, (own + 1, "forged"))
