@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from device_profiles.wording import say
 from edge_agent.drivers.modbus.client import LineStats
 from edge_agent.poller import BusPoller
-from edge_agent.wording import say
 
 if TYPE_CHECKING:
     from edge_agent.agent import Agent

@@ -58,6 +58,8 @@ class DeviceFacts:
     site_id: int
     gateway_id: int
     name: str
+    label_zh: str
+    label_en: str
     bus: str
     address: str
     poll_s: float | None

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from psycopg import AsyncConnection
 
+from cloud_api.alarms import repository
 from cloud_api.alarms.communication import BUS_SILENT, DEVICE_SILENT, DEVICE_STALE, GATEWAY_LOST, PANEL_SILENT
 from cloud_api.alarms.model import OpenAlarm
 from cloud_api.faults import bindings
@@ -60,6 +62,15 @@ def _steps(rule_id: str, language: str) -> tuple[str, ...]:
         first = {PANEL_SILENT: (_PANEL_ZH if zh else _PANEL_EN)}.get(rule_id, ())
         return (*first, *steps)
     return rule.spec.playbook.zh if zh else rule.spec.playbook.en
+
+
+async def metered_by(conn: AsyncConnection, alarm: OpenAlarm, now: datetime, today: date) -> list[dict[str, Any]]:
+    """Return the meters that a silent device reads, with the tenants whose energy is not being read; else nothing."""
+    kind, _, device_id = alarm.subject.partition(":")
+    if kind != "device":
+        return []
+    values = {"device_id": int(device_id), "now": now, "today": today}
+    return await repository.rows(conn, repository.queries.metered_by_device, values)
 
 
 async def evidence(conn: AsyncConnection, alarm: OpenAlarm, now: datetime) -> list[Evidence]:

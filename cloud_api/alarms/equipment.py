@@ -79,6 +79,8 @@ def _params(change: Change, context: Mapping[str, Any], price: Decimal | None) -
     en = f"{context['name_en']}: {wording.lower_first(spec.title.en)} since {{since}}"
     params: dict[str, Any] = {
         "name": context["code"],
+        "name_zh": context["name_zh"],
+        "name_en": context["name_en"],
         "since": change.onset.isoformat(),
         "evidence": dict(change.evidence),
         "confidence": _confidence(change),

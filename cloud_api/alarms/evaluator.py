@@ -178,7 +178,10 @@ def _device_reports(site: Site, now: datetime, started_at: datetime) -> list[Rep
     for device in site.devices.values():
         subject, gateway_is_lost = f"device:{device.id}", device.gateway_id in site.lost
         said = communication.device_verdict(device, gateway_is_lost=gateway_is_lost, now=now)
-        params = {"name": device.name, "error": device.last_error, "address": device.address, "bus": device.bus}
+        params = {
+            "name": device.name, "label_zh": device.label_zh, "label_en": device.label_en,
+            "error": device.last_error, "address": device.address, "bus": device.bus,
+        }  # fmt: skip
         if said:
             since = {"since": _iso(device.state_since)}
             reports.append(_report(device, subject, communication.DEVICE_SILENT, said, params | since))

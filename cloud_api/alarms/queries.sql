@@ -7,8 +7,9 @@ SELECT id, organisation_id, site_id, name, last_seen_at,
 
 -- name: device_facts
 -- Devices in use with the word of their gateway and the instant of their newest observation.
-SELECT d.id, d.organisation_id, g.site_id, d.gateway_id, d.name, d.bus, d.address, d.poll_s, d.timeout_s, d.state,
-       d.state_since, d.last_error, newest.observed_at
+SELECT d.id, d.organisation_id, g.site_id, d.gateway_id, d.name, coalesce(d.attributes ->> 'label_zh', d.label) AS label_zh,
+       d.label AS label_en, d.bus, d.address, d.poll_s, d.timeout_s, d.state, d.state_since, d.last_error,
+       newest.observed_at
   FROM device d
   JOIN gateway g ON g.id = d.gateway_id AND g.is_enabled
   LEFT JOIN LATERAL (SELECT max(v.observed_at) AS observed_at FROM point p JOIN latest_value v ON v.point_id = p.id
@@ -306,7 +307,8 @@ SELECT a.*, d.gateway_id, CASE WHEN g.health ? 'outbox' THEN g.last_seen_at END 
 
 -- name: points_described
 -- What a limit's sentence says about its point: the device, the equipment it belongs to and whom that serves.
-SELECT p.id AS point_id, p.name AS point, p.quantity, p.unit, d.name AS device, d.label, e.id AS equipment_id
+SELECT p.id AS point_id, p.name AS point, p.quantity, p.unit, d.name AS device,
+       coalesce(d.attributes ->> 'label_zh', d.label) AS label_zh, d.label AS label_en, e.id AS equipment_id
   FROM point p
   JOIN device d ON d.id = p.device_id
   LEFT JOIN LATERAL (SELECT e.id FROM equipment_point b JOIN equipment e ON e.id = b.equipment_id
@@ -336,6 +338,20 @@ SELECT (extract(epoch FROM observed_at) * 1000)::bigint AS at_ms, coalesce(value
 SELECT (extract(epoch FROM observed_at) * 1000)::bigint AS at_ms, coalesce(value, 'NaN') AS value, quality
   FROM observation WHERE point_id = %(point_id)s AND observed_at <= %(start)s AND observed_at > %(oldest)s
  ORDER BY observed_at DESC LIMIT %(limit)s;
+
+-- name: metered_by_device
+-- The meters that a device reads today, and the tenants whose spaces they serve.
+SELECT m.id, m.code, m.name_zh, m.name_en,
+       coalesce(array_agg(DISTINCT t.name_zh) FILTER (WHERE t.id IS NOT NULL), '{}') AS tenants_zh,
+       coalesce(array_agg(DISTINCT t.name_en) FILTER (WHERE t.id IS NOT NULL), '{}') AS tenants_en
+  FROM register r
+  JOIN point p ON p.id = r.point_id AND p.device_id = %(device_id)s
+  JOIN meter m ON m.id = r.meter_id
+  LEFT JOIN meter_space x ON x.meter_id = m.id AND x.valid @> %(now)s::timestamptz
+  LEFT JOIN lease_space l ON l.space_id = x.space_id AND l.term @> %(today)s::date
+  LEFT JOIN tenant t ON t.id = l.tenant_id
+ WHERE r.open_period @> %(now)s::timestamptz
+ GROUP BY m.id ORDER BY m.code LIMIT 20;
 
 -- name: occurrences_since
 -- Occurrences that end after an instant, or have not ended.

@@ -25,10 +25,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "配电回路 {name_zh} 的全部 {count} 台表自 {since} 起没有应答，可能失电",
         "none of the {count} meters on the feeder {name_en} has answered since {since}; it may have lost power",
     ),
-    communication.DEVICE_SILENT: ("{name} 自 {since} 起没有应答", "{name} has not answered since {since}"),
+    communication.DEVICE_SILENT: ("{called_zh}自 {since} 起没有应答", "{called_en} has not answered since {since}"),
     communication.DEVICE_STALE: (
-        "{name} 自 {since} 起没有新数据送达",
-        "no data of {name} have arrived since {since}",
+        "{called_zh}自 {since} 起没有新数据送达",
+        "no data of {called_en} have arrived since {since}",
     ),
 }
 
@@ -41,7 +41,17 @@ def sentences(rule: str, params: Mapping[str, Any], opened_at: datetime, zone: Z
     began = began_at(params, opened_at)
     words = {k: v for k, v in params.items() if isinstance(v, str | int | float)} | {"rule": rule}
     words["since"] = _local(began, zone)
+    name = str(params.get("name", "(name)"))
+    words["called_zh"] = called(params.get("label_zh"), name, zh=True)
+    words["called_en"] = called(params.get("label_en"), name)
     return _fill(zh, words), _fill(en, words)
+
+
+def called(label: str | None, name: str, *, zh: bool = False) -> str:
+    """Return a device as people call it, with the name by which its gateway knows it."""
+    if not label or label == name:
+        return f"{name} " if zh else name
+    return f"{label}（{name}）" if zh else f"{label} ({name})"
 
 
 def began_at(params: Mapping[str, Any], opened_at: datetime) -> datetime:
@@ -61,11 +71,10 @@ _LIMITS = {
 def limit_params(kind: str, limit: float, since: datetime, point: Mapping[str, Any]) -> dict[str, Any]:
     """Return what fills the sentence of a limit on a point: which point, where, since when and whom it affects."""
     equipment = point["equipment"]
-    device = point["label"] or point["device"]
     unit = f" {point['unit']}" if point["unit"] else ""
     what_zh, what_en = (text.format(limit=f"{limit:g}{unit}") for text in _LIMITS[kind])
-    where_zh = equipment["name_zh"] if equipment else device
-    where_en = equipment["name_en"] if equipment else device
+    where_zh = equipment["name_zh"] if equipment else point["label_zh"] or point["device"]
+    where_en = equipment["name_en"] if equipment else point["label_en"] or point["device"]
     zh = f"{where_zh} {quantity_name(point, 'zh')}{what_zh}，自 {{since}} 起"
     en = f"{where_en}: {quantity_name(point, 'en')} {what_en} since {{since}}"
     params: dict[str, Any] = {"name": f"{point['device']}/{point['point']}", "since": since.isoformat(), "limit": limit}

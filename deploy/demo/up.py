@@ -1,6 +1,7 @@
 """The steps of `make demo`, in order: database, site, processes, history, ledger, bills, live building."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,9 +79,11 @@ class Demo:
         with self.step("Cloud: API and worker"):
             self._start_cloud()
         self._write_site_file()
+        self._write_settings()
         # Before the building runs: the living building goes on where its past ends.
         with self.step(f"History: {self.history_days} days through the ingest API", shows_progress=True):
             self._send_history()
+            self._import_cards()
         with self.step("Broker and simulated building"):
             self._start_building()
         with self.step("Interval ledger and last month's bills"):
@@ -132,6 +135,13 @@ class Demo:
             "--credential-file", str(self.credential_file),
         )  # fmt: skip
 
+    def _write_settings(self) -> None:
+        """Write what a shell needs to give the product's own commands to this demo: `. settings.sh`."""
+        settings = self._cloud_environment() | self._edge_environment()
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+        lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+        write_private(self.settings_file, "\n".join(lines) + "\n")
+
     def _start_cloud(self) -> None:
         for name, command in {"api": "serve", "worker": "worker"}.items():
             part = Part(
@@ -153,6 +163,16 @@ class Demo:
             "--credential-file", str(self.credential_file),
             shows_progress=True,
         )  # fmt: skip
+
+    def _import_cards(self) -> None:
+        """Tell the cloud whose the cards are, by the hashes that doors send; the numbers stay in the demo's folder."""
+        if "cards" in self.state.done:
+            return
+        numbers, hashes = (self.home.folder / name for name in ("cards.csv", "cards-hashed.csv"))
+        self._edge("simulate", "cards", str(self.files / "building.yaml"), "--out", str(numbers))
+        write_private(hashes, self._edge("cards", str(numbers)))
+        self._cloud("import-cards", str(hashes), "--site", SITE)
+        self.home.mark(self.state, "cards")
 
     def _settle_ledger_and_bills(self) -> None:
         self._wait_for_ledger()
@@ -193,6 +213,7 @@ class Demo:
         lines += [f"  {login:<9}{password}" for login, password in self.state.logins.items()]
         home = "" if self.home.folder == self.root / HOME else f" DEMO_HOME={self.home.folder}"
         lines += ["", f"  Silence a device:  make demo-fault{home} DEVICE=meter-t201   (mend: CLEAR=1; break: FAULT=…)"]
+        lines += [f"  Its commands:      . {self.settings_file}; cloud-api --help"]
         lines += [f"  Logs:              {self.home.folder / 'log'}", "  Stop:              Ctrl-C", ""]
         self.console.print("\n".join(lines))
 
@@ -230,6 +251,11 @@ class Demo:
         return self.home.folder / "building"
 
     @property
+    def settings_file(self) -> Path:
+        """The environment of the product's commands, for a person's shell; it holds the database's passwords."""
+        return self.home.folder / "settings.sh"
+
+    @property
     def site_file(self) -> Path:
         """The commissioned site file of the demo building, with this machine's ports."""
         return self.home.folder / "site.yaml"
@@ -260,8 +286,8 @@ class Demo:
             "EDGE_STATUS_PORT": str(self.state.ports["status"]),
         }
 
-    def _edge(self, *arguments: str, shows_progress: bool = False) -> None:
-        self._command("edge-agent", arguments, self._edge_environment(), shows_progress=shows_progress)
+    def _edge(self, *arguments: str, shows_progress: bool = False) -> str:
+        return self._command("edge-agent", arguments, self._edge_environment(), shows_progress=shows_progress)
 
     def _command(
         self, name: str, arguments: tuple[str, ...], environment: dict[str, str], *, shows_progress: bool = False

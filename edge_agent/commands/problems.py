@@ -3,7 +3,7 @@
 import typer
 
 from device_profiles.lined_yaml import ProfileError
-from edge_agent.wording import say_problem
+from device_profiles.wording import say_problem
 
 
 def show_problems(error: ProfileError, language: str) -> None:

@@ -12,6 +12,7 @@ import typer
 from device_profiles.catalog import load_modbus
 from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile
+from device_profiles.wording import say
 from edge_agent.commands.language import DEFAULT, Language, Tongue, language
 from edge_agent.commands.problems import show_problems
 from edge_agent.commands.target import (
@@ -33,7 +34,6 @@ from edge_agent.commissioning.record import keep_record, record_of
 from edge_agent.drivers.modbus.errors import ModbusError
 from edge_agent.model import Quality
 from edge_agent.settings import AgentSettings, Bus, ModbusDevice
-from edge_agent.wording import say
 
 WORDS = {
     "en": {

@@ -11,12 +11,12 @@ import typer
 from pydantic import ValidationError
 
 from device_profiles.lined_yaml import ProfileError
+from device_profiles.wording import say
 from edge_agent.agent import Agent, StartError
 from edge_agent.commands.language import language
 from edge_agent.commands.problems import show_problems
 from edge_agent.outbox.store import OutboxError
 from edge_agent.settings import AgentSettings
-from edge_agent.wording import say
 
 
 def run_agent(site: Path, data_dir: Path | None, lang: str) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from device_profiles.wording import say
 from edge_agent.commands.language import DEFAULT, Language, language
 from edge_agent.commands.target import Baud, Parity, RtuOverTcp, Serial, StopBits, Tcp, Timeout, bus_of
 from edge_agent.commissioning.probe import open_line
@@ -13,7 +14,6 @@ from edge_agent.commissioning.scan import Found, modbus_profiles
 from edge_agent.commissioning.scan import scan as scan_bus
 from edge_agent.drivers.modbus.errors import LinkDown
 from edge_agent.settings import Bus
-from edge_agent.wording import say
 
 WORDS = {
     "en": {"nobody": "Nobody answered.", "unit": "unit", "unknown": "answers, but no profile fits", "asking": "asking"},

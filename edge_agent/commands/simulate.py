@@ -176,6 +176,33 @@ def summary(
 
 
 @app.command()
+def cards(
+    building: BuildingFile,
+    out: Annotated[Path, typer.Option(help="CSV to write: card, tenant, first_day, last_day.")],
+    leases: LeasesFile = None,
+) -> None:
+    """Write whose cards the people of the building carry, as companies hand such lists in; see `edge-agent cards`."""
+    import csv
+
+    from edge_agent.simulator.people import card_holders
+    from edge_agent.simulator.plan import load_plan
+
+    try:
+        holders = card_holders(load_plan(building, leases or building.with_name("leases.csv")))
+        with out.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("card", "tenant", "first_day", "last_day"))
+            writer.writerows((h.card, h.tenant, h.first_day, h.last_day or "") for h in holders)
+    except OSError as error:
+        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
+    except _refusals() as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{len(holders)} cards in {out}")
+
+
+@app.command()
 def trend(
     building: BuildingFile,
     equipment: Annotated[str, typer.Option(help="Code of the equipment, such as ahu-3.")],

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from device_profiles.wording import say
 from edge_agent.commissioned import Commissioned
 from edge_agent.settings import Bus, ModbusDevice, RtuBus
-from edge_agent.wording import say
 
 Tcp = Annotated[str | None, typer.Option("--tcp", metavar="HOST[:PORT]", help="Modbus TCP.")]
 RtuOverTcp = Annotated[str | None, typer.Option("--rtu-over-tcp", metavar="HOST:PORT", help="Serial server.")]

@@ -12,6 +12,7 @@ import typer
 
 from device_profiles.lined_yaml import ProfileError
 from device_profiles.model import ModbusProfile
+from device_profiles.wording import say
 from edge_agent.clock import SystemClock
 from edge_agent.commands.language import DEFAULT, Language, Tongue, language
 from edge_agent.commands.problems import show_problems
@@ -23,7 +24,6 @@ from edge_agent.orders import ask_running_agent, orders_socket, result_event
 from edge_agent.outbox import Outbox
 from edge_agent.outbox.store import OutboxError
 from edge_agent.settings import AgentSettings, Bus, ModbusDevice, outbox_path
-from edge_agent.wording import say
 from edge_agent.writes import Guard, Order, WriteFailed, Writer, WriteRefused, result_of
 
 WORDS: Mapping[Tongue, Mapping[str, str]] = {

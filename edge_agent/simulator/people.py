@@ -10,7 +10,7 @@ from enum import IntEnum
 from random import Random
 
 from edge_agent.simulator.calendar import DayKind, day_kind
-from edge_agent.simulator.plan import Plan, SpacePlan
+from edge_agent.simulator.plan import LeasePlan, Plan, SpacePlan
 
 DAY_S = 86_400
 LAST_EXIT_S = 23 * 3600 + 50 * 60
@@ -135,6 +135,33 @@ def _through_doors(space: SpacePlan, stays: Iterable[tuple[int, int, int | None]
         if not ground:
             yield Passage(second=arrive, door=space.floor, direction=Direction.IN, space=space.code, card=card)
             yield Passage(second=leave, door=space.floor, direction=Direction.OUT, space=space.code, card=card)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardHolder:
+    """Whose a card is, as a company's list says it: the number, the company and the card's first and last day."""
+
+    card: int
+    tenant: str
+    first_day: date
+    last_day: date | None  # None: until further notice.
+
+
+def card_holders(plan: Plan) -> list[CardHolder]:
+    """Every card of the building's people; one of several leases of a company holds from the first to the last."""
+    teams: dict[tuple[str, str], list[LeasePlan]] = {}
+    for lease in plan.leases:
+        teams.setdefault((lease.tenant, lease.space), []).append(lease)
+    return [
+        CardHolder(
+            card=card_number(plan.seed, f"{tenant}/{space}", person),
+            tenant=tenant,
+            first_day=min(lease.first_day for lease in leases),
+            last_day=None if any(x.last_day is None for x in leases) else max(x.last_day for x in leases if x.last_day),
+        )
+        for (tenant, space), leases in teams.items()
+        for person in range(max(lease.head_count for lease in leases))
+    ]
 
 
 def card_number(seed: int, team: str, person: int) -> int:

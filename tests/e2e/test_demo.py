@@ -56,6 +56,26 @@ def test_last_months_bills_are_issued_and_every_one_verifies_from_raw_readings(d
     assert verified.stdout.count(" holds: ") == issued
 
 
+def test_every_card_at_the_doors_is_a_companys_and_no_card_number_is_in_the_cloud(demo):
+    seen, unknown, clear = _query(
+        demo,
+        "SELECT count(*), count(*) FILTER (WHERE c.id IS NULL),"
+        " count(*) FILTER (WHERE data ->> 'credential' NOT LIKE 'hmac-sha256:%%')"
+        " FROM event e LEFT JOIN access_card c ON c.credential = e.data ->> 'credential'"
+        " AND c.valid @> (e.occurred_at AT TIME ZONE 'Asia/Shanghai')::date"
+        " WHERE e.kind = 'door.access' AND data ->> 'credential' IS NOT NULL",
+    )[0]
+    assert seen > 0
+    assert (unknown, clear) == (0, 0)
+
+
+def test_the_demos_settings_let_a_person_give_every_command(demo):
+    words = f". {demo.home}/settings.sh && cloud-api bill --help && cloud-api user list && edge-agent --help"
+    said = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert "tenant-a" in said.stdout
+
+
 def test_a_tenants_bill_is_a_pdf_in_two_languages_and_the_same_bytes_each_time(demo, tmp_path):
     number = _query(demo, "SELECT min(number) FROM bill WHERE state = 'issued' AND kind = 'bill'")[0][0]
     for name in ("first.pdf", "second.pdf"):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.alarms import detail, service
-from cloud_api.alarms.model import AlarmId
+from cloud_api.alarms.model import AlarmId, OpenAlarm
 from cloud_api.faults import pricing
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.charts import Series, TimeChart, chart_response
@@ -43,18 +43,39 @@ async def show_alarm(page: StaffPage, alarm_id: int) -> Response:
     """Show one alarm: its sentence, the data behind it, what to check first, and its history."""
     alarm = await service.alarm(page.conn, AlarmId(alarm_id))
     rule = detail.rule_of(alarm)
-    blocks = await detail.evidence(page.conn, alarm, page.clock.now())
+    now = page.clock.now()
+    blocks = await detail.evidence(page.conn, alarm, now)
     return page.render(
         "console/alarm.html",
         fragment="alarm",
         alarm=alarm,
         rule=rule.spec if rule else None,
         playbook=detail.playbook(alarm, page.language),
+        subject_href=_subject_href(alarm),
+        meters=await detail.metered_by(page.conn, alarm, now, now.astimezone(page.zone).date()),
         units=[(number, _UNIT_LABELS.get(b.unit, b.unit)) for number, b in enumerate(blocks)],
         journal=await service.journal(page.conn, alarm.id),
         occurrences=await service.occurrences(page.conn, alarm.id),
         shelf_hours=SHELF_HOURS,
     )
+
+
+def _subject_href(alarm: OpenAlarm) -> str | None:
+    """Return the page of what an alarm is about; None when it has none of its own."""
+    kind, _colon, key = alarm.subject.partition(":")
+    match kind:
+        case "device":
+            return f"/console/devices/{key}"
+        case "equipment":
+            return f"/console/fault-rules/{key}"
+        case "gateway":
+            return f"/console/gateways/{key}"
+        case "panel":
+            return f"/console/meters/{key}"
+        case "bus":
+            return f"/console/gateways/{key.partition('/')[0]}"
+        case _:
+            return None
 
 
 @router.get("/{alarm_id}/evidence/{number}.json")

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from cloud_api.kit import i18n
 from cloud_api.kit.errors import DomainError
 from cloud_api.web.shared.navigation import ROLE_NAMES, navigation_for, portal_navigation
+from device_profiles import wording
 
 FOLDER = Path(__file__).resolve().parents[1]
 _UTC = ZoneInfo("UTC")
@@ -78,6 +79,7 @@ def environment() -> Environment:
         named=named,
         device_name=device_name,
         say=say,
+        agent_text=agent_text,
         num=number,
         as_decimal=as_decimal,
         money=money,
@@ -111,6 +113,11 @@ def device_name(device: Mapping[str, Any]) -> str:
     """Return a device's label as its site file tells it; the attribute `label_zh` is the one in Chinese."""
     label = str(device["label"] or device["name"])
     return i18n.in_language(str(device["attributes"].get("label_zh") or label), label)
+
+
+def agent_text(text: str) -> str:
+    """Return what a gateway's agent said in the reader's language; what this version does not know stays as it is."""
+    return wording.say_line(text, i18n.current_language())
 
 
 def number(value: float | Decimal | None, decimals: int = 0) -> str:

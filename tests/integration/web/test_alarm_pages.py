@@ -32,7 +32,12 @@ async def alarm_id(pool, park):
             severity=3,
             verdict=Verdict.FAULT,
             at=now - timedelta(minutes=5),
-            params={"name": "meter-t301"},
+            params={
+                "name": "meter-t301",
+                "label_zh": "301 分表",
+                "label_en": "Sub-meter 301",
+                "error": "cannot connect to 10.0.0.7:502: connection lost",
+            },
         )
         [found] = await service.report(conn, [report], now)
     return found
@@ -41,13 +46,23 @@ async def alarm_id(pool, park):
 async def test_the_list_says_what_is_wrong_and_acknowledging_needs_one_click(client, alarm_id):
     await sign_in(client, "facilities")
     page = await client.get("/console/alarms")
-    assert "meter-t301 has not answered since" in page.text
+    assert "Sub-meter 301 (meter-t301) has not answered since" in page.text
     token = await csrf_token(client, "/console/alarms")
     answer = await client.post(f"/console/alarms/{alarm_id}/acknowledge", data={"csrf_token": token})
     assert answer.headers["location"] == f"/console/alarms/{alarm_id}"
     shown = (await client.get(f"/console/alarms/{alarm_id}")).text
     assert "acknowledged" in shown
     assert "Check cable" in shown
+
+
+async def test_an_alarm_leads_to_its_device_and_says_the_gateways_error_in_the_readers_language(client, alarm_id):
+    await sign_in(client, "facilities")
+    await client.get("/account/language/zh")
+    shown = (await client.get(f"/console/alarms/{alarm_id}")).text
+    assert "301 分表（meter-t301）自" in shown
+    assert '<a href="/console/devices/1">301 分表</a>' in shown
+    assert "<summary>无法连接 10.0.0.7:502：连接中断</summary>" in shown
+    assert "cannot connect to 10.0.0.7:502: connection lost" in shown
 
 
 async def test_a_shelf_takes_a_reason_and_moves_the_alarm_to_the_suppressed(client, alarm_id):

@@ -131,9 +131,12 @@ async def test_an_audit_entry_cannot_be_changed(pool, park):
         with pytest.raises(Exception, match="permission denied"):
             await conn.execute("UPDATE audit_entry SET actor = 'someone else'")
 
+
 async def test_staff_read_their_own_organisations_audit_and_tenants_only_add_to_it(pool, park):
     own = park.organisation_id
-    add = "INSERT INTO audit_entry (organisation_id, at, actor, action, subject) VALUES (%s, now(), 'x', 'bill.ask', %s)"
+    add = (
+        "INSERT INTO audit_entry (organisation_id, at, actor, action, subject) VALUES (%s, now(), 'x', 'bill.ask', %s)"
+    )
     count = "SELECT count(*) FROM audit_entry WHERE subject = ANY (ARRAY['ours', 'theirs', 'asked'])"
     staff = Scope(kind="staff", organisation_id=own)
     tenant = Scope(kind="tenant", organisation_id=own, tenant_id=park.tenants["north"])

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from device_profiles.lined_yaml import ProfileError
+from device_profiles.wording import say, say_line, say_problem
+from device_profiles.wording_zh import CHINESE
 from edge_agent.cli import app
 from edge_agent.commands.language import language
 from edge_agent.commissioned import load_commissioned
-from edge_agent.wording import say, say_problem
-from edge_agent.wording_zh import CHINESE
 from tests.support.messages import messages
 
 ROOT = Path(__file__).parents[3]
@@ -71,12 +71,22 @@ buses:
 """
 
 
+def test_what_came_over_the_wire_is_said_in_chinese_and_an_unknown_text_stays():
+    assert say_line("exception 0B: gateway got no answer from the device", "zh") == "异常码 0B：网关未收到设备应答"
+    assert say_line("site.yaml:9: buses.b.poll_s: is not a known key → something", "zh").startswith(
+        "site.yaml:9: buses.b"
+    )
+    assert say_line("a text of a newer agent", "zh") == "a text of a newer agent"
+    assert say_line("not connected", "en") == "not connected"
+
+
 def test_all_mistakes_of_a_site_file_are_shown_in_chinese(tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text(BROKEN, encoding="utf-8")
     with pytest.raises(ProfileError) as caught:
         load_commissioned(path)
     shown = [say_problem(problem, "zh") for problem in caught.value.problems]
+    assert shown == [say_line(str(problem), "zh") for problem in caught.value.problems]
     assert any(line.endswith("应不大于 255（现为 999） → 更正该值") for line in shown)
     assert any(line.endswith("不是已知的键 → 是否想写“poll_s”？") for line in shown)
     result = CliRunner().invoke(app, ["check", str(path), "--lang", "zh"])

@@ -4,7 +4,7 @@ import pytest
 
 from edge_agent.simulator.faults import FaultJournal
 from edge_agent.simulator.model import Building, no_faults
-from edge_agent.simulator.people import day_passages
+from edge_agent.simulator.people import card_holders, day_passages
 from edge_agent.simulator.plan import Plan
 from edge_agent.simulator.summary import summarise
 
@@ -135,6 +135,21 @@ def test_a_card_is_in_the_house_once_at_a_time(plan: Plan) -> None:
             else:
                 inside.remove(passage.card)
     assert not inside
+
+
+@pytest.mark.parametrize("day", ["2026-10-19", "2026-10-25", "2026-11-20"])
+def test_every_card_that_passes_a_door_is_on_the_list_of_one_company_and_valid(plan: Plan, day: str) -> None:
+    on = datetime.fromisoformat(day).date()
+    holders = card_holders(plan)
+    listed = {h.card: h for h in holders}
+    assert len(listed) == len(holders)
+    seen = [p for p in day_passages(plan, on) if p.card is not None]
+    assert seen
+    for passage in seen:
+        holder, lease = listed[passage.card], plan.lease_of(passage.space, on)
+        assert lease is not None
+        assert holder.tenant == lease.tenant
+        assert holder.first_day <= on <= (holder.last_day or on)
 
 
 def test_nobody_comes_to_a_space_without_a_lease(plan: Plan) -> None:

@@ -1,4 +1,6 @@
-"""What the agent says about mistakes and errors, in Chinese. The code speaks English; this is its only translator.
+"""What the agent says about mistakes and errors, in Chinese: in its commands, on its page and on the cloud's pages.
+
+The code and the wire speak English; this is the only translator.
 
 A message is a template of `wording_zh.py` with something put in; what was put in may be a message itself, unless it
 stands between “quotes”: then it is a name. Tests hold the catalogue against the source of every module that speaks.
@@ -8,12 +10,26 @@ import re
 from functools import lru_cache
 
 from device_profiles.lined_yaml import Problem
-from edge_agent.wording_zh import CHINESE
+from device_profiles.wording_zh import CHINESE
+
+# A `Problem` as a line: place, what is wrong, how to mend it.
+_PROBLEM = re.compile(r"(.+?:\d+: .+?): (.+) → (.+)", re.DOTALL)
 
 
 def say(text: str, language: str) -> str:
     """Return `text` in `en` or `zh`; what the catalogue lacks stays as it is."""
     return _chinese(text) if language == "zh" else text
+
+
+def say_line(text: str, language: str) -> str:
+    """Return what came over the wire, where a mistake is one line, in `en` or `zh`."""
+    if language != "zh":
+        return text
+    problem = _PROBLEM.fullmatch(text)
+    if problem is None:
+        return _chinese(text)
+    place, what, remedy = problem.groups()
+    return f"{place}：{_chinese(what)} → {_chinese(remedy)}"
 
 
 def say_problem(problem: Problem, language: str) -> str:
