@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
-from cloud_api.billing import service, settlement
+from cloud_api.billing import resale, service, settlement
+from cloud_api.billing.charge import Issue
 from cloud_api.billing.compose import compose
 from cloud_api.billing.credit_note import left_of, part_snapshot, reversed_snapshot
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
+from cloud_api.billing.run_model import BillDraft, RunInputs, RunResult
 from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.verification import inputs_again
 from cloud_api.db import queue
@@ -95,12 +97,32 @@ async def _made_again(conn: AsyncConnection, row: Row) -> dict[str, Any]:
             "bill {number} does not come from a run: credit it and correct the readings first", number=row["number"]
         )
     inputs = await inputs_again(conn, row)
-    draft = next((d for d in compose(inputs).bills if d.tenant_id == row["tenant_id"]), None)
+    result = compose(inputs)
+    draft = next((d for d in result.bills if d.tenant_id == row["tenant_id"]), None)
     if draft is None:
         raise Invalid("today's data give this tenant no bill for the period; credit without making it again")
-    if draft.issues:
-        raise Invalid("the corrected bill cannot be issued:{issues}", issues=[i.text for i in draft.issues])
+    issues = [*draft.issues, *await _over_recoveries(conn, row, inputs, result, draft)]
+    if issues:
+        raise Invalid("the corrected bill cannot be issued:{issues}", issues=[i.text for i in issues])
     return draft.snapshot | {"kind": "rebill", "corrects": row["number"]}
+
+
+async def _over_recoveries(
+    conn: AsyncConnection, row: Row, inputs: RunInputs, result: RunResult, draft: BillDraft
+) -> list[Issue]:
+    """Return what the corrected bill would recover too much, in its run's period and year, beside what was issued."""
+    if row["kind"] == "final":  # Its energy is in the sheet of the cycle's run.
+        return []
+    first, after = inputs.starts_on, inputs.ends_on
+    year = date(first.year, 1, 1), date(first.year + 1, 1, 1)
+    notes = [note["snapshot"] for note in await credit_notes(conn, row["id"])]
+    charged = sum((resale.recovered_of(s["lines"]) for s in (row["snapshot"], *notes)), Decimal(0))
+    change = resale.recovered_of(draft.snapshot["lines"]) - charged
+    recovered, paid_then = await loading.resale_between(conn, inputs.site, inputs.utility, first, after)
+    in_year, paid_in_year = await loading.resale_between(conn, inputs.site, inputs.utility, *year)
+    paid = Decimal(result.summary["resale"]["paid_for_same_energy"])
+    over, over_year = recovered + change - paid, in_year + change - paid_in_year + paid_then - paid
+    return resale.over_recoveries(over, over_year, inputs.policy.resale_tolerance)
 
 
 async def _add(conn: AsyncConnection, row: Row, kind: str, snapshot: dict[str, Any], clock: Clock) -> str:

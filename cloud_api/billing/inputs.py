@@ -20,6 +20,7 @@ from cloud_api.billing.charge import Issue, Usage
 from cloud_api.billing.cycle import cycle_around, cycle_of
 from cloud_api.billing.policy import Policy, load_policy
 from cloud_api.billing.repository import Row, one, plain_rows, queries, rows, store
+from cloud_api.billing.resale import recovered_of
 from cloud_api.billing.run_model import (
     MeterFacts,
     MeterShare,
@@ -203,7 +204,7 @@ async def load_inputs(
     issues += _too_long(meters, runs)
     hours, hours_tariff = await load_after_hours(conn, site, ids) if utility == "electricity" else ({}, None)
     theirs = await rows(conn, queries.utility_bills_in, ids)
-    before = await one(conn, queries.resale_before, ids | {"year_start": date(first.year, 1, 1)})
+    recovered_before, paid_before = await resale_between(conn, site, utility, date(first.year, 1, 1), first)
     policy = await find_policy(conn, site) if pins is None else pins.policy
     inputs = RunInputs(
         site=site,
@@ -232,10 +233,21 @@ async def load_inputs(
         after_hours=hours,
         after_hours_tariff=hours_tariff,
         final_bills=frozenset(row["tenant_id"] for row in await rows(conn, queries.final_bills, ids)),
-        recovered_before=before["recovered"] if before else Decimal(0),
-        paid_before=before["paid"] if before else Decimal(0),
+        recovered_before=recovered_before,
+        paid_before=paid_before,
     )
     return inputs, issues
+
+
+async def resale_between(
+    conn: AsyncConnection, site: SiteFacts, utility: str, since: date, until: date
+) -> tuple[Decimal, Decimal]:
+    """Return what tenants were charged for these days, corrections included, and what was paid for the energy sold."""
+    ids = {"site_id": site.id, "utility": utility, "since": since, "until": until}
+    issued = await one(conn, queries.resale_of_runs, ids)
+    assert issued is not None
+    corrected = [recovered_of(row["lines"]) for row in await rows(conn, queries.corrections_of, ids)]
+    return issued["recovered"] + sum(corrected, Decimal(0)), issued["paid"]
 
 
 async def load_after_hours(

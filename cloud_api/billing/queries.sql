@@ -104,13 +104,19 @@ SELECT b.tenant_id, CASE WHEN b.period && %(last_month)s::daterange THEN 'last_m
    AND b.snapshot ->> 'utility' = %(utility)s
    AND lower(b.period) <@ ANY(ARRAY[%(last_month)s::daterange, %(last_year)s::daterange]);
 
--- name: resale_before
--- What was recovered and paid for the same energy in earlier issued runs of the year.
+-- name: resale_of_runs
+-- What issued runs of some days recovered, and what was paid for the same energy.
 SELECT coalesce(sum((r.summary -> 'resale' ->> 'recovered')::numeric), 0) AS recovered,
        coalesce(sum((r.summary -> 'resale' ->> 'paid_for_same_energy')::numeric), 0) AS paid
   FROM bill_run r
  WHERE r.site_id = %(site_id)s AND r.utility = %(utility)s AND r.state = 'issued'
-   AND lower(r.period) >= %(year_start)s AND upper(r.period) <= %(first)s;
+   AND lower(r.period) >= %(since)s AND upper(r.period) <= %(until)s;
+
+-- name: corrections_of
+-- The lines of credit notes and corrected bills of some days.
+SELECT b.snapshot -> 'lines' AS lines FROM bill b
+ WHERE b.site_id = %(site_id)s AND b.kind IN ('credit_note', 'rebill') AND b.snapshot ->> 'utility' = %(utility)s
+   AND lower(b.period) >= %(since)s AND upper(b.period) <= %(until)s;
 
 -- name: calendar_days
 -- The holiday calendar of a region.

@@ -1,7 +1,7 @@
 """Resold electricity (转供电): what tenants are charged against what the landlord paid for the same energy. Pure."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,10 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
     if inputs.policy.resale_mode == "cost_share":
         # Each line of the utility's bill is divided without rest: a tenant's exact parts are what its energy cost.
         paid_same = sum((line.amount_exact for d in drafts if d.kind == "bill" for line in d.rated.lines), Fraction(0))
-    recovered = sum((_recovered(draft) for draft in drafts if draft.kind == "bill"), Decimal(0))
+    recovered = sum((recovered_of(d.snapshot["lines"]) for d in drafts if d.kind == "bill"), Decimal(0))
     over = recovered - round_fraction(paid_same)
     paid_total = sum(cost.values(), Fraction(0))
     year_over = over + inputs.recovered_before - inputs.paid_before
-    tolerance = inputs.policy.resale_tolerance
     sheet = {
         "basis": basis,
         "mode": inputs.policy.resale_mode,
@@ -55,24 +54,43 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
         "recovered": str(recovered),
         "over_recovery": str(over),
         "over_recovery_year": str(year_over),
-        "tolerance": str(tolerance),
+        "tolerance": str(inputs.policy.resale_tolerance),
         "buckets": [
             {"version": v, "bucket": b, "paid": str(round_fraction(amount)), "kwh": _kwh(main.get((v, b), 0))}
             | {"price": _price(amount, main.get((v, b), 0))}
             for (v, b), amount in sorted(cost.items())
         ],
     }
-    issues = []
-    for what, amount in ((Text("in this period"), over), (Text("in this year"), year_over)):
-        if amount > tolerance:
-            text = Text(
+    return {"sheet": sheet, "issues": over_recoveries(over, year_over, inputs.policy.resale_tolerance)}
+
+
+def over_recoveries(period: Decimal, year: Decimal, tolerance: Decimal) -> list[Issue]:
+    """Return what forbids issuing when more is recovered than was paid, in the period or the year, by these amounts."""
+    return [
+        Issue(
+            code="over_recovery",
+            text=Text(
                 "tenants would pay {amount} more than the landlord paid for the same energy {when}; lower the prices or"
                 " enter the utility's bill",
                 amount=amount,
-                when=what,
-            )
-            issues.append(Issue(code="over_recovery", text=text))
-    return {"sheet": sheet, "issues": issues}
+                when=when,
+            ),
+        )
+        for when, amount in ((Text("in this period"), period), (Text("in this year"), year))
+        if amount > tolerance
+    ]
+
+
+def recovered_of(lines: Iterable[Mapping[str, Any]]) -> Decimal:
+    """Return what a document's lines charge for energy and its supply, VAT included; a credit note's are negative."""
+    return sum(
+        (
+            Decimal(line["amount"]) if line["tax_included"] else Decimal(line["amount"]) + Decimal(line["tax"])
+            for line in lines
+            if line["kind"] in RECOVERING and line.get("source") != "after_hours"
+        ),
+        Decimal("0.00"),
+    )
 
 
 def main_by_bucket(inputs: "RunInputs") -> dict[str, tuple[Decimal, Fraction]]:
@@ -150,12 +168,6 @@ def _spread_named(
     for key, quantity in main.items():
         cost[key] += left * Fraction(quantity, whole) if whole else 0
     return cost
-
-
-def _recovered(draft: "BillDraft") -> Decimal:
-    """Return what a bill charges for the energy and its supply, VAT included."""
-    lines = [line for line in draft.rated.lines if line.kind in RECOVERING and line.source != "after_hours"]
-    return sum((line.amount if line.tax_included else line.amount + line.tax for line in lines), Decimal("0.00"))
 
 
 def _kwh(micro: int) -> str:

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from cloud_api.billing import corrections, service, settlement
+from cloud_api.billing import corrections, inputs, service, settlement
 from cloud_api.billing.states import Step
 from cloud_api.billing.verification import verify_bill
 from cloud_api.kit.clock import fixed_clock
@@ -206,3 +206,33 @@ async def test_a_question_about_a_line_reaches_finance_and_its_answer_the_tenant
     (answered,) = await corrections.questions(two_rooms.conn, bill["id"])
     assert answered["answer"] == "The laboratory ran all night."
     assert await corrections.open_questions(two_rooms.conn, bill["organisation_id"]) == []
+
+
+async def test_a_credit_note_lowers_what_the_year_recovered_and_a_corrected_bill_raises_it(two_rooms):  # noqa: F811
+    conn, site = two_rooms.conn, two_rooms.site
+    bill = await issued(two_rooms)
+
+    async def recovered():
+        return (await inputs.resale_between(conn, site, "electricity", date(2026, 1, 1), date(2027, 1, 1)))[0]
+
+    whole = await recovered()
+    bills = (await service.get_run(conn, bill["run_id"]))["bills"]
+    assert whole == sum(b["total"] for b in bills if b["kind"] == "bill")
+    await corrections.credit(conn, bill["id"], reason="x", actor="x", clock=CLOCK, lines={1: Decimal("3.33")})
+    assert await recovered() == whole - Decimal("3.33")
+    await late_reading(two_rooms)
+    numbers = await corrections.credit(conn, bill["id"], reason="late", actor="x", clock=CLOCK, rebill=True)
+    rebill = await service.get_bill(conn, numbers["rebill"])
+    assert rebill["total"] > bill["total"]
+    assert await recovered() == whole - bill["total"] + rebill["total"]
+
+
+async def test_a_corrected_bill_that_recovers_more_than_was_paid_is_refused(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    # Every other tenant paid more than its energy cost meanwhile, say by bills of another kind: no room is left.
+    await two_rooms.conn.execute(
+        "UPDATE bill_run SET summary = jsonb_set(summary, '{resale,recovered}',"
+        " to_jsonb(((summary #>> '{resale,recovered}')::numeric + 5)::text))"
+    )
+    with pytest.raises(corrections.Invalid, match=r"tenants would pay 5.* more than the landlord paid"):
+        await corrections.credit(two_rooms.conn, bill["id"], reason="x", actor="x", clock=CLOCK, rebill=True)

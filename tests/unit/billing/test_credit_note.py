@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cloud_api.billing.charge import Line
 from cloud_api.billing.credit_note import left_of, part_snapshot, reversed_snapshot
+from cloud_api.billing.resale import recovered_of
 from cloud_api.billing.snapshot import line_of
 from cloud_api.billing.tariff import Label
 from cloud_api.billing.vat import close
@@ -74,3 +75,28 @@ def test_a_note_over_all_lines_at_once_is_the_bill_reversed(rows):
     assert {key: Decimal(note[key]) for key in ("net", "tax", "total")} == {
         key: Decimal(whole[key]) for key in ("net", "tax", "total")
     }
+
+
+@given(rows, rows, st.data())
+def test_every_note_lowers_what_was_recovered_and_a_corrected_bill_raises_it_to_its_own(rows, again, data):
+    bill, rebill = bill_of(rows), bill_of(again)
+    charged = recovered_of(bill["snapshot"]["lines"])
+    assert charged == summed([bill["snapshot"]], "total")  # Every line here is energy.
+    notes = []
+    while left := {n: a for n, a in left_of(bill["snapshot"], notes).items() if a}:
+        number = data.draw(st.sampled_from(sorted(left)))
+        part = None if len(notes) > 4 else Decimal(data.draw(st.integers(1, int(left[number] * 100)))).scaleb(-2)
+        note, _ = part_snapshot(bill, notes, {number: part}, "reason")
+        before = charged + sum(recovered_of(n["lines"]) for n in notes)
+        notes.append(note)
+        assert recovered_of(note["lines"]) <= -abs(Decimal(note["lines"][0]["amount"])) < 0
+        assert before + recovered_of(note["lines"]) < before
+    whole = [bill["snapshot"], *notes, rebill["snapshot"]]
+    assert sum(recovered_of(s["lines"]) for s in whole) == recovered_of(rebill["snapshot"]["lines"])
+
+
+def test_after_hours_rent_and_taxes_of_their_own_are_not_recovered_energy():
+    bill = bill_of([(1000, "0.13", True)])["snapshot"]
+    (line,) = bill["lines"]
+    others = [line | {"source": "after_hours"}, line | {"kind": "fixed"}, line | {"kind": "vat"}]
+    assert recovered_of([line, *others]) == Decimal("10.00")
