@@ -9,6 +9,7 @@ from typing import Any
 
 from cloud_api.billing import tiers as tiering
 from cloud_api.billing.charge import Cycle, Facts, Issue, Line, Rated, Usage, round_fraction
+from cloud_api.billing.degree_days import degree_day_share
 from cloud_api.billing.demand import DemandUnknown, billing_demand
 from cloud_api.billing.power_factor import adjustment_percent, power_factor
 from cloud_api.billing.tariff import Component, Demand, Tariff, Tiers, Version, bucket_name
@@ -225,6 +226,8 @@ def _fraction_of_cycle(state: _State, part: _Part) -> Fraction:
             )
         case "actual_days":
             return Fraction(part.days)
+        case "degree_days":
+            return degree_day_share(part.starts_on, part.ends_on)
         case _:
             return Fraction(part.days, cycle.days)
 
@@ -232,7 +235,7 @@ def _fraction_of_cycle(state: _State, part: _Part) -> Fraction:
 def _fixed(state: _State, part: _Part) -> list[Line]:
     months = _fraction_of_cycle(state, part)
     price = Fraction(part.component.price or 0)
-    unit = "day" if part.component.day_count == "actual_days" else "month"
+    unit = {"actual_days": "day", "degree_days": "year"}.get(part.component.day_count or "", "month")
     return [part.line(quantity=months, unit=unit, price=price, exact=months * price)]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 Kind = Literal["energy", "demand", "capacity", "fixed", "per_day", "min", "tax", "adjust", "pf", "percent_of"]
-DayCount = Literal["thirtieth", "actual_cycle", "actual_days", "none"]
+DayCount = Literal["thirtieth", "actual_cycle", "actual_days", "degree_days", "none"]
 TierBasis = Literal["per_bucket", "cumulative_sequential", "proportional"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
