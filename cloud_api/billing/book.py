@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from cloud_api.billing.apportionment import Weights
 from cloud_api.billing.charge import Cycle
-from cloud_api.billing.run_model import Part, PartEnergy, RunInputs, Tenancy
+from cloud_api.billing.run_model import Part, PartEnergy, PlaceFacts, RunInputs, Tenancy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,15 @@ class Book:
     parts: Mapping[int, tuple[Part, ...]]
     tenancies: Mapping[int, tuple[Tenancy, ...]]
     spaces: Mapping[int, str]
+    places: Mapping[int, tuple[PlaceFacts, ...]]
+
+    def place_of(self, space_id: int, after: date) -> dict[str, dict[str, str]]:
+        """Return what a space, its floor and its building were called on the last day before `after`, {} if unknown."""
+        last = after - timedelta(days=1)
+        for place in self.places.get(space_id, ()):
+            if (place.starts_on is None or place.starts_on <= last) and (place.ends_on is None or last < place.ends_on):
+                return {"space": dict(place.space), "floor": dict(place.floor), "building": dict(place.building)}
+        return {}
 
     def energy_of(self, part: Part) -> PartEnergy:
         """Return the ledger's energy of a part, empty when it has none."""
@@ -74,12 +83,16 @@ def open_book(inputs: RunInputs) -> Book:
     tenancies: defaultdict[int, list[Tenancy]] = defaultdict(list)
     for tenancy in inputs.tenancies:
         tenancies[tenancy.tenant_id].append(tenancy)
+    places: defaultdict[int, list[PlaceFacts]] = defaultdict(list)
+    for place in inputs.places:
+        places[place.space_id].append(place)
     return Book(
         inputs=inputs,
         net=_net_energy(inputs),
         parts={party: tuple(found) for party, found in parts.items()},
         tenancies={party: tuple(found) for party, found in tenancies.items()},
         spaces={s.id: s.code for s in inputs.spaces} | {t.space_id: t.space for t in inputs.tenancies},
+        places={space: tuple(found) for space, found in places.items()},
     )
 
 

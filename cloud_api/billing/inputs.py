@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,7 @@ from cloud_api.billing.run_model import (
     MeterShare,
     Part,
     PartEnergy,
+    PlaceFacts,
     Reading,
     RunInputs,
     SiteFacts,
@@ -206,8 +207,9 @@ async def load_inputs(
     theirs = await rows(conn, queries.utility_bills_in, ids)
     recovered_before, paid_before = await resale_between(conn, site, utility, date(first.year, 1, 1), first)
     policy = await find_policy(conn, site) if pins is None else pins.policy
+    named = await one(conn, queries.site_name, ids | {"day": after - timedelta(days=1)})
     inputs = RunInputs(
-        site=site,
+        site=site if named is None else replace(site, name=named),
         utility=utility,
         starts_on=first,
         ends_on=after,
@@ -225,6 +227,7 @@ async def load_inputs(
         tenants={row["id"]: _tenant(row) for row in await rows(conn, queries.tenants, ids)},
         tenancies=tenancies,
         spaces=[SpaceFacts(**row) for row in await rows(conn, queries.lettable_spaces, ids)],
+        places=[_place(row) for row in await rows(conn, queries.places, ids)],
         used_before=await _used_before(conn, tariff, ids),
         earlier=await _earlier(conn, ids, policy.cycle_day),
         supply=await load_supply(conn, [tariff, landlord_tariff], parts, runs, tenancies, quantity=QUANTITIES[utility]),
@@ -401,6 +404,11 @@ def _meter(row: Row) -> MeterFacts:
         parent_id=row["parent_meter_id"],
         interval_minutes=row["interval_minutes"],
     )
+
+
+def _place(row: Row) -> PlaceFacts:
+    named = {of: {"zh": row[f"{of}_zh"], "en": row[f"{of}_en"]} for of in ("space", "floor", "building")}
+    return PlaceFacts(space_id=row["space_id"], starts_on=row["starts_on"], ends_on=row["ends_on"], **named)
 
 
 def _tenant(row: Row) -> TenantFacts:

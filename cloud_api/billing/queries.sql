@@ -54,6 +54,25 @@ SELECT s.id, s.code, coalesce(a.area_m2, 0) AS area_m2, lower(a.valid) AS starts
          ON a.space_id = s.id AND a.valid && daterange(%(first)s, %(after)s)
  WHERE b.site_id = %(site_id)s AND s.use = 'lettable' ORDER BY s.code, a.valid;
 
+-- name: places
+-- What the site's spaces were called and where they stood in the period, as known at an instant.
+WITH known AS MATERIALIZED (
+    SELECT * FROM place_period_as_known(%(known_at)s::timestamptz) WHERE valid && daterange(%(first)s, %(after)s))
+SELECT s.space_id, lower(s.valid * f.valid * b.valid) AS starts_on, upper(s.valid * f.valid * b.valid) AS ends_on,
+       s.name_zh AS space_zh, s.name_en AS space_en, f.name_zh AS floor_zh, f.name_en AS floor_en,
+       b.name_zh AS building_zh, b.name_en AS building_en
+  FROM known s
+  JOIN known f ON f.floor_id = s.in_floor_id AND f.valid && s.valid
+  JOIN known b ON b.building_id = f.in_building_id AND b.valid && (s.valid * f.valid)
+  JOIN building o ON o.id = b.building_id AND o.site_id = %(site_id)s
+ WHERE s.space_id IS NOT NULL AND s.valid * f.valid * b.valid && daterange(%(first)s, %(after)s)
+ ORDER BY s.space_id, 2 NULLS FIRST;
+
+-- name: site_name
+-- What the site was called on a day, as known at an instant.
+SELECT name_zh AS zh, name_en AS en FROM place_period_as_known(%(known_at)s::timestamptz)
+ WHERE site_id = %(site_id)s AND valid @> %(day)s::date;
+
 -- name: tenants
 -- Names for bills.
 SELECT id, code, name_zh, name_en, credit_code, attributes, is_owner

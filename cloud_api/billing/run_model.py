@@ -86,6 +86,18 @@ class SpaceFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceFacts:
+    """What a space was called in `[starts_on, ends_on)`, on which floor of which building it stood."""
+
+    space_id: int
+    starts_on: date | None
+    ends_on: date | None
+    space: Mapping[str, str]
+    floor: Mapping[str, str]
+    building: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantFacts:
     """Whom a bill is for."""
 
@@ -178,6 +190,7 @@ class RunInputs:
     used_before: Mapping[int, Mapping[str, Decimal]]
     earlier: Mapping[tuple[int, str], Mapping[str, Any]]
     """(tenant, "last_month" or "last_year") → total and kWh of that bill."""
+    places: Sequence[PlaceFacts] = ()
     utility_bill: Mapping[str, Any] | None = None
     """The utility's bill of exactly this period."""
     utility_bills_beside: Sequence[Days] = ()

@@ -153,7 +153,7 @@ def _days(inputs: RunInputs, own: Mapping[int, int]) -> list[dict[str, Any]]:
 def _leases(book: Book, party: int) -> list[dict[str, Any]]:
     return [
         {"lease": t.lease, "version": t.lease_version, "space": t.space, "area_m2": plain(t.area_m2)}
-        | {"from": first.isoformat(), "to": after.isoformat()}
+        | {"from": first.isoformat(), "to": after.isoformat(), "place": book.place_of(t.space_id, after)}
         for t in book.tenancies.get(party, ())
         for first, after in [held_days(book.inputs, t)]
         if first < after

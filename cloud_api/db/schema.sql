@@ -56,6 +56,28 @@ CREATE FUNCTION app.area_on(wanted bigint, day date) RETURNS numeric
     SELECT area_m2 FROM space_area WHERE space_id = wanted AND valid @> day
 $$;
 
+CREATE FUNCTION app.begin_place() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+BEGIN
+    CASE TG_TABLE_NAME
+    WHEN 'site' THEN
+        INSERT INTO place_period (organisation_id, site_id, name_zh, name_en)
+        VALUES (NEW.organisation_id, NEW.id, NEW.name_zh, NEW.name_en);
+    WHEN 'building' THEN
+        INSERT INTO place_period (organisation_id, building_id, name_zh, name_en)
+        VALUES (NEW.organisation_id, NEW.id, NEW.name_zh, NEW.name_en);
+    WHEN 'floor' THEN
+        INSERT INTO place_period (organisation_id, floor_id, in_building_id, name_zh, name_en, area_m2)
+        VALUES (NEW.organisation_id, NEW.id, NEW.building_id, NEW.name_zh, NEW.name_en, NEW.area_m2);
+    WHEN 'space' THEN
+        INSERT INTO place_period (organisation_id, space_id, in_floor_id, in_space_id, name_zh, name_en)
+        VALUES (NEW.organisation_id, NEW.id, NEW.floor_id, NEW.parent_space_id, NEW.name_zh, NEW.name_en);
+    END CASE;
+    RETURN NULL;
+END $$;
+
 CREATE TABLE app.expected_point (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -402,6 +424,40 @@ CREATE FUNCTION app.pack_days(register_ids bigint[], days date[]) RETURNS void
            IS DISTINCT FROM (EXCLUDED.scale, EXCLUDED.minutes, EXCLUDED.mantissas, EXCLUDED.grades);
 $$;
 
+CREATE TABLE app.place_period (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint,
+    building_id bigint,
+    floor_id bigint,
+    space_id bigint,
+    valid daterange DEFAULT daterange(NULL::date, NULL::date) NOT NULL,
+    name_zh text NOT NULL,
+    name_en text NOT NULL,
+    in_building_id bigint,
+    in_floor_id bigint,
+    in_space_id bigint,
+    area_m2 numeric,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT areas_by_period_are_those_of_floors CHECK (((area_m2 IS NULL) OR (floor_id IS NOT NULL))),
+    CONSTRAINT place_period_area_m2_check CHECK ((area_m2 > (0)::numeric)),
+    CONSTRAINT place_period_check CHECK ((num_nonnulls(site_id, building_id, floor_id, space_id) = 1)),
+    CONSTRAINT place_period_check1 CHECK (((floor_id IS NOT NULL) = (in_building_id IS NOT NULL))),
+    CONSTRAINT place_period_check2 CHECK (((space_id IS NOT NULL) = (in_floor_id IS NOT NULL))),
+    CONSTRAINT place_period_check3 CHECK (((in_space_id IS NULL) OR (space_id IS NOT NULL))),
+    CONSTRAINT place_period_valid_check CHECK ((NOT isempty(valid)))
+);
+
+CREATE FUNCTION app.place_period_as_known(instant timestamp with time zone) RETURNS SETOF app.place_period
+    LANGUAGE sql STABLE
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+    SELECT * FROM place_period WHERE recorded_at <= instant
+    UNION ALL
+    SELECT r.* FROM fact_history h, jsonb_populate_record(NULL::place_period, h.content) r
+     WHERE h.fact = 'place_period' AND h.known @> instant
+$$;
+
 CREATE FUNCTION app.point_arrived() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'app', 'pg_catalog'
@@ -473,6 +529,28 @@ CREATE FUNCTION app.reading_removed() RETURNS trigger
 BEGIN
     INSERT INTO app.dirty_range (register_id, starts_at, ends_at)
     SELECT register_id, min(taken_at), max(taken_at) FROM old_reading GROUP BY register_id;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION app.refuse_nesting_circle() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'app', 'pg_catalog'
+    AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('place_period', NEW.organisation_id));
+    IF EXISTS (
+        WITH RECURSIVE above AS (
+            SELECT NEW.in_space_id AS space_id, NEW.valid AS valid
+            UNION
+            SELECT p.in_space_id, p.valid * a.valid
+              FROM above a
+              JOIN place_period p ON p.space_id = a.space_id AND p.in_space_id IS NOT NULL AND p.valid && a.valid
+             WHERE a.space_id <> NEW.space_id
+        ) SELECT 1 FROM above WHERE space_id = NEW.space_id
+    ) THEN
+        RAISE EXCEPTION 'space % would be inside itself', NEW.space_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'no_space_inside_itself', TABLE = 'place_period';
+    END IF;
     RETURN NULL;
 END $$;
 
@@ -2113,6 +2191,15 @@ ALTER TABLE app.payment ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE app.place_period ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.place_period_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE app.point (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -3262,6 +3349,18 @@ ALTER TABLE ONLY app.register_multiplier
 ALTER TABLE ONLY app.register
     ADD CONSTRAINT one_open_register_per_quantity EXCLUDE USING gist (int8range(meter_id, meter_id, '[]'::text) WITH &&, int8range((hashtext(quantity))::bigint, (hashtext(quantity))::bigint, '[]'::text) WITH &&, open_period WITH &&);
 
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT one_period_per_building_and_day EXCLUDE USING gist (int8range(building_id, building_id, '[]'::text) WITH &&, valid WITH &&) WHERE ((building_id IS NOT NULL));
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT one_period_per_floor_and_day EXCLUDE USING gist (int8range(floor_id, floor_id, '[]'::text) WITH &&, valid WITH &&) WHERE ((floor_id IS NOT NULL));
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT one_period_per_site_and_day EXCLUDE USING gist (int8range(site_id, site_id, '[]'::text) WITH &&, valid WITH &&) WHERE ((site_id IS NOT NULL));
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT one_period_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, valid WITH &&) WHERE ((space_id IS NOT NULL));
+
 ALTER TABLE ONLY app.notification_shift
     ADD CONSTRAINT one_person_on_call EXCLUDE USING gist (int8range(rota_id, rota_id, '[]'::text) WITH &&, period WITH &&);
 
@@ -3288,6 +3387,9 @@ ALTER TABLE ONLY app.payment_allocation
 
 ALTER TABLE ONLY app.payment
     ADD CONSTRAINT payment_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_device_id_name_key UNIQUE (device_id, name);
@@ -3512,6 +3614,14 @@ CREATE INDEX work_order_entry_order ON app.work_order_entry USING btree (work_or
 
 CREATE INDEX work_order_open ON app.work_order USING btree (site_id, due_at) WHERE (state <> ALL (ARRAY['confirmed'::text, 'rejected'::text]));
 
+CREATE TRIGGER begin_place AFTER INSERT ON app.building FOR EACH ROW EXECUTE FUNCTION app.begin_place();
+
+CREATE TRIGGER begin_place AFTER INSERT ON app.floor FOR EACH ROW EXECUTE FUNCTION app.begin_place();
+
+CREATE TRIGGER begin_place AFTER INSERT ON app.site FOR EACH ROW EXECUTE FUNCTION app.begin_place();
+
+CREATE TRIGGER begin_place AFTER INSERT ON app.space FOR EACH ROW EXECUTE FUNCTION app.begin_place();
+
 CREATE TRIGGER bind_existing AFTER INSERT OR UPDATE ON app.expected_point FOR EACH ROW EXECUTE FUNCTION app.point_expected();
 
 CREATE TRIGGER bind_expected AFTER INSERT ON app.point FOR EACH ROW EXECUTE FUNCTION app.point_arrived();
@@ -3538,6 +3648,8 @@ CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.lease_space FOR EACH ROW
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.meter_space FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
+CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.place_period FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
+
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.space_area FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.utility_bill FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
@@ -3549,6 +3661,8 @@ CREATE TRIGGER multiplier_changed AFTER INSERT OR UPDATE ON app.register_multipl
 CREATE TRIGGER reading_added AFTER INSERT ON app.reading REFERENCING NEW TABLE AS new_reading FOR EACH STATEMENT EXECUTE FUNCTION app.reading_added();
 
 CREATE TRIGGER reading_removed AFTER DELETE ON app.reading REFERENCING OLD TABLE AS old_reading FOR EACH STATEMENT EXECUTE FUNCTION app.reading_removed();
+
+CREATE TRIGGER refuse_nesting_circle AFTER INSERT OR UPDATE ON app.place_period FOR EACH ROW WHEN ((new.in_space_id IS NOT NULL)) EXECUTE FUNCTION app.refuse_nesting_circle();
 
 CREATE TRIGGER register_changed AFTER UPDATE ON app.register FOR EACH ROW WHEN (((((old.point_id IS DISTINCT FROM new.point_id) OR (old.multiplier IS DISTINCT FROM new.multiplier)) OR (old.modulus IS DISTINCT FROM new.modulus)) OR (old.open_period IS DISTINCT FROM new.open_period))) EXECUTE FUNCTION app.register_changed();
 
@@ -4017,6 +4131,30 @@ ALTER TABLE ONLY app.payment
 ALTER TABLE ONLY app.payment
     ADD CONSTRAINT payment_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES app.tenant(id);
 
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_building_id_fkey FOREIGN KEY (building_id) REFERENCES app.building(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_floor_id_fkey FOREIGN KEY (floor_id) REFERENCES app.floor(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_in_building_id_fkey FOREIGN KEY (in_building_id) REFERENCES app.building(id);
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_in_floor_id_fkey FOREIGN KEY (in_floor_id) REFERENCES app.floor(id);
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_in_space_id_fkey FOREIGN KEY (in_space_id) REFERENCES app.space(id);
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_site_id_fkey FOREIGN KEY (site_id) REFERENCES app.site(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY app.place_period
+    ADD CONSTRAINT place_period_space_id_fkey FOREIGN KEY (space_id) REFERENCES app.space(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY app.point
     ADD CONSTRAINT point_device_id_fkey FOREIGN KEY (device_id) REFERENCES app.device(id);
 
@@ -4275,6 +4413,8 @@ CREATE POLICY by_organisation ON app.notification_route USING (((( SELECT app.vi
 
 CREATE POLICY by_organisation ON app.notification_shift USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.place_period USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.point USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.point_limit USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4421,6 +4561,8 @@ ALTER TABLE app.payment ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.payment_allocation ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.place_period ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.point ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.point_limit ENABLE ROW LEVEL SECURITY;
@@ -4487,6 +4629,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.head_count TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.lease_space TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_space TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.place_period TO wattlease_app;
 
 REVOKE ALL ON FUNCTION app.set_up_columnstore(after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION app.set_up_columnstore(after interval) TO wattlease_app;
@@ -4745,6 +4889,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.payment TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.payment_allocation TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.payment_id_seq TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.place_period_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.point TO wattlease_app;
 

@@ -4,6 +4,7 @@ import structlog
 
 from cloud_api.db.queue import Worker, task
 from cloud_api.operations.bill_mail import service as bill_mail
+from cloud_api.operations.places import service as places
 from cloud_api.operations.prepaid import service as prepaid
 from cloud_api.operations.storage import service
 
@@ -35,3 +36,10 @@ async def send_letter(worker: Worker, *, letter_id: int, **_: object) -> None:
 async def burn_prepaid(worker: Worker, **_: object) -> None:
     """Burn yesterday for every prepaid account; 17:40 UTC is after midnight in China."""
     await prepaid.burn_all(worker)
+
+
+@task("operations:places_of_today", cron="1 * * * *")
+async def places_of_today(worker: Worker, **_: object) -> None:
+    """Let names and nesting that were told ahead hold from their day on: hourly, as midnights differ between sites."""
+    async with worker.transaction() as conn:
+        await places.show_today_everywhere(conn, worker.clock)

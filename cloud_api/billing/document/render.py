@@ -102,7 +102,7 @@ def _titles(snapshot: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _facts(bill: Mapping[str, Any], snapshot: Mapping[str, Any]) -> list[dict[str, str]]:
-    spaces = ", ".join(dict.fromkeys(lease["space"] for lease in snapshot["leases"])) or "—"
+    spaces = ", ".join(dict.fromkeys(_space(lease) for lease in snapshot["leases"])) or "—"
     leases = ", ".join(dict.fromkeys(lease["lease"] for lease in snapshot["leases"])) or "—"
     issued = bill.get("issued_at")
     zone = ZoneInfo(snapshot["site"]["time_zone"])
@@ -119,6 +119,12 @@ def _facts(bill: Mapping[str, Any], snapshot: Mapping[str, Any]) -> list[dict[st
     if snapshot.get("reason"):
         facts.append(("原因 · Reason", snapshot["reason"]))
     return [{"label": label, "value": value} for label, value in facts]
+
+
+def _space(lease: Mapping[str, Any]) -> str:
+    """Return a space's code with its name of the period; bills from before names had periods have the code alone."""
+    named = lease.get("place", {}).get("space")
+    return lease["space"] if not named else f"{lease['space']} {named['zh']} {named['en']}"
 
 
 def _line(line: Mapping[str, Any], currency: str) -> dict[str, str]:

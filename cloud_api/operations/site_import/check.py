@@ -9,7 +9,7 @@ from cloud_api.operations.site_import.model import EstateFile
 
 def problems(estate: EstateFile) -> list[str]:
     """Return everything that keeps the file from being imported, all at once."""
-    return [*_codes(estate), *_zone(estate), *_spaces(estate), *_meters(estate), *_equipment(estate)]
+    return [*_codes(estate), *_zone(estate), *_spaces(estate), *_nesting(estate), *_meters(estate), *_equipment(estate)]
 
 
 def _codes(estate: EstateFile) -> Iterator[str]:
@@ -36,6 +36,18 @@ def _spaces(estate: EstateFile) -> Iterator[str]:
     for space in (s for b in estate.buildings for f in b.floors for s in f.spaces):
         if space.kind == "tenant" and space.area_m2 is None:
             yield f"space {space.code} can be let and needs area_m2: shares of common energy follow it"
+
+
+def _nesting(estate: EstateFile) -> Iterator[str]:
+    floors = {s.code: f.code for b in estate.buildings for f in b.floors for s in f.spaces}
+    inside = {s.code: s.inside for b in estate.buildings for f in b.floors for s in f.spaces}
+    for code, around in ((code, around) for code, around in inside.items() if around is not None):
+        if around not in floors:
+            yield f"space {code} is inside the unknown space {around}"
+        elif floors[around] != floors[code]:
+            yield f"space {code} is inside {around}, which stands on another floor"
+        if _is_own_ancestor(code, inside):
+            yield f"space {code} is inside itself"
 
 
 def _meters(estate: EstateFile) -> Iterator[str]:

@@ -19,11 +19,13 @@ class Name(_Part):
 
 
 class SpaceIn(_Part):
-    """A space of a floor. `kind` shared: bookable, the landlord's."""
+    """A space of a floor. `kind` shared: bookable, the landlord's. `inside`: the space that it is part of."""
 
     code: str
     kind: Literal["tenant", "shared", "common", "plant"]
     name: Name
+    inside: str | None = None
+    since: date | None = None
     area_m2: Decimal | None = Field(default=None, gt=0)
     area_kind: Literal["net", "gross"] = "net"
 
@@ -34,6 +36,7 @@ class FloorIn(_Part):
     code: str
     level_number: int
     name: Name
+    since: date | None = None
     area_m2: Decimal | None = Field(default=None, gt=0)
     spaces: tuple[SpaceIn, ...] = ()
 
@@ -45,6 +48,7 @@ class BuildingIn(_Part):
 
     code: str
     name: Name
+    since: date | None = None
     floors: tuple[FloorIn, ...] = ()
 
 

@@ -14,6 +14,8 @@ from cloud_api.db.queries import load_queries
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid
 from cloud_api.kit.yaml_exact import YamlProblem, load_exact
+from cloud_api.leasing.service import sites
+from cloud_api.operations.places import service as places
 from cloud_api.operations.site_import import check
 from cloud_api.operations.site_import.model import EstateFile, MeterIn
 
@@ -62,8 +64,9 @@ def _line(loc: tuple[Any, ...], lines: dict[tuple[str | int, ...], int]) -> int:
 async def import_estate(conn: AsyncConnection, estate: EstateFile, *, actor: str, clock: Clock) -> dict[str, int]:
     """Store the estate; importing the same file again changes nothing. Returns how many of each there are.
 
-    Codes are the identity: a renamed thing keeps its history, one left out of the file stays as it is. Areas and meter
-    shares that are known stay: their changes are dated (`tenancy.spaces`).
+    Codes are the identity: a thing left out of the file stays as it is; one that is called otherwise, or stands
+    elsewhere, does so from today on. Areas and meter shares that are known stay: their changes are dated
+    (`tenancy.spaces`).
     """
     organisation = estate.organisation
     row = await _one(
@@ -72,8 +75,9 @@ async def import_estate(conn: AsyncConnection, estate: EstateFile, *, actor: str
     ids: dict[str, Any] = {"organisation_id": row[0]}
     await conn.execute(queries.save_owner, ids | {"zh": organisation.name.zh, "en": organisation.name.en})
     ids["site_id"] = await _save_site(conn, estate, ids["organisation_id"])
+    ids["today"] = clock.now().astimezone(ZoneInfo(estate.site.time_zone)).date()
     for statement, rows in _statements(estate):
-        await conn.execute(statement, ids | {"rows": Jsonb(rows, dumps=_dumps)})
+        await conn.execute(statement, ids | {"rows": _json(rows)})
     counts = {
         "buildings": len(estate.buildings),
         "floors": sum(len(b.floors) for b in estate.buildings),
@@ -81,11 +85,14 @@ async def import_estate(conn: AsyncConnection, estate: EstateFile, *, actor: str
         "meters": len(estate.meters),
         "equipment": len(estate.equipment),
     }
-    today = clock.now().astimezone(ZoneInfo(estate.site.time_zone)).date()
-    values = ids | {"rows": Jsonb(_areas(estate), dumps=_dumps), "today": today}
-    kept = await (await conn.execute(queries.areas_kept, values)).fetchall()
+    kept = await (await conn.execute(queries.areas_kept, ids | {"rows": _json(_areas(estate))})).fetchall()
     if kept:
         counts["areas kept that differ from the file"] = len(kept)
+    changed = await conn.execute(queries.change_places, ids | {"rows": _json(_places(estate))})
+    if changed.rowcount:
+        counts["places called or nested otherwise from today on"] = changed.rowcount
+    site = next(site for site in await sites(conn) if site.id == ids["site_id"])
+    await places.show_today(conn, site, clock)
     await conn.execute(
         queries.audit,
         {
@@ -93,7 +100,7 @@ async def import_estate(conn: AsyncConnection, estate: EstateFile, *, actor: str
             "at": clock.now(),
             "actor": actor,
             "subject": f"site/{estate.site.code}",
-            "detail": Jsonb(counts),
+            "detail": _json(counts),
         },
     )
     return counts
@@ -107,7 +114,7 @@ async def _save_site(conn: AsyncConnection, estate: EstateFile, organisation_id:
         conn, queries.save_site,
         organisation_id=organisation_id, code=site.code, zh=site.name.zh, en=site.name.en,
         time_zone=site.time_zone, currency=site.currency, region=site.region,
-        contract_kw=contract, attributes=Jsonb(attributes, dumps=_dumps),
+        contract_kw=contract, attributes=_json(attributes),
     )  # fmt: skip
     if row[1] != site.currency:
         raise EstateInvalid(
@@ -136,6 +143,7 @@ def _statements(estate: EstateFile) -> list[tuple[LiteralString, list[dict[str, 
             queries.save_spaces,
             [_named(s) | {"floor": f.code, "use": _USE[s.kind]} for _, f in floors for s in f.spaces],
         ),
+        (queries.begin_places, _places(estate)),
         (queries.save_areas, _areas(estate)),
         (queries.save_meters, [_meter(m) for m in meters]),
         (queries.save_meter_parents, [{"code": m.code, "parent": m.parent} for m in meters]),
@@ -180,12 +188,24 @@ def _statements(estate: EstateFile) -> list[tuple[LiteralString, list[dict[str, 
 
 
 def _areas(estate: EstateFile) -> list[dict[str, Any]]:
-    floors = [f for b in estate.buildings for f in b.floors]
     return [
-        {"floor": f.code, "code": s.code, "area_m2": s.area_m2, "area_kind": s.area_kind}
-        for f in floors
+        {"code": s.code, "since": s.since, "area_m2": s.area_m2, "area_kind": s.area_kind}
+        for b in estate.buildings
+        for f in b.floors
         for s in f.spaces
     ]
+
+
+def _places(estate: EstateFile) -> list[dict[str, Any]]:
+    """Return every place by the codes that lead to it, with what is dated of it; the site has none."""
+    found = [{"zh": estate.site.name.zh, "en": estate.site.name.en}]
+    for b in estate.buildings:
+        found.append(_named(b) | {"building": b.code, "since": b.since})
+        for f in b.floors:
+            found.append(_named(f) | {"building": b.code, "floor": f.code, "since": f.since, "area_m2": f.area_m2})
+            stands = {"building": b.code, "floor": f.code}
+            found += [_named(s) | stands | {"space": s.code, "since": s.since, "inside": s.inside} for s in f.spaces]
+    return found
 
 
 def _named(part: Any) -> dict[str, Any]:
@@ -221,6 +241,10 @@ def _shares(estate: EstateFile, meter: MeterIn) -> list[dict[str, Any]]:
     if rows:
         rows[-1]["share"] = 1 - sum((row["share"] for row in rows[:-1]), Decimal(0))
     return rows
+
+
+def _json(value: Any) -> Jsonb:
+    return Jsonb(value, dumps=_dumps)
 
 
 def _dumps(value: Any) -> str:

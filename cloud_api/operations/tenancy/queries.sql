@@ -332,6 +332,10 @@ WITH part AS (
 )
 SELECT id FROM part;
 
+-- name: begin_part
+-- A part is there from the day of the division on.
+UPDATE place_period SET valid = daterange(%(day)s::date, NULL) WHERE space_id = %(space_id)s;
+
 -- name: shares_of_space
 -- Which meters measure a space at an instant, and what share of each is the space's.
 SELECT meter_id, share FROM meter_space WHERE space_id = %(space_id)s AND valid @> %(at)s::timestamptz ORDER BY meter_id;
@@ -360,7 +364,7 @@ SELECT area_m2, area_kind, lower(valid) AS starts_on, upper(valid) - 1 AS last_d
 
 -- name: meters_of_space
 -- Meters and shares by period.
-SELECT m.code AS meter, m.utility, x.share, lower(x.valid) AS starts_at, upper(x.valid) AS ends_at
+SELECT m.id AS meter_id, m.code AS meter, m.utility, x.share, lower(x.valid) AS starts_at, upper(x.valid) AS ends_at
   FROM meter_space x JOIN meter m ON m.id = x.meter_id WHERE x.space_id = %(space_id)s ORDER BY m.code, x.valid;
 
 -- name: leases_of_space

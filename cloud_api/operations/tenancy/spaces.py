@@ -148,6 +148,7 @@ async def _make_parts(
         except psycopg.errors.UniqueViolation as error:
             raise Invalid("there is a space {code} already; choose another code", code=code) from error
         assert row is not None
+        await execute(conn, queries.begin_part, {"space_id": row["id"], "day": ids["day"]})
         made.append((row["id"], area))
     await execute(conn, queries.drop_area, ids)
     await execute(conn, queries.cut_area, ids)

@@ -39,7 +39,7 @@ async def show(page: StaffPage, site: Annotated[str | None, Query(max_length=40)
     drawn = []
     for rows in buildings.values():
         plan, height = boxes(rows)
-        drawn.append({"spaces": rows, "boxes": plan, "height": height} | _named(rows[0]))
+        drawn.append({"spaces": rows, "boxes": plan, "height": height, "code": rows[0]["building"]} | _named(rows[0]))
     return page.render(
         "console/estate.html",
         buildings=drawn,

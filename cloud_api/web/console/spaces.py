@@ -10,9 +10,11 @@ from cloud_api.kit.errors import DomainError
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.leasing import service
 from cloud_api.leasing.service import Site
+from cloud_api.operations.places import service as places
 from cloud_api.operations.tenancy import spaces
 from cloud_api.operations.tenancy.words import pairs_of, split_list
 from cloud_api.web.console.lease_steps import fields_of
+from cloud_api.web.console.places import dated
 from cloud_api.web.shared.forms import decimal
 from cloud_api.web.shared.page import LeasingPage, Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
@@ -41,6 +43,7 @@ async def _show(page: Page[StaffViewer], code: str, site: str | None, problem: D
         status=200 if problem is None else problem.status,
         problem=problem,
         space=found | {"use_word": USES[found["use"]]},
+        periods=[dated(p) for p in await places.history(page.conn, where, "space", code, None)],
         answer=_answer(found, _today(page, where)),
         site=where,
         today=_today(page, where),

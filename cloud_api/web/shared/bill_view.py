@@ -111,7 +111,7 @@ def bill_view(bill: Mapping[str, Any]) -> dict[str, Any]:
         "estimated": Decimal(snapshot["estimated_percent"]),
         "lines": [_line(i, line) for i, line in enumerate(snapshot["lines"], 1)],
         "evidence": [_evidence(row) for row in snapshot["evidence"]],
-        "leases": snapshot["leases"],
+        "leases": [lease | {"name": _space_name(lease)} for lease in snapshot["leases"]],
         "compare": [_compare(when, snapshot["compare"].get(when)) for when in ("last_month", "last_year")],
         "resale": _resale(snapshot.get("resale")),
         "tariff": snapshot["tariff"]
@@ -158,6 +158,12 @@ def _line(number: int, line: Mapping[str, Any]) -> dict[str, Any]:
         "is_percent": line["unit"] == "%",
         "percent": Decimal(line["unit_price"] or 0) if line["unit"] == "%" else None,
     }
+
+
+def _space_name(lease: Mapping[str, Any]) -> str:
+    """Return what a space was called in the bill's period; bills from before names had periods do not tell."""
+    named = lease.get("place", {}).get("space")
+    return in_language(named["zh"], named["en"]) if named else ""
 
 
 def _vat(group: Mapping[str, Any]) -> dict[str, Any]:
