@@ -42,18 +42,19 @@ async def explain_causes(conn: AsyncConnection, now: datetime) -> list[AlarmId]:
     """
     rows = await repository.rows(conn, repository.queries.open_fault_alarms, {"now": now})
     alarms = [repository.alarm_from_row(row) for row in rows]
-    if not any(any(causes.explained_by(alarm.rule)) for alarm in alarms):
+    if not any(causes.explained_by(alarm.rule) for alarm in alarms):
         return []
-    supply = await bindings.supply(conn)
+    supply, feeders = await bindings.sources(conn)
     by_subject: dict[str, list[Alarm]] = defaultdict(list)
     for alarm in alarms:
         by_subject[alarm.subject].append(alarm)
     changed = []
     for alarm in alarms:
-        own, above = causes.explained_by(alarm.rule)
-        sources = [f"equipment:{i}" for i in supply.get(int(alarm.subject.partition(":")[2]), ())]
-        reasons = [a.state for a in by_subject[alarm.subject] if a.rule in own and a.id != alarm.id]
-        reasons += [a.state for source in sources for a in by_subject.get(source, ()) if a.rule in above]
+        found, equipment_id = causes.explained_by(alarm.rule), int(alarm.subject.partition(":")[2])
+        reasons = [a.state for a in by_subject[alarm.subject] if a.rule in found.own and a.id != alarm.id]
+        for places, rules in ((supply, found.supply), (feeders, found.feeder)):
+            near = [a for i in places.get(equipment_id, ()) for a in by_subject.get(f"equipment:{i}", ())]
+            reasons += [a.state for a in near if a.rule in rules]
         explained = any(topology.hides(cause, alarm.state, now, _LINGER) for cause in reasons)
         if await service.set_explained(conn, alarm, now, is_explained=explained):
             changed.append(alarm.id)

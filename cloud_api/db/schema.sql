@@ -2753,17 +2753,19 @@ CREATE TABLE app.work_order (
     confirm_at timestamp with time zone,
     closed_at timestamp with time zone,
     reopened_count integer DEFAULT 0 NOT NULL,
-    kwh_per_day_before numeric,
-    measured_before_kwh numeric,
-    measured_after_kwh numeric,
+    estimated_per_day numeric,
+    measured_before numeric,
+    measured_after numeric,
     saved_money_per_day numeric,
     measured_at timestamp with time zone,
     measured_how text,
+    unit text DEFAULT 'kWh'::text NOT NULL,
     CONSTRAINT work_order_check CHECK (((state <> ALL (ARRAY['assigned'::text, 'in_progress'::text])) OR (assignee IS NOT NULL))),
     CONSTRAINT work_order_kind_check CHECK ((kind = ANY (ARRAY['corrective'::text, 'preventive'::text, 'request'::text]))),
     CONSTRAINT work_order_measured_how_check CHECK ((measured_how = ANY (ARRAY['baseline'::text, 'condition'::text, 'too_little_data'::text]))),
     CONSTRAINT work_order_priority_check CHECK (((priority >= 1) AND (priority <= 4))),
-    CONSTRAINT work_order_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'open'::text, 'assigned'::text, 'in_progress'::text, 'done'::text, 'confirmed'::text, 'rejected'::text])))
+    CONSTRAINT work_order_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'open'::text, 'assigned'::text, 'in_progress'::text, 'done'::text, 'confirmed'::text, 'rejected'::text]))),
+    CONSTRAINT work_order_unit_check CHECK ((unit = ANY (ARRAY['kWh'::text, 'm³'::text])))
 );
 
 CREATE TABLE app.work_order_entry (

@@ -99,16 +99,20 @@ async def bound_equipment(conn: AsyncConnection, equipment_id: int | None = None
     return [e for e in done if equipment_id is None or e.id == equipment_id]
 
 
-async def supply(conn: AsyncConnection) -> dict[int, frozenset[int]]:
-    """Return, by equipment, what supplies it: what feeds it, and the pumps and towers on the same loop."""
+Sources = dict[int, frozenset[int]]
+
+
+async def sources(conn: AsyncConnection) -> tuple[Sources, Sources]:
+    """Return, by equipment, what supplies it (`hosts.supply`), and the meters above it (`hosts.feeders`)."""
     placed = await all_rows(conn, queries.surroundings, {})
-    found: dict[int, frozenset[int]] = {}
+    supply: Sources = {}
+    feeders: Sources = {}
     for site_id in {row["site_id"] for row in placed}:
         ids = {row["code"]: row["equipment_id"] for row in placed if row["site_id"] == site_id}
         units = [_unit(row, None) for row in placed if row["site_id"] == site_id]
-        for code, sources in hosts.supply(units).items():
-            found[ids[code]] = frozenset(ids[s] for s in sources if s in ids)
-    return found
+        for found, by_code in ((supply, hosts.supply(units)), (feeders, hosts.feeders(units))):
+            found |= {ids[c]: frozenset(ids[s] for s in codes if s in ids) for c, codes in by_code.items() if c in ids}
+    return supply, feeders
 
 
 async def columns_between(

@@ -170,7 +170,7 @@ def _broken_links(rules: Mapping[str, Rule], problems: list[str] | None) -> set[
     broken: set[str] = set()
     for rule in rules.values():
         with _contained(problems):
-            for key in ("suppressed_by", "explained_by", "explained_by_supply"):
+            for key in ("suppressed_by", "explained_by", "explained_by_supply", "explained_by_feeder"):
                 for other in getattr(rule.spec, key):
                     if other not in rules:  # The link is idle; the rule itself is sound.
                         raise RuleError(f"{rule.id}: {key} names {other}, which does not exist")

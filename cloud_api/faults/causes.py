@@ -1,9 +1,10 @@
 """Which fault explains which: one alarm per cause, by the links the rules themselves carry. Pure.
 
 A fault is explained by another of the same equipment (a stuck damper explains the mixed air), by the trigger of its
-cluster, or by a failure of what supplies the equipment (a chiller that does not start explains warm supply air). An
-explained fault attaches to its cause and is not announced; so that a cause that needs longer to be certain can still
-take it over, its announcement waits.
+cluster, by a failure of what supplies the equipment (a chiller that does not start explains warm supply air), or by one
+of a meter above it in the tree (a phase lost on the feeder is lost on every meter behind it). An explained fault
+attaches to its cause and is not announced; so that a cause that needs longer to be certain can still take it over, its
+announcement waits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,37 +31,61 @@ class Explained:
     cause: tuple[str, str] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Causes:
+    """The rules that explain a rule, by where they hold: on the same equipment, its supply, the meters above it."""
+
+    own: frozenset[str] = frozenset()
+    supply: frozenset[str] = frozenset()
+    feeder: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.own or self.supply or self.feeder)
+
+
 @cache
-def explained_by(rule_id: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return what explains a shipped rule: on the same equipment, and on what supplies it."""
+def explained_by(rule_id: str) -> Causes:
+    """Return what explains a shipped rule; nothing explains one that is not shipped."""
     rules = catalogue().rules
     if rule_id not in rules:
-        return frozenset(), frozenset()
+        return Causes()
     rule = rules[rule_id]
-    return explainers(rule, rules), frozenset(rule.spec.explained_by_supply)
+    return Causes(
+        own=explainers(rule, rules),
+        supply=frozenset(rule.spec.explained_by_supply),
+        feeder=frozenset(rule.spec.explained_by_feeder),
+    )
 
 
 @cache
 def hold_back(rule_id: str) -> timedelta:
     """Return how long an announcement waits for a cause that takes longer to be certain than its consequence."""
     rules = catalogue().rules
-    own, supply = explained_by(rule_id)
+    causes = explained_by(rule_id)
     # A cluster spans families; on the same equipment only rules of its own family can be the cause.
-    near = {cause for cause in own if cause in rules and rules[cause].family == rules[rule_id].family}
-    later = [rules[cause].delay_s - rules[rule_id].delay_s for cause in near | (supply & rules.keys())]
+    near = {cause for cause in causes.own if cause in rules and rules[cause].family == rules[rule_id].family}
+    later = [
+        rules[cause].delay_s - rules[rule_id].delay_s
+        for cause in near | ((causes.supply | causes.feeder) & rules.keys())
+    ]
     wait = timedelta(seconds=max(later, default=0.0))
     return min(HOLD_BACK_MAX, wait + _CERTAIN_AFTER) if wait > timedelta(0) else HOLD_BACK
 
 
-def explain(found: Mapping[str, Sequence[Finding]], supply: Mapping[str, Iterable[str]]) -> list[Explained]:
+def explain(
+    found: Mapping[str, Sequence[Finding]],
+    supply: Mapping[str, Iterable[str]],
+    feeders: Mapping[str, Iterable[str]] | None = None,
+) -> list[Explained]:
     """Attach the findings of all units to their causes; the root cause is named, not the next link."""
     everything = [(unit, f) for unit, findings in found.items() for f in findings]
     direct: dict[int, int] = {}
     for i, (unit, finding) in enumerate(everything):
-        own, above = explained_by(finding.rule)
-        sources = set(supply.get(unit, ()))
+        causes = explained_by(finding.rule)
+        explaining = [({unit}, causes.own), (set(supply.get(unit, ())), causes.supply)]
+        explaining.append((set((feeders or {}).get(unit, ())), causes.feeder))
         for j, (other_unit, other) in enumerate(everything):
-            is_cause = other.rule in own if other_unit == unit else other_unit in sources and other.rule in above
+            is_cause = any(other_unit in units and other.rule in rules for units, rules in explaining)
             if i != j and is_cause and _overlaps(other, finding):
                 direct[i] = j
                 break

@@ -103,6 +103,24 @@ def supply(units: Iterable[Unit]) -> dict[str, frozenset[str]]:
     return found
 
 
+def feeders(units: Iterable[Unit]) -> dict[str, frozenset[str]]:
+    """Return, per meter, the meters above it in the tree, at any height; a ring ends where it began."""
+    above: dict[str, list[str]] = {}
+    for unit in units:
+        for sub_meter in unit.sub_meters:
+            above.setdefault(sub_meter, []).append(unit.key)
+    found: dict[str, frozenset[str]] = {}
+    for key, nearest in above.items():
+        edge, seen = list(nearest), set[str]()
+        while edge:
+            feeder = edge.pop()
+            if feeder not in seen and feeder != key:
+                seen.add(feeder)
+                edge += above.get(feeder, ())
+        found[key] = frozenset(seen)
+    return found
+
+
 def _of(site: _Site, unit: Unit) -> Iterable[tuple[str, str, list[tuple[str, str]]]]:
     if unit.family in {"ahu", "rtu"}:
         dampers, reheat = site.fed(unit, "zone_dmpr_pos"), site.fed(unit, "rht_vlv_cmd")

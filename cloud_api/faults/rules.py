@@ -64,6 +64,7 @@ class RuleSpec(BaseModel):
     suppressed_by: tuple[str, ...] = ()
     explained_by: tuple[str, ...] = ()
     explained_by_supply: tuple[str, ...] = ()
+    explained_by_feeder: tuple[str, ...] = ()  # On a meter that stands above this one in the tree.
     cluster: tuple[str, ...] = ()
     is_trigger: bool = False
     reference: str = ""

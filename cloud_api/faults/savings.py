@@ -1,11 +1,13 @@
 """What a repair saved, measured: the waste in the data before it against the data after it.
 
 Where the unit has a fitted baseline, waste is what it took above its expectation in the same weather and load; else it
-is the rule's own measure, counted only while its condition held. The alarm's estimate plays no part.
+is the rule's own measure, counted only while its condition held. The alarm's estimate plays no part. Water has no
+baseline: what runs while the rule is judged (a leak: at night, when nobody draws) runs all day.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from psycopg import AsyncConnection
 from cloud_api.faults import baselines, bindings, pricing
 from cloud_api.faults.bindings import Equipment
 from cloud_api.faults.catalogue import catalogue
-from cloud_api.faults.evaluation import FAULT, Evaluator
+from cloud_api.faults.evaluation import FAULT, NO_EVAL, Evaluator
 from cloud_api.faults.rules import Rule
 from cloud_api.faults.series import Array
 
@@ -24,21 +26,22 @@ COVERAGE_MIN = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Waste per day before and after a repair (kWh of electricity); None where the data say too little."""
+    """Waste per day before and after a repair, in `unit`; None where the data say too little."""
 
-    before_kwh: float | None
-    after_kwh: float | None
+    before: float | None
+    after: float | None
     how: str
+    unit: Literal["kWh", "m³"] = "kWh"
 
     @property
-    def saved_kwh(self) -> float | None:
+    def saved(self) -> float | None:
         """Return what is saved per day; negative when it became worse."""
-        if self.before_kwh is None or self.after_kwh is None:
+        if self.before is None or self.after is None:
             return None
-        return round(self.before_kwh - self.after_kwh, 1)
+        return round(self.before - self.after, 1)
 
 
-TOO_LITTLE = Measured(before_kwh=None, after_kwh=None, how="too_little_data")
+TOO_LITTLE = Measured(before=None, after=None, how="too_little_data")
 
 
 async def measure(
@@ -47,7 +50,7 @@ async def measure(
     """Compare the days (at most seven) before a repair with the time since it."""
     found = await bindings.bound_equipment(conn, equipment_id)
     rule = catalogue().rules.get(rule_id)
-    if not found or rule is None or rule.spec.impact not in {"energy", "unbilled"}:
+    if not found or rule is None or rule.spec.impact not in {"energy", "unbilled", "water"}:
         return TOO_LITTLE
     first = max(opened_at, mended_at - BEFORE_MAX)
     before = await bindings.columns_between(conn, found[0], first, mended_at)
@@ -62,10 +65,12 @@ def compare(
     after: tuple[NDArray[np.int64], dict[str, Array]],
 ) -> Measured:
     """Return the waste per day of both periods by the same measure; pure."""
-    for how, waste in (("baseline", _above_baseline), ("condition", _while_it_held)):
+    is_water = rule.spec.resource == "water"
+    measures = (("baseline", _above_baseline), ("condition", _while_it_held))
+    for how, waste in measures[1:] if is_water else measures:
         was, is_now = waste(equipment, rule, *before), waste(equipment, rule, *after)
         if was is not None and is_now is not None:
-            return Measured(before_kwh=was, after_kwh=is_now, how=how)
+            return Measured(before=was, after=is_now, how=how, unit="m³" if is_water else "kWh")
     return TOO_LITTLE
 
 
@@ -92,9 +97,11 @@ def _while_it_held(
         return None
     at_once = replace(rule, delay_s=0.0, clear_s=0.0)
     evaluator = Evaluator(rules=[at_once], available=frozenset(columns), tick_s=bindings.TICK_S, zone=equipment.zone)
-    held = evaluator.run(seconds, columns)[rule.id].codes == FAULT
-    return _per_day(np.where(held & ~np.isnan(waste), waste, 0.0))
+    codes = evaluator.run(seconds, columns)[rule.id].codes
+    wasted = np.where((codes == FAULT) & ~np.isnan(waste), waste, 0.0)
+    return _per_day(wasted[codes != NO_EVAL] if rule.spec.resource == "water" else wasted)
 
 
-def _per_day(kw: Array) -> float | None:
-    return round(float(kw.mean()) * 24, 1) if len(kw) else None
+def _per_day(rate: Array) -> float | None:
+    """Return kWh of kW, m³ of m³/h, per day; None without any."""
+    return round(float(rate.mean()) * 24, 1) if len(rate) else None

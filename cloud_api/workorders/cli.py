@@ -309,7 +309,7 @@ def savings() -> None:
     async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
         found = await service.verified_savings(conn)
         lines = [
-            f"{s['id']:>6}  {_kwh(s['measured_before_kwh'])} -> {_kwh(s['measured_after_kwh'])} kWh/day"
+            f"{s['id']:>6}  {_amount(s['measured_before'])} -> {_amount(s['measured_after'])} {s['unit']}/day"
             f"  {s['saved_money_per_day'] if s['saved_money_per_day'] is not None else '-'} {s['currency']}/day"
             f"  ({s['measured_how']})  {s['title_en']}"
             for s in found
@@ -323,5 +323,5 @@ def _day(instant: datetime | None) -> str:
     return f"{instant:%Y-%m-%d}" if instant else "-"
 
 
-def _kwh(value: Decimal | None) -> str:
+def _amount(value: Decimal | None) -> str:
     return "?" if value is None else f"{value:.1f}"

@@ -1,10 +1,11 @@
 -- name: insert_order
 -- A new order; one alarm has at most one open order.
 INSERT INTO work_order (organisation_id, site_id, tenant_id, space_id, equipment_id, alarm_id, kind, state, priority,
-                        title_zh, title_en, description, due_at, created_by, created_at, kwh_per_day_before)
+                        title_zh, title_en, description, due_at, created_by, created_at, estimated_per_day,
+                        unit)
 VALUES (%(organisation_id)s, %(site_id)s, %(tenant_id)s, %(space_id)s, %(equipment_id)s, %(alarm_id)s, %(kind)s,
         %(state)s, %(priority)s, %(title_zh)s, %(title_en)s, %(description)s, %(due_at)s, %(created_by)s,
-        %(created_at)s, %(kwh_per_day_before)s)
+        %(created_at)s, %(estimated_per_day)s, %(unit)s)
 RETURNING id;
 
 -- name: open_order_of_alarm
@@ -95,8 +96,8 @@ SELECT w.id, w.done_at, w.confirm_at, w.equipment_id, w.site_id, a.rule, a.activ
 
 -- name: set_measured
 -- What the repair saved, by the data.
-UPDATE work_order SET measured_before_kwh = %(before)s, measured_after_kwh = %(after)s, saved_money_per_day = %(money)s,
-       measured_at = %(at)s, measured_how = %(how)s WHERE id = %(id)s;
+UPDATE work_order SET measured_before = %(before)s, measured_after = %(after)s, unit = coalesce(%(unit)s, unit),
+       saved_money_per_day = %(money)s, measured_at = %(at)s, measured_how = %(how)s WHERE id = %(id)s;
 
 -- name: people
 -- Staff that an order can be given to.
@@ -104,7 +105,7 @@ SELECT login, display_name FROM app_user WHERE tenant_id IS NULL AND is_active O
 
 -- name: savings
 -- Verified savings of confirmed repairs, the largest first.
-SELECT w.id, w.title_zh, w.title_en, w.closed_at, w.kwh_per_day_before, w.measured_before_kwh, w.measured_after_kwh,
+SELECT w.id, w.title_zh, w.title_en, w.closed_at, w.unit, w.estimated_per_day, w.measured_before, w.measured_after,
        w.saved_money_per_day, w.measured_how, s.currency
   FROM work_order w JOIN site s ON s.id = w.site_id
  WHERE w.state = 'confirmed' AND w.measured_at IS NOT NULL

@@ -63,7 +63,8 @@ async def from_alarm(conn: AsyncConnection, clock: Clock, alarm_id: AlarmId, *, 
         title_en=alarm.sentence_en,
         due_at=now + timedelta(hours=DUE_HOURS[alarm.severity]),
         created_by=actor,
-        kwh_per_day_before=alarm.params.get("kwh_per_day"),
+        estimated_per_day=alarm.params.get("kwh_per_day") or alarm.params.get("m3_per_day"),
+        unit="m³" if alarm.params.get("m3_per_day") else "kWh",
     )
     steps = zip(detail.playbook(alarm, "zh"), detail.playbook(alarm, "en"), strict=True)
     for number, (zh, en) in enumerate(steps, start=1):
@@ -265,12 +266,14 @@ async def _measure(conn: AsyncConnection, order_id: WorkOrderId, row: Mapping[st
         conn, equipment_id=row["equipment_id"], rule_id=row["rule"], opened_at=row["opened_at"],
         mended_at=row["done_at"], now=now,
     )  # fmt: skip
-    price = await price_per_unit(conn, row["site_id"], now) if measured.saved_kwh is not None else None
+    utility = "water" if measured.unit == "m³" else "electricity"
+    price = None if measured.saved is None else await price_per_unit(conn, row["site_id"], now, utility)
     values = {
         "id": order_id,
-        "before": measured.before_kwh,
-        "after": measured.after_kwh,
-        "money": None if price is None or measured.saved_kwh is None else round(measured.saved_kwh * float(price), 2),
+        "before": measured.before,
+        "after": measured.after,
+        "unit": None if measured.saved is None else measured.unit,
+        "money": None if price is None or measured.saved is None else round(measured.saved * float(price), 2),
         "at": now,
         "how": measured.how,
     }
@@ -298,7 +301,8 @@ async def create(conn: AsyncConnection, now: datetime, **given: Any) -> WorkOrde
     """Insert an order with its first line of history; raises Invalid for a site that does not exist."""
     values = {
         "tenant_id": None, "space_id": None, "equipment_id": None, "alarm_id": None, "kind": "corrective",
-        "priority": 3, "description": "", "due_at": None, "kwh_per_day_before": None, "created_at": now,
+        "priority": 3, "description": "", "due_at": None, "estimated_per_day": None, "unit": "kWh",
+        "created_at": now,
     } | given  # fmt: skip
     values["state"] = str(values["state"])
     site = await rows(conn, queries.organisation_of_site, {"site_id": values["site_id"]})

@@ -75,6 +75,8 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, DomainError):
         return error.status, templates.say(error)
     if isinstance(error, RequestValidationError):
+        if any(e["loc"][0] == "path" for e in error.errors()):  # An address that leads nowhere is no form to mend.
+            return 404, ""
         return 422, "; ".join(_field_words(e["type"], str(e["loc"][-1])) for e in error.errors()[:5])
     if isinstance(error, HTTPException):
         return error.status_code, "" if error.status_code == 404 else str(error.detail)

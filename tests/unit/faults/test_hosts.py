@@ -1,9 +1,12 @@
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pytest
 
 from cloud_api.faults import causes, hosts
 from cloud_api.faults.catalogue import catalogue
 from cloud_api.faults.evaluation import Evaluator
+from cloud_api.faults.findings import Finding
 from cloud_api.faults.hosts import Unit
 from cloud_api.faults.rules import bind
 
@@ -105,7 +108,42 @@ def test_a_new_machine_gets_the_rules_of_its_class_without_any_configuration(bri
 
 
 def test_an_announcement_waits_for_a_cause_that_takes_longer_to_be_certain():
-    own, _ = causes.explained_by("AHU-0028")
+    own = causes.explained_by("AHU-0028").own
     assert "AHU-0020a" in own  # 35 minutes, against 15.
     assert causes.hold_back("AHU-0028").total_seconds() == 60 * (45 - 15 + 5)  # For AHU-0107, the slowest.
     assert causes.hold_back("AHU-0020a") == causes.HOLD_BACK
+
+
+def lost(rule: str, minute: int) -> Finding:
+    start = datetime(2026, 3, 2, 1, minute, tzinfo=UTC)
+    end = start + timedelta(hours=1)
+    return Finding(
+        rule=rule, severity=2, start=start, end=end, confirmed_at=start + timedelta(minutes=1), is_open=True, fault_minutes=60
+    )  # fmt: skip
+
+
+def test_a_phase_lost_on_a_feeder_explains_the_electrical_faults_of_every_meter_behind_it():
+    tree = [
+        Unit(key="main", family="meter", roles=frozenset(), sub_meters=("floor", "lifts")),
+        Unit(key="floor", family="meter", roles=frozenset(), sub_meters=("office",)),
+        Unit(key="office", family="meter", roles=frozenset()),
+        Unit(key="lifts", family="meter", roles=frozenset()),
+    ]
+    assert hosts.feeders(tree) == {"floor": {"main"}, "lifts": {"main"}, "office": {"floor", "main"}}
+    found = {
+        "main": [lost("MTR-07", 0)],
+        "floor": [lost("MTR-04", 0)],
+        "office": [lost("MTR-04", 1), lost("MTR-06", 1), lost("MTR-09", 1)],
+        "lifts": [lost("MTR-04", 1)],
+    }
+    explained = causes.explain(found, hosts.supply(tree), hosts.feeders(tree))
+    attached = {(e.unit, e.finding.rule): e.cause for e in explained}
+    feeder = ("floor", "MTR-04")
+    assert {key for key, cause in attached.items() if cause == feeder} == {("office", "MTR-04"), ("office", "MTR-06")}
+    # A register that runs backwards has another reason, and what hangs on another feeder has lost its own phase.
+    assert [attached[key] for key in (feeder, ("office", "MTR-09"), ("lifts", "MTR-04"))] == [None, None, None]
+
+
+def test_a_ring_of_meters_ends_where_it_began():
+    ring = [Unit(key=a, family="meter", roles=frozenset(), sub_meters=(b,)) for a, b in (("x", "y"), ("y", "x"))]
+    assert hosts.feeders(ring) == {"x": {"y"}, "y": {"x"}}

@@ -33,16 +33,39 @@ def test_a_saving_is_what_the_data_say_before_and_after_not_the_estimate():
     measured = savings.compare(UNIT, RULE, days(3, left_on=True), days(1, left_on=False))
     assert measured.how == "condition"
     # Twelve hours of 8 kW a night, less half an hour of grace.
-    assert measured.before_kwh == pytest.approx(8 * 12, rel=0.06)
-    assert measured.after_kwh == 0
-    assert measured.saved_kwh == measured.before_kwh
+    assert measured.before == pytest.approx(8 * 12, rel=0.06)
+    assert measured.after == 0
+    assert measured.saved == measured.before
 
 
 def test_a_repair_that_changed_nothing_saved_nothing():
     measured = savings.compare(UNIT, RULE, days(2, left_on=True), days(2, left_on=True))
-    assert measured.saved_kwh == 0
+    assert measured.saved == 0
 
 
 def test_with_too_few_data_nothing_is_claimed():
     measured = savings.compare(UNIT, RULE, days(2, left_on=True, known=False), days(1, left_on=False))
-    assert (measured.saved_kwh, measured.how) == (None, "too_little_data")
+    assert (measured.saved, measured.how) == (None, "too_little_data")
+
+
+def nights(count: int, leak_m3_h: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A water meter: 1.5 m³/h from 7 to 19, and what leaks at all hours."""
+    seconds = T0 + 60 * np.arange(count * 1440, dtype=np.int64)
+    hour = (seconds - T0) % 86_400 / 3600
+    return seconds, {"water_flow": leak_m3_h + 1.5 * ((hour >= 7) & (hour < 19))}
+
+
+def test_a_mended_leak_saves_what_ran_at_night_for_the_whole_day_in_cubic_metres():
+    leak = catalogue().rules["WTR-01"]
+    measured = savings.compare(UNIT, leak, nights(2, 0.5), nights(1, 0.0))
+    assert (measured.before, measured.after, measured.unit, measured.how) == (12.0, 0.0, "m³", "condition")
+
+
+def test_of_a_leak_mended_by_day_nothing_is_claimed_before_the_first_night():
+    leak = catalogue().rules["WTR-01"]
+    seconds, columns = nights(1, 0.0)
+    afternoon = slice(12 * 60, 18 * 60)
+    measured = savings.compare(
+        UNIT, leak, nights(2, 0.5), (seconds[afternoon], {n: v[afternoon] for n, v in columns.items()})
+    )
+    assert measured == savings.TOO_LITTLE
