@@ -206,6 +206,12 @@ async def bills_touched(
     return await rows(conn, queries.bills_of_meters, arguments | {"limit": CHANGED_BILLS_MAX})
 
 
+async def issued_before(conn: AsyncConnection, organisation_id: int, code: str) -> date | None:
+    """Return the first day that no issued bill from a meter's readings covers; None when there is no such bill."""
+    found = await one(conn, queries.issued_before, {"organisation_id": organisation_id, "code": code})
+    return found["day"] if found else None
+
+
 async def list_adjustments(conn: AsyncConnection, organisation_id: int) -> list[Row]:
     """Return the proposals that wait for a decision."""
     return await rows(conn, queries.adjustments, {"organisation_id": organisation_id})

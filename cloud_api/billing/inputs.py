@@ -43,6 +43,7 @@ from cloud_api.kit.i18n import Text
 from cloud_api.kit.ids import RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import packs
+from cloud_api.metering.lengths import MINUTES, Lengths, floor
 
 QUANTITIES = {
     "electricity": "active_energy_import",
@@ -317,11 +318,10 @@ def gathered_runs(tariff: Tariff, runs: Sequence[Run]) -> list[int]:
 def _too_long(meters: Sequence[MeterFacts], runs: Sequence[Run]) -> list[Issue]:
     """Name meters whose intervals would cross an edge of a price."""
     found = []
-    for minutes in sorted({m.interval_minutes for m in meters}):
-        step = timedelta(minutes=minutes)
-        epoch = datetime.fromisoformat("1970-01-01T00:00+00:00")
-        if any((run.start - epoch) % step for run in runs):
-            names = ", ".join(m.code for m in meters if m.interval_minutes == minutes)
+    for minutes in MINUTES:
+        cut = [run.start for run in runs if floor(run.start, timedelta(minutes=minutes)) != run.start]
+        names = ", ".join(m.code for m in meters if any(m.lengths.at(edge) == minutes for edge in cut))
+        if names:
             text = Text(
                 "intervals of {minutes} minutes cross an edge of the tariff's windows: {meters}",
                 minutes=minutes,
@@ -402,7 +402,7 @@ def _meter(row: Row) -> MeterFacts:
         name={"zh": row["name_zh"], "en": row["name_en"]},
         use=row["use"],
         parent_id=row["parent_meter_id"],
-        interval_minutes=row["interval_minutes"],
+        lengths=Lengths.of(row["lengths"]),
     )
 
 

@@ -28,6 +28,7 @@ from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import packs
+from cloud_api.metering.lengths import Lengths
 
 QUARTERS_MAX = 3000
 """Rows of one day's answer: a hundred quarter hours of some thirty meters."""
@@ -88,6 +89,11 @@ class _Course:
     row: Mapping[str, Any]
     part: Part
     intervals: Mapping[int, tuple[int, int]]
+
+    def end_of(self, start: int) -> datetime:
+        """Return the end of the interval that starts at `start` (seconds since 1970)."""
+        at = datetime.fromtimestamp(start, UTC)
+        return at + timedelta(minutes=self.part.meter.lengths.at(at))
 
 
 async def of_line(conn: AsyncConnection, bill: Row, number: int) -> LineEvidence:
@@ -191,7 +197,7 @@ async def _courses(conn: AsyncConnection, bill: Row, period: Period) -> list[_Co
 def _meter(row: Row) -> MeterFacts:
     return MeterFacts(
         id=row["id"], code=row["code"], name={"zh": row["name_zh"], "en": row["name_en"]}, use=row["use"],
-        parent_id=row["parent_meter_id"], interval_minutes=row["interval_minutes"],
+        parent_id=row["parent_meter_id"], lengths=Lengths.of(row["lengths"]),
     )  # fmt: skip
 
 
@@ -255,12 +261,11 @@ def _quarters(
 ) -> list[Quarter]:
     starts = [run.start.timestamp() for run in runs]
     share = Decimal(course.row["share"])
-    step = timedelta(minutes=course.part.meter.interval_minutes)
     found = []
     for start, (micro, grade) in sorted(course.intervals.items()):
         run = runs[bisect_right(starts, start) - 1]
         at = datetime.fromtimestamp(start, UTC)
-        read_at, value = readings.get(at + step, (None, None))
+        read_at, value = readings.get(course.end_of(start), (None, None))
         measured = Decimal(micro).scaleb(-6)
         found.append(
             Quarter(
@@ -282,8 +287,7 @@ def _quarters(
 
 async def _readings(conn: AsyncConnection, course: _Course, quantity: str) -> dict[datetime, tuple[datetime, Decimal]]:
     """Return the register at the end of each interval: the last reading at or before it."""
-    step = timedelta(minutes=course.part.meter.interval_minutes)
-    ends = [datetime.fromtimestamp(start, UTC) + step for start in sorted(course.intervals)]
+    ends = [course.end_of(start) for start in sorted(course.intervals)]
     values = {
         "part": list(range(len(ends))),
         "edge": ["end"] * len(ends),

@@ -9,7 +9,8 @@ SELECT s.id, s.organisation_id, s.code, s.name_zh, s.name_en, o.code AS issuer_c
 
 -- name: meters
 -- Every meter of the utility with its place in the tree.
-SELECT m.id, m.code, m.name_zh, m.name_en, m.use, m.parent_meter_id, m.interval_minutes
+SELECT m.id, m.code, m.name_zh, m.name_en, m.use, m.parent_meter_id,
+       interval_lengths(m.id, m.interval_minutes) AS lengths
   FROM meter m WHERE m.site_id = %(site_id)s AND m.utility = %(utility)s ORDER BY m.code;
 
 -- name: meter_shares
@@ -568,6 +569,13 @@ SELECT DISTINCT b.id, b.number, b.state, lower(b.period) AS starts_on, upper(b.p
  WHERE b.organisation_id = %(organisation_id)s AND b.state <> 'cancelled' AND b.kind = 'bill'
  ORDER BY b.id DESC
  LIMIT %(limit)s;
+
+-- name: issued_before
+-- The day after the last one that an issued bill from a meter's readings covers.
+SELECT max(upper(b.period)) AS day
+  FROM bill b
+ WHERE b.organisation_id = %(organisation_id)s AND b.state IN ('issued', 'credited')
+   AND b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', %(code)s::text));
 
 -- name: add_adjustment
 -- What corrected data would change; a newer proposal replaces an open one.

@@ -15,6 +15,7 @@ from cloud_api.billing.policy import Policy
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.timetable import Run
 from cloud_api.kit.period import Period
+from cloud_api.metering.lengths import Lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +35,14 @@ class SiteFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterFacts:
-    """A meter of the site's utility, its place in the tree and its interval."""
+    """A meter of the site's utility, its place in the tree and the length of its intervals."""
 
     id: int
     code: str
     name: Mapping[str, str]
     use: str
     parent_id: int | None
-    interval_minutes: int
+    lengths: Lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class Part:
     @property
     def expected_count(self) -> int:
         """Intervals in the part."""
-        return int(self.period.duration.total_seconds()) // (self.meter.interval_minutes * 60)
+        return self.meter.lengths.count(self.period)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -143,7 +143,7 @@ async def _windows(
         measured = (columns.grades != packs.ESTIMATED) & (columns.grades != packs.MISSING)
         for register in columns.register_ids():
             for part, period in stretches[register]:
-                if part.meter.interval_minutes > minutes:
+                if any(length > minutes for _, length in part.meter.lengths.within(period)):
                     continue  # Too long to tell the demand; the party's demand stays unknown.
                 where = columns.of(register, period)
                 energy = [packs.to_micro(m, columns.scale) for m in columns.mantissas[where][measured[where]].tolist()]

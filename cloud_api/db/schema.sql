@@ -256,6 +256,51 @@ CREATE FUNCTION app.head_count_as_known(instant timestamp with time zone) RETURN
      WHERE h.fact = 'head_count' AND h.known @> instant
 $$;
 
+CREATE TABLE app.meter_length (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    meter_id bigint NOT NULL,
+    valid tstzrange NOT NULL,
+    minutes smallint NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    undone_at timestamp with time zone,
+    CONSTRAINT meter_length_minutes_check CHECK ((minutes = ANY (ARRAY[1, 5, 15, 30, 60]))),
+    CONSTRAINT meter_length_valid_check CHECK (((NOT isempty(valid)) AND (lower(valid) = date_bin('01:00:00'::interval, lower(valid), '1970-01-01 00:00:00+00'::timestamp with time zone))))
+);
+
+CREATE FUNCTION app.interval_count(p_meter_id bigint, p_first_length smallint, p_start timestamp with time zone, p_end timestamp with time zone) RETURNS integer
+    LANGUAGE sql STABLE
+    RETURN ((SELECT (COALESCE(sum(((EXTRACT(epoch FROM (upper(l.valid) - lower(l.valid))) / (60)::numeric) / (l.minutes)::numeric)), (0)::numeric) + ((EXTRACT(epoch FROM (COALESCE(min(lower(l.valid)), interval_count.p_end) - interval_count.p_start)) / (60)::numeric) / (interval_count.p_first_length)::numeric)) FROM (SELECT (x.valid * tstzrange(interval_count.p_start, interval_count.p_end)) AS valid, x.minutes FROM app.meter_length x WHERE ((x.meter_id = interval_count.p_meter_id) AND (x.undone_at IS NULL) AND (x.valid && tstzrange(interval_count.p_start, interval_count.p_end)))) l))::integer;
+
+CREATE FUNCTION app.interval_lengths(p_meter_id bigint, p_first smallint) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN (jsonb_build_array(jsonb_build_array(NULL::unknown, p_first)) || COALESCE((SELECT jsonb_agg(jsonb_build_array((EXTRACT(epoch FROM lower(l.valid)))::bigint, l.minutes) ORDER BY l.valid) AS jsonb_agg FROM app.meter_length l WHERE ((l.meter_id = interval_lengths.p_meter_id) AND (l.undone_at IS NULL))), '[]'::jsonb));
+
+CREATE TABLE app.meter (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    parent_meter_id bigint,
+    code text NOT NULL,
+    name_zh text NOT NULL,
+    name_en text NOT NULL,
+    utility text DEFAULT 'electricity'::text NOT NULL,
+    use text NOT NULL,
+    interval_minutes smallint DEFAULT 15 NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    gap_minutes integer,
+    CONSTRAINT meter_gap_minutes_check CHECK ((gap_minutes > 0)),
+    CONSTRAINT meter_interval_minutes_check CHECK ((interval_minutes = ANY (ARRAY[1, 5, 15, 30, 60]))),
+    CONSTRAINT meter_use_check CHECK ((use = ANY (ARRAY['main'::text, 'floor'::text, 'tenant'::text, 'common'::text, 'plant'::text, 'check'::text]))),
+    CONSTRAINT meter_utility_check CHECK ((utility = ANY (ARRAY['electricity'::text, 'water'::text, 'gas'::text, 'heat'::text, 'cooling'::text])))
+);
+
+CREATE FUNCTION app.interval_minutes_at(p_meter_id bigint, p_at timestamp with time zone) RETURNS smallint
+    LANGUAGE sql STABLE
+    RETURN COALESCE((SELECT l.minutes FROM app.meter_length l WHERE ((l.meter_id = interval_minutes_at.p_meter_id) AND (l.undone_at IS NULL) AND (l.valid @> interval_minutes_at.p_at))), (SELECT m.interval_minutes FROM app.meter m WHERE (m.id = interval_minutes_at.p_meter_id)));
+
 CREATE FUNCTION app.interval_written() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -344,6 +389,17 @@ CREATE FUNCTION app.ledger_closed_before() RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     AS $$ SELECT gone_before + INTERVAL '1 day' FROM app.storage_kind WHERE kind = 'registers' $$;
 
+CREATE FUNCTION app.length_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO app.dirty_range (register_id, starts_at, ends_at)
+    SELECT r.id, lower(NEW.valid), coalesce(upper(NEW.valid), 'infinity')
+      FROM app.register r
+     WHERE r.meter_id = NEW.meter_id AND r.open_period && NEW.valid;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION app.mark_dirty(p_point_id bigint[], p_first timestamp with time zone[], p_last timestamp with time zone[], p_settled_before timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -353,8 +409,10 @@ BEGIN
       FROM unnest(p_point_id, p_first, p_last) AS t(point_id, first, last)
       JOIN app.register r ON r.point_id = t.point_id AND r.open_period && tstzrange(t.first, t.last, '[]')
       JOIN app.meter m ON m.id = r.meter_id
-     CROSS JOIN LATERAL date_bin(make_interval(mins => m.interval_minutes), t.first, timestamptz 'epoch') slot(starts_at)
-     WHERE slot.starts_at + make_interval(mins => m.interval_minutes) <= p_settled_before
+      LEFT JOIN app.meter_length l ON l.meter_id = m.id AND l.undone_at IS NULL AND l.valid @> t.first
+     CROSS JOIN LATERAL make_interval(mins => coalesce(l.minutes, m.interval_minutes)) length
+     CROSS JOIN LATERAL date_bin(length, t.first, timestamptz 'epoch') slot(starts_at)
+     WHERE slot.starts_at + length <= p_settled_before
         OR NOT EXISTS (SELECT 1 FROM app.dirty_range d
                         WHERE d.register_id = r.id AND d.starts_at BETWEEN slot.starts_at AND t.first
                           FOR KEY SHARE SKIP LOCKED);
@@ -1805,25 +1863,6 @@ ALTER TABLE app.maintenance_window ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
-CREATE TABLE app.meter (
-    id bigint NOT NULL,
-    organisation_id bigint NOT NULL,
-    site_id bigint NOT NULL,
-    parent_meter_id bigint,
-    code text NOT NULL,
-    name_zh text NOT NULL,
-    name_en text NOT NULL,
-    utility text DEFAULT 'electricity'::text NOT NULL,
-    use text NOT NULL,
-    interval_minutes smallint DEFAULT 15 NOT NULL,
-    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
-    gap_minutes integer,
-    CONSTRAINT meter_gap_minutes_check CHECK ((gap_minutes > 0)),
-    CONSTRAINT meter_interval_minutes_check CHECK ((interval_minutes = ANY (ARRAY[1, 5, 15, 30, 60]))),
-    CONSTRAINT meter_use_check CHECK ((use = ANY (ARRAY['main'::text, 'floor'::text, 'tenant'::text, 'common'::text, 'plant'::text, 'check'::text]))),
-    CONSTRAINT meter_utility_check CHECK ((utility = ANY (ARRAY['electricity'::text, 'water'::text, 'gas'::text, 'heat'::text, 'cooling'::text])))
-);
-
 CREATE TABLE app.meter_exchange (
     id bigint NOT NULL,
     organisation_id bigint NOT NULL,
@@ -1849,6 +1888,15 @@ ALTER TABLE app.meter_exchange ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
 
 ALTER TABLE app.meter ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.meter_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE app.meter_length ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.meter_length_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -3276,6 +3324,9 @@ ALTER TABLE ONLY app.meter_exchange
 ALTER TABLE ONLY app.meter_exchange
     ADD CONSTRAINT meter_exchange_successor_id_key UNIQUE (successor_id);
 
+ALTER TABLE ONLY app.meter_length
+    ADD CONSTRAINT meter_length_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.meter_photo
     ADD CONSTRAINT meter_photo_pkey PRIMARY KEY (id);
 
@@ -3344,6 +3395,9 @@ ALTER TABLE ONLY app.access_entitlement
 
 ALTER TABLE ONLY app.lease_space
     ADD CONSTRAINT one_lease_per_space_and_day EXCLUDE USING gist (int8range(space_id, space_id, '[]'::text) WITH &&, term WITH &&);
+
+ALTER TABLE ONLY app.meter_length
+    ADD CONSTRAINT one_length_at_a_time EXCLUDE USING gist (int8range(meter_id, meter_id, '[]'::text) WITH &&, valid WITH &&) WHERE ((undone_at IS NULL));
 
 ALTER TABLE ONLY app.register_multiplier
     ADD CONSTRAINT one_multiplier_at_a_time EXCLUDE USING gist (int8range(register_id, register_id, '[]'::text) WITH &&, valid WITH &&) WHERE ((undone_at IS NULL));
@@ -3568,6 +3622,8 @@ CREATE INDEX login_attempt_at ON app.login_attempt USING btree (at);
 
 CREATE INDEX meter_exchange_register ON app.meter_exchange USING btree (register_id);
 
+CREATE INDEX meter_length_meter ON app.meter_length USING btree (meter_id) WHERE (undone_at IS NULL);
+
 CREATE INDEX meter_photo_exchange ON app.meter_photo USING btree (exchange_id);
 
 CREATE INDEX notification_due ON app.notification USING btree (due_at) WHERE (state = ANY (ARRAY['waiting'::text, 'sending'::text]));
@@ -3657,6 +3713,8 @@ CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.space_area FOR EACH ROW 
 CREATE TRIGGER keep_fact BEFORE DELETE OR UPDATE ON app.utility_bill FOR EACH ROW EXECUTE FUNCTION app.keep_fact();
 
 CREATE TRIGGER keep_issued BEFORE DELETE OR UPDATE ON app.bill FOR EACH ROW EXECUTE FUNCTION app.keep_issued_bill();
+
+CREATE TRIGGER length_changed AFTER INSERT OR UPDATE OF undone_at ON app.meter_length FOR EACH ROW EXECUTE FUNCTION app.length_changed();
 
 CREATE TRIGGER multiplier_changed AFTER INSERT OR UPDATE ON app.register_multiplier FOR EACH ROW EXECUTE FUNCTION app.register_fact_changed();
 
@@ -4021,6 +4079,12 @@ ALTER TABLE ONLY app.meter_exchange
 
 ALTER TABLE ONLY app.meter_exchange
     ADD CONSTRAINT meter_exchange_successor_id_fkey FOREIGN KEY (successor_id) REFERENCES app.register(id);
+
+ALTER TABLE ONLY app.meter_length
+    ADD CONSTRAINT meter_length_meter_id_fkey FOREIGN KEY (meter_id) REFERENCES app.meter(id);
+
+ALTER TABLE ONLY app.meter_length
+    ADD CONSTRAINT meter_length_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
 ALTER TABLE ONLY app.meter
     ADD CONSTRAINT meter_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
@@ -4399,6 +4463,8 @@ CREATE POLICY by_organisation ON app.meter USING (((( SELECT app.viewer_kind() A
 
 CREATE POLICY by_organisation ON app.meter_exchange USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.meter_length USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.meter_photo USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.notice USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4531,6 +4597,8 @@ ALTER TABLE app.meter ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.meter_exchange ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE app.meter_length ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE app.meter_photo ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY not_for_tenants ON app.access_card USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = 'staff'::text) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4627,6 +4695,10 @@ REVOKE ALL ON FUNCTION app.ensure_year_partitions(parent text, first timestamp w
 GRANT ALL ON FUNCTION app.ensure_year_partitions(parent text, first timestamp with time zone, last timestamp with time zone) TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.head_count TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_length TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.lease_space TO wattlease_app;
 
@@ -4824,13 +4896,13 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.maintenance_window TO wattlease_a
 
 GRANT USAGE ON SEQUENCE app.maintenance_window_id_seq TO wattlease_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter TO wattlease_app;
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_exchange TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.meter_exchange_id_seq TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.meter_id_seq TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.meter_length_id_seq TO wattlease_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.meter_photo TO wattlease_app;
 

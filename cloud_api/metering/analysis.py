@@ -18,8 +18,9 @@ from cloud_api.kit.ids import MeterId, RegisterId, SiteId
 from cloud_api.kit.period import Period
 from cloud_api.metering import packs, repository
 from cloud_api.metering.balance import Balance, Part, Suspect, balance, suspects
+from cloud_api.metering.lengths import Lengths
 from cloud_api.metering.model import Meter, MeterInterval, MeterNotFound
-from cloud_api.metering.virtual import combine, flatten
+from cloud_api.metering.virtual import combine, covers, flatten, together
 
 queries = load_queries(__file__, "analysis.sql")
 
@@ -50,7 +51,7 @@ class DaySum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """A meter's highest average power over one interval, from actual intervals only."""
+    """A meter's highest average power over a quarter of an hour or a longer interval, from actual intervals only."""
 
     meter_id: MeterId
     starts_at: datetime
@@ -155,13 +156,22 @@ async def _buckets(
 ) -> tuple[list[dict[str, Any]], dict[datetime, dict[int, Decimal | None]]]:
     """Return the children of a branch, and what its meters counted per bucket."""
     children = await all_rows(conn, queries.children, {"meter_id": meter_id})
-    ids = [meter_id, *(row["id"] for row in children)]
-    statement = queries.buckets_by_interval if by == "interval" else queries.buckets_by_day
-    arguments = {"meter_id": ids, "quantity": quantity, "start": period.start, "end": period.end}
+    ids = [meter_id, *(MeterId(row["id"]) for row in children)]
     buckets: dict[datetime, dict[int, Decimal | None]] = defaultdict(dict)
-    for row in await all_rows(conn, statement, arguments):
+    if by == "interval":
+        for whole, parts in together(await repository.meter_intervals(conn, ids, period, quantity)):
+            buckets[whole.start] = {i: _known(rows, whole) for i, rows in parts.items()}
+        return children, buckets
+    arguments = {"meter_id": ids, "quantity": quantity, "start": period.start, "end": period.end}
+    for row in await all_rows(conn, queries.buckets_by_day, arguments):
         buckets[row["bucket"]][row["meter_id"]] = row["quantity"]
     return children, buckets
+
+
+def _known(rows: Sequence[MeterInterval], whole: Period) -> Decimal | None:
+    if not covers(rows, whole) or any(row.quality == "missing" for row in rows):
+        return None
+    return sum((row.quantity for row in rows), Decimal(0))
 
 
 async def set_formula(conn: AsyncConnection, meter_id: MeterId, terms: Mapping[MeterId, Decimal]) -> None:
@@ -185,6 +195,11 @@ async def virtual_intervals(
     factors = await measured_behind(conn, meter_id)
     measured = await repository.meter_intervals(conn, list(factors), period, quantity)
     return combine(meter_id, factors, measured)
+
+
+async def lengths_behind(conn: AsyncConnection, meter_id: MeterId) -> Lengths:
+    """Return the length of a meter's intervals over time; a virtual one has that of its longest input."""
+    return Lengths.longest([(await meter(conn, i)).lengths for i in await measured_behind(conn, meter_id)])
 
 
 async def measured_behind(conn: AsyncConnection, meter_id: MeterId) -> dict[MeterId, Decimal]:
@@ -212,5 +227,6 @@ async def _terms(conn: AsyncConnection) -> dict[MeterId, list[tuple[MeterId, Dec
 
 
 def _meter(row: Mapping[str, Any]) -> Meter:
-    columns = {key: value for key, value in row.items() if key != "time_zone"}
-    return Meter(**columns | {"site_id": SiteId(row["site_id"]), "zone": ZoneInfo(row["time_zone"])})
+    columns: dict[str, Any] = {key: value for key, value in row.items() if key not in {"time_zone", "lengths"}}
+    columns["site_id"] = SiteId(row["site_id"])
+    return Meter(**columns, lengths=Lengths.of(row["lengths"]), zone=ZoneInfo(row["time_zone"]))

@@ -1,7 +1,7 @@
 -- name: meter
 -- A meter of the viewer's organisation with the zone of its site.
-SELECT m.id, m.site_id, m.parent_meter_id, m.code, m.name_zh, m.name_en, m.utility, m.use, m.interval_minutes,
-       s.time_zone
+SELECT m.id, m.site_id, m.parent_meter_id, m.code, m.name_zh, m.name_en, m.utility, m.use, s.time_zone,
+       interval_lengths(m.id, m.interval_minutes) AS lengths
   FROM meter m
   JOIN site s ON s.id = m.site_id
  WHERE m.id = %(meter_id)s;
@@ -13,8 +13,8 @@ WITH RECURSIVE tree AS (
     UNION ALL
     SELECT m.*, t.path || m.code FROM meter m JOIN tree t ON m.parent_meter_id = t.id WHERE cardinality(t.path) < 20
 )
-SELECT t.id, t.site_id, t.parent_meter_id, t.code, t.name_zh, t.name_en, t.utility, t.use, t.interval_minutes,
-       s.time_zone
+SELECT t.id, t.site_id, t.parent_meter_id, t.code, t.name_zh, t.name_en, t.utility, t.use, s.time_zone,
+       interval_lengths(t.id, t.interval_minutes) AS lengths
   FROM tree t
   JOIN site s ON s.id = t.site_id
  ORDER BY t.path;
@@ -28,23 +28,14 @@ SELECT c.id, c.use, c.utility
  WHERE c.parent_meter_id = %(meter_id)s AND c.use <> 'check'
  ORDER BY c.code;
 
--- name: buckets_by_interval
--- What meters counted in each of their intervals; null where something is missing.
-SELECT i.starts_at AS bucket, r.meter_id,
-       CASE WHEN bool_or(i.quality = 'missing') THEN NULL ELSE sum(i.quantity) END AS quantity
-  FROM interval i
-  JOIN register r ON r.id = i.register_id
- WHERE r.meter_id = ANY (%(meter_id)s::bigint[]) AND r.quantity = %(quantity)s
-   AND i.starts_at >= %(start)s AND i.starts_at < %(end)s
- GROUP BY i.starts_at, r.meter_id;
-
 -- name: buckets_by_day
 -- What meters counted on each local day; null where an interval is missing or not there. A meter that was exchanged
 -- has one interval twice at most, which is why a day may hold more rows than intervals.
 SELECT d.day::timestamp AT TIME ZONE s.time_zone AS bucket, r.meter_id,
        CASE WHEN sum(d.missing_count) > 0
-              OR sum(d.interval_count) < extract(epoch FROM (d.day + 1)::timestamp AT TIME ZONE s.time_zone
-                                                 - d.day::timestamp AT TIME ZONE s.time_zone) / 60 / m.interval_minutes
+              OR sum(d.interval_count) < interval_count(m.id, m.interval_minutes,
+                                                        d.day::timestamp AT TIME ZONE s.time_zone,
+                                                        (d.day + 1)::timestamp AT TIME ZONE s.time_zone)
             THEN NULL ELSE sum(d.quantity) END AS quantity
   FROM interval_day d
   JOIN register r ON r.id = d.register_id
@@ -53,7 +44,7 @@ SELECT d.day::timestamp AT TIME ZONE s.time_zone AS bucket, r.meter_id,
  WHERE r.meter_id = ANY (%(meter_id)s::bigint[]) AND r.quantity = %(quantity)s
    AND d.day >= (%(start)s::timestamptz AT TIME ZONE s.time_zone)::date
    AND d.day < (%(end)s::timestamptz AT TIME ZONE s.time_zone)::date
- GROUP BY d.day, r.meter_id, s.time_zone, m.interval_minutes;
+ GROUP BY d.day, r.meter_id, s.time_zone, m.id;
 
 -- name: registers_of_meters
 -- Which registers counted a quantity of meters.
@@ -76,16 +67,15 @@ SELECT d.day, sum(d.quantity) AS quantity, sum(d.interval_count)::bigint AS inte
 SELECT DISTINCT ON (x.meter_id) x.meter_id, x.starts_at, x.starts_at + x.width AS ends_at,
        x.quantity * 3600 / extract(epoch FROM x.width) AS power_kw
   FROM (SELECT r.meter_id, w.width, date_bin(w.width, i.starts_at, timestamptz 'epoch') AS starts_at,
-               sum(i.quantity) AS quantity, count(DISTINCT i.starts_at) AS present,
-               bool_and(i.quality = 'actual') AS is_actual, max(m.interval_minutes) AS minutes
+               sum(i.quantity) AS quantity, count(DISTINCT i.starts_at) * max(i.ends_at - i.starts_at) AS present,
+               bool_and(i.quality = 'actual') AS is_actual
           FROM interval i
           JOIN register r ON r.id = i.register_id
-          JOIN meter m ON m.id = r.meter_id
-         CROSS JOIN LATERAL (SELECT make_interval(mins => greatest(m.interval_minutes, 15)) AS width) w
+         CROSS JOIN LATERAL (SELECT greatest(i.ends_at - i.starts_at, interval '15 minutes') AS width) w
          WHERE r.meter_id = ANY (%(meter_id)s::bigint[]) AND r.quantity = %(quantity)s
            AND i.starts_at >= %(start)s AND i.starts_at < %(end)s
          GROUP BY r.meter_id, w.width, date_bin(w.width, i.starts_at, timestamptz 'epoch')) x
- WHERE x.is_actual AND x.present * x.minutes * 60 >= extract(epoch FROM x.width)
+ WHERE x.is_actual AND x.present >= x.width
  ORDER BY x.meter_id, x.quantity DESC, x.starts_at;
 
 -- name: terms

@@ -18,6 +18,7 @@ from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import analysis, estimates, limits, repository
 from cloud_api.metering.estimation import like_days
+from cloud_api.metering.lengths import Lengths
 from cloud_api.metering.model import MeterInterval
 from cloud_api.metering.service import ACTIVE_ENERGY_IMPORT
 from cloud_api.metering.vee import (
@@ -198,7 +199,7 @@ def _expected(row: Mapping[str, Any], day: date, zone: ZoneInfo) -> int | None:
         return None
     if row["first_at"] is None or row["first_at"] > whole.start:
         return None
-    return int(whole.duration / timedelta(minutes=row["interval_minutes"]))
+    return Lengths.of(row["lengths"]).count(whole)
 
 
 async def _reactive(conn: AsyncConnection, meter_id: MeterId, first: date, after: date) -> dict[date, Decimal]:

@@ -1,6 +1,7 @@
 -- name: meters_to_check
 -- Meters with the register that counts what they are read for, and what the checks need to know of them.
-SELECT m.id, m.use, m.organisation_id, m.attributes, m.interval_minutes, s.time_zone, r.id AS register_id, r.quantity,
+SELECT m.id, m.use, m.organisation_id, m.attributes, s.time_zone, r.id AS register_id, r.quantity,
+       interval_lengths(m.id, m.interval_minutes) AS lengths,
        lower(r.open_period) AS opened_at, (SELECT min(i.starts_at) FROM interval i WHERE i.register_id = r.id) AS first_at,
        EXISTS (SELECT 1 FROM meter c WHERE c.parent_meter_id = m.id AND c.use <> 'check' AND c.utility = m.utility)
            AS is_parent

@@ -82,11 +82,11 @@ class RegisterLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One thing a person decided about a register."""
+    """One thing a person decided about a register, or (without one) about the length of the meter's intervals."""
 
-    kind: Undoable | Literal["exchange"]
+    kind: Undoable | Literal["exchange", "length"]
     id: int
-    register_id: RegisterId
+    register_id: RegisterId | None
     at: datetime | None
     what: str
     cause: str

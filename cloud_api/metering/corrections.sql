@@ -128,7 +128,7 @@ DELETE FROM reading r USING reading_exclusion x
 UPDATE interval_edit SET undone_at = %(now)s WHERE id = %(id)s AND register_id = %(register_id)s AND undone_at IS NULL;
 
 -- name: decisions
--- Everything people decided about a meter's registers, newest first.
+-- Everything people decided about a meter and its registers, newest first.
 SELECT d.*, coalesce((SELECT jsonb_agg(jsonb_build_object('id', p.id, 'side', p.side) ORDER BY p.id)
                         FROM meter_photo p WHERE d.kind = 'exchange' AND p.exchange_id = d.id), '[]') AS photos
   FROM (
@@ -148,8 +148,11 @@ SELECT d.*, coalesce((SELECT jsonb_agg(jsonb_build_object('id', p.id, 'side', p.
       FROM reading_exclusion x
     UNION ALL
     SELECT 'edit', x.id, x.register_id, x.starts_at, trim_scale(x.quantity)::text, '', x.reason, x.actor, x.created_at,
-           x.undone_at FROM interval_edit x) d
-  JOIN register r ON r.id = d.register_id
- WHERE r.meter_id = %(meter_id)s
+           x.undone_at FROM interval_edit x
+    UNION ALL
+    SELECT 'length', x.id, NULL, lower(x.valid), x.minutes::text, '', x.reason, x.actor, x.created_at, x.undone_at
+      FROM meter_length x WHERE x.meter_id = %(meter_id)s) d
+  LEFT JOIN register r ON r.id = d.register_id
+ WHERE r.meter_id = %(meter_id)s OR d.kind = 'length'
  ORDER BY d.created_at DESC, d.kind, d.id DESC
  LIMIT 200;

@@ -28,9 +28,17 @@ _ALIKE = {"tenant": "tenant", "floor": "tenant", "check": "tenant", "common": "c
 
 
 async def gather(
-    conn: AsyncConnection, finding: Mapping[str, Any], known: Sequence[Interval], *, is_zero_evident: bool
+    conn: AsyncConnection,
+    finding: Mapping[str, Any],
+    known: Sequence[Interval],
+    *,
+    step: timedelta,
+    is_zero_evident: bool,
 ) -> Evidence:
-    """Collect the evidence for a finding's stretch; `known` are the register's intervals of the weeks before."""
+    """Collect the evidence for a finding's stretch; `known` are the register's intervals of the weeks before.
+
+    Only intervals as long as the stretch's own (`step`) say something about them.
+    """
     zone = ZoneInfo(finding["time_zone"])
     stretch = Period(finding["starts_at"], finding["ends_at"])
     last_year = await repository.intervals(
@@ -44,7 +52,7 @@ async def gather(
     kinds = await all_rows(conn, queries.day_kinds, days)
     temperatures = await all_rows(conn, queries.outdoor_temperatures, days)
     return Evidence(
-        known=_profile([*known, *last_year], zone),
+        known=_profile([i for i in (*known, *last_year) if i.ends_at - i.starts_at == step], zone),
         check=await _check_meter(conn, finding, stretch),
         day_types={row["day"]: row["kind"] for row in kinds},
         temperatures={row["day"]: row["mean"] for row in temperatures},
@@ -60,7 +68,7 @@ def class_profiles() -> dict[str, dict[str, list[int]]]:
 
 
 async def _check_meter(conn: AsyncConnection, finding: Mapping[str, Any], stretch: Period) -> dict[datetime, Decimal]:
-    rows = await all_rows(conn, queries.check_meter, {"meter_id": finding["meter_id"]})
+    rows = await all_rows(conn, queries.check_meter, {"meter_id": finding["meter_id"], "at": stretch.start})
     if not rows:
         return {}
     meter_id = MeterId(rows[0]["id"])

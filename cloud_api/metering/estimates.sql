@@ -1,10 +1,10 @@
 -- name: check_meter
 -- The meter that measures the same once more: named by the attribute `check_meter` (its code), on the same site and with
--- intervals of the same length.
+-- intervals of the same length at that time.
 SELECT c.id
   FROM meter m
   JOIN meter c ON c.site_id = m.site_id AND c.code = m.attributes ->> 'check_meter'
-              AND c.interval_minutes = m.interval_minutes AND c.id <> m.id
+              AND interval_minutes_at(c.id, %(at)s) = interval_minutes_at(m.id, %(at)s) AND c.id <> m.id
  WHERE m.id = %(meter_id)s;
 
 -- name: day_kinds

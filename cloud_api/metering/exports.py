@@ -104,10 +104,12 @@ def _green_button(meter: Meter, intervals: Sequence[MeterInterval]) -> bytes:
 
     add(feed, f"{_ATOM}title", meter.name_en)
     reading_type = add(content("ReadingType"), f"{_ESPI}ReadingType")
+    seconds = {int((i.ends_at - i.starts_at).total_seconds()) for i in intervals}
+    # ESPI knows one length per reading type and lets it be left out; each reading says its own duration.
+    length = (("intervalLength", str(*seconds)),) if len(seconds) == 1 else ()
     # Thousandths of a watt hour: six decimals of a kWh fit exactly.
-    for name, value in (("accumulationBehaviour", "4"), ("commodity", "1"), ("flowDirection", "1"),
-                        ("intervalLength", str(meter.interval_minutes * 60)), ("powerOfTenMultiplier", "-3"),
-                        ("uom", "72")):  # fmt: skip
+    for name, value in (("accumulationBehaviour", "4"), ("commodity", "1"), ("flowDirection", "1"), *length,
+                        ("powerOfTenMultiplier", "-3"), ("uom", "72")):  # fmt: skip
         add(reading_type, f"{_ESPI}{name}", value)
     block = add(content(meter.code), f"{_ESPI}IntervalBlock")
     for i in intervals:

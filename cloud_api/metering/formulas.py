@@ -17,8 +17,8 @@ from cloud_api.kit.period import Period, local_days
 from cloud_api.metering import analysis
 from cloud_api.metering.analysis import DaySum
 from cloud_api.metering.corrections import Author
-from cloud_api.metering.model import Meter, MeterInterval
-from cloud_api.metering.virtual import FormulaRefused, ratio
+from cloud_api.metering.model import Meter
+from cloud_api.metering.virtual import FormulaRefused, covers, ratio, together
 
 queries = load_queries(__file__, "formulas.sql")
 
@@ -190,15 +190,13 @@ async def days(conn: AsyncConnection, meter_id: MeterId, first: date, after: dat
 async def ratio_intervals(conn: AsyncConnection, found: Formula, period: Period) -> list[Ratio]:
     """Return a ratio meter's value by interval; one in which a side is missing is not there."""
     numerator, denominator = (t.meter_id for t in sorted(found.terms, key=lambda t: -t.factor))
-    under: dict[datetime, MeterInterval] = {
-        i.starts_at: i for i in await analysis.virtual_intervals(conn, denominator, period) if i.quality != "missing"
-    }
-    return [
-        Ratio(starts_at=i.starts_at, numerator=i.quantity, denominator=under[i.starts_at].quantity,
-              value=ratio(i.quantity, under[i.starts_at].quantity))
-        for i in await analysis.virtual_intervals(conn, numerator, period)
-        if i.starts_at in under and i.quality != "missing"
-    ]  # fmt: skip
+    sides = [i for side in (numerator, denominator) for i in await analysis.virtual_intervals(conn, side, period)]
+    values: list[Ratio] = []
+    for whole, parts in together([i for i in sides if i.quality != "missing"]):
+        if len(parts) == 2 and all(covers(rows, whole) for rows in parts.values()):
+            over, under = (sum((i.quantity for i in parts[side]), Decimal(0)) for side in (numerator, denominator))
+            values.append(Ratio(starts_at=whole.start, numerator=over, denominator=under, value=ratio(over, under)))
+    return values
 
 
 def _check(code: str, inputs: Sequence[Meter], kind: Kind, terms: Mapping[MeterId, Decimal]) -> None:
@@ -210,8 +208,8 @@ def _check(code: str, inputs: Sequence[Meter], kind: Kind, terms: Mapping[MeterI
         raise Invalid("a factor is a number other than zero")
     if kind == "ratio" and sorted(terms.values()) != [-1, 1]:
         raise Invalid("a ratio has one meter above and another one below")
-    if len({(m.interval_minutes, m.site_id) for m in inputs}) > 1:
-        raise Invalid("the inputs of a formula stand on one site and have intervals of one length")
+    if len({m.site_id for m in inputs}) > 1:
+        raise Invalid("the inputs of a formula stand on one site")
 
 
 async def _store(

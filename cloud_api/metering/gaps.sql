@@ -14,10 +14,10 @@ WITH found AS (
                             AND o.observed_at >= coalesce(lower(r.open_period), '-infinity')
                           ORDER BY o.observed_at DESC LIMIT 1) x
      WHERE upper_inf(r.open_period) AND x.observed_at < %(end)s
-       AND %(now)s::timestamptz - x.observed_at
-           > make_interval(secs => 60 * coalesce(m.gap_minutes, 1.5 * m.interval_minutes)::double precision)
+       AND %(now)s::timestamptz - x.observed_at > make_interval(secs => 60 * coalesce(
+           m.gap_minutes, 1.5 * interval_minutes_at(m.id, x.observed_at))::double precision)
 ), shown AS (
-    SELECT f.register_id, f.silent_from, f.silent_to, m.id AS meter_id, m.code, m.name_zh, m.name_en, m.interval_minutes,
+    SELECT f.register_id, f.silent_from, f.silent_to, m.id AS meter_id, m.code, m.name_zh, m.name_en,
            r.quantity, r.unit, d.id AS device_id, d.name AS device, p.id AS point_id, g.id AS gateway_id, g.last_seen_at
       FROM found f
       JOIN register r ON r.id = f.register_id
@@ -54,7 +54,7 @@ SELECT s.meter_id, s.register_id, s.code, s.name_zh, s.name_en, s.quantity, s.un
               coalesce(sum(i.quantity) FILTER (WHERE i.quality = 'estimated'), 0) AS estimated_quantity
          FROM interval i
         WHERE i.register_id = s.register_id AND i.starts_at < coalesce(s.silent_to, %(now)s)
-          AND i.starts_at > s.silent_from - make_interval(mins => s.interval_minutes)) i
+          AND i.starts_at > s.silent_from - interval '1 hour' AND i.ends_at > s.silent_from) i
  ORDER BY s.silent_to IS NULL DESC, s.silent_from DESC, s.code, s.quantity;
 
 -- name: count_gaps

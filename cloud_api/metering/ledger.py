@@ -57,12 +57,30 @@ class Rules:
 
     interval_ms: int
     gap_ms_max: int  # A boundary inside a longer silence is an estimate.
+    # (from, interval_ms, gap_ms_max) in order of time, for lengths that changed, on edges of every length; before the
+    # first of them the two above hold.
+    lengths: tuple[tuple[int, int, int], ...] = ()
     modulus: int | None = None  # The value at which the counter starts again at zero.
     is_delta: bool = False  # Each reading is what was used since the one before, as pulse counters report.
     resets: tuple[Reset, ...] = ()
     # Quantity = register difference × multiplier; (from, multiplier) in order of time, for CT and PT ratios and units.
     multipliers: tuple[tuple[int, Decimal], ...] = field(default=((-(2**63), _ONE),))
     closed_at_ms: int | None = None
+
+    def length_at(self, at_ms: int) -> tuple[int, int]:
+        """Return interval_ms and gap_ms_max of the interval in which an instant lies."""
+        for start, interval_ms, gap_ms_max in reversed(self.lengths):
+            if start <= at_ms:
+                return interval_ms, gap_ms_max
+        return self.interval_ms, self.gap_ms_max
+
+    def slots(self, first_ms: int, last_ms: int) -> Iterator[tuple[int, int]]:
+        """Yield the intervals that overlap `[first_ms, last_ms)`, in order of time."""
+        edges = [first_ms, *(start for start, _, _ in self.lengths if first_ms < start < last_ms), last_ms]
+        for since, until in pairwise(edges):
+            step, _ = self.length_at(since)
+            for start in range(since // step * step, until, step):
+                yield start, start + step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +127,11 @@ def compute(readings: Sequence[tuple[int, int]], rules: Rules, *, start_ms: int,
     steps = list(_steps(readings, rules))
     if not steps:
         return []
-    slot = rules.interval_ms
-    first = max(start_ms // slot, steps[0].start // slot)
-    last = min(-(-end_ms // slot), -(-steps[-1].end // slot))
+    slots = rules.slots(max(start_ms, steps[0].start), min(end_ms, steps[-1].end))
     is_closed = rules.closed_at_ms is not None and steps[-1].end >= rules.closed_at_ms
-    ends = [step.end for step in steps]
     result: list[Computed] = []
-    position = bisect_right(ends, first * slot)
-    for number in range(first, last):
-        start, end = number * slot, (number + 1) * slot
+    position = 0
+    for start, end in slots:
         if end > steps[-1].end and not is_closed:
             break
         while position < len(steps) and steps[position].end <= start:
@@ -136,7 +150,7 @@ def silences(readings: Sequence[tuple[int, int]], rules: Rules, *, start_ms: int
     return [
         (before, after)
         for (before, _), (after, _) in pairwise(readings)
-        if after - before > rules.gap_ms_max and before < end_ms and after > start_ms
+        if after - before > rules.length_at(before)[1] and before < end_ms and after > start_ms
     ]
 
 
@@ -179,7 +193,8 @@ def _grade(inside: list[_Step], start: int, end: int, rules: Rules) -> tuple[Qua
     if any(step.kind is StepKind.UNKNOWN_STOP for step in inside):
         return Quality.MISSING, Method.NONE, Reason.UNKNOWN_STOP
     cut = [step for step in (inside[0], inside[-1]) if step.start < start or step.end > end]
-    if any(step.end - step.start > rules.gap_ms_max for step in cut):
+    _, gap_ms_max = rules.length_at(start)
+    if any(step.end - step.start > gap_ms_max for step in cut):
         return Quality.ESTIMATED, Method.LINEAR, Reason.GAP
     reason = Reason.NONE
     if inside[0].start > start or inside[-1].end < end:

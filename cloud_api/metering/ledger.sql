@@ -11,10 +11,11 @@ WITH due AS MATERIALIZED (
               FROM dirty_range d
               JOIN register r ON r.id = d.register_id
               JOIN meter m ON m.id = r.meter_id
+              LEFT JOIN meter_length c ON c.meter_id = m.id AND c.undone_at IS NULL AND c.valid @> d.starts_at
+             CROSS JOIN LATERAL make_interval(mins => coalesce(c.minutes, m.interval_minutes)) length
               LEFT JOIN latest_value l ON l.point_id = r.point_id
              WHERE d.starts_at = '-infinity' OR l.observed_at IS NULL OR NOT r.open_period @> l.observed_at
-                OR l.observed_at >= date_bin(make_interval(mins => m.interval_minutes), d.starts_at, timestamptz 'epoch')
-                                    + make_interval(mins => m.interval_minutes)
+                OR l.observed_at >= date_bin(length, d.starts_at, timestamptz 'epoch') + length
              GROUP BY d.register_id
              ORDER BY oldest
              LIMIT %(limit)s) candidate
@@ -54,6 +55,14 @@ SELECT register_id, lower(valid) AS valid_from, upper(valid) AS valid_to, multip
  WHERE register_id = ANY (%(register_id)s::bigint[]) AND undone_at IS NULL
  ORDER BY register_id, lower(valid) NULLS FIRST;
 
+-- name: lengths
+-- Where the length of their meter's intervals changed, in order of time.
+SELECT r.id AS register_id, lower(c.valid) AS valid_from, c.minutes
+  FROM register r
+  JOIN meter_length c ON c.meter_id = r.meter_id AND c.undone_at IS NULL
+ WHERE r.id = ANY (%(register_id)s::bigint[])
+ ORDER BY r.id, lower(c.valid);
+
 -- name: stretches
 -- Widens each stretch to what its readings can touch (`context` readings on each side, to the edges of intervals), and by
 -- as many readings that are needed to compute that. Only instants with a reading that the ledger uses are counted: one
@@ -68,22 +77,28 @@ SELECT t.n::integer, greatest(w.first, closed.before), w.last, f.first AS read_f
  CROSS JOIN LATERAL (SELECT coalesce(lower(r.open_period), '-infinity') AS opens,
                             coalesce(upper(r.open_period), 'infinity') AS closes) p
  CROSS JOIN LATERAL (
-       SELECT date_bin(make_interval(mins => m.interval_minutes), coalesce(
+       SELECT coalesce(
                   (SELECT DISTINCT o.observed_at FROM exact_observation o
                     WHERE o.point_id = r.point_id AND o.observed_at < t.first AND o.observed_at >= p.opens
                       AND o.mantissa IS NOT NULL AND o.quality <= 1 AND NOT EXISTS (
                           SELECT 1 FROM reading_exclusion x WHERE x.register_id = r.id
                              AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
-                    ORDER BY o.observed_at DESC OFFSET %(context)s - 1 LIMIT 1), '0001-01-02'),
-                  timestamptz 'epoch') AS first,
-              date_bin(make_interval(mins => m.interval_minutes), coalesce(
+                    ORDER BY o.observed_at DESC OFFSET %(context)s - 1 LIMIT 1), '0001-01-02') AS first,
+              coalesce(
                   (SELECT DISTINCT o.observed_at FROM exact_observation o
                     WHERE o.point_id = r.point_id AND o.observed_at > t.last AND o.observed_at < p.closes
                       AND o.mantissa IS NOT NULL AND o.quality <= 1 AND NOT EXISTS (
                           SELECT 1 FROM reading_exclusion x WHERE x.register_id = r.id
                              AND x.taken_at = o.observed_at AND x.undone_at IS NULL)
-                    ORDER BY o.observed_at OFFSET %(context)s - 1 LIMIT 1), '9999-12-30'), timestamptz 'epoch')
-              + make_interval(mins => m.interval_minutes) AS last
+                    ORDER BY o.observed_at OFFSET %(context)s - 1 LIMIT 1), '9999-12-30') AS last
+       ) touched
+ CROSS JOIN LATERAL (
+       SELECT make_interval(mins => interval_minutes_at(m.id, touched.first)) AS first,
+              make_interval(mins => interval_minutes_at(m.id, touched.last)) AS last
+       ) length
+ CROSS JOIN LATERAL (
+       SELECT date_bin(length.first, touched.first, timestamptz 'epoch') AS first,
+              date_bin(length.last, touched.last, timestamptz 'epoch') + length.last AS last
        ) w
  CROSS JOIN LATERAL (
        SELECT coalesce((SELECT DISTINCT o.observed_at FROM exact_observation o
@@ -149,7 +164,8 @@ WITH new AS (
            %(now)s
       FROM interval i
       JOIN new n ON n.register_id = i.register_id AND n.starts_at = i.starts_at
-     WHERE (i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM (n.quantity, n.quality, n.method, n.reason)
+     WHERE (i.ends_at, i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
+           (n.ends_at, n.quantity, n.quality, n.method, n.reason)
     RETURNING register_id, starts_at, ends_at
 ), written AS (
     INSERT INTO interval AS i (register_id, starts_at, ends_at, quantity, quality, method, reason, computed_at,
@@ -158,16 +174,17 @@ WITH new AS (
            n.source_to
       FROM new n
     ON CONFLICT (register_id, starts_at) DO UPDATE
-       SET quantity = EXCLUDED.quantity, quality = EXCLUDED.quality, method = EXCLUDED.method, reason = EXCLUDED.reason,
+       SET ends_at = EXCLUDED.ends_at, quantity = EXCLUDED.quantity, quality = EXCLUDED.quality,
+           method = EXCLUDED.method, reason = EXCLUDED.reason,
            source_from = EXCLUDED.source_from, source_to = EXCLUDED.source_to,
-           revision = i.revision + ((i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
-               (EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason))::integer,
-           computed_at = CASE WHEN (i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
-               (EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason)
+           revision = i.revision + ((i.ends_at, i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
+               (EXCLUDED.ends_at, EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason))::integer,
+           computed_at = CASE WHEN (i.ends_at, i.quantity, i.quality, i.method, i.reason) IS DISTINCT FROM
+               (EXCLUDED.ends_at, EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason)
                THEN EXCLUDED.computed_at ELSE i.computed_at END
-     WHERE (i.quantity, i.quality, i.method, i.reason, i.source_from, i.source_to) IS DISTINCT FROM
-           (EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason, EXCLUDED.source_from,
-            EXCLUDED.source_to)
+     WHERE (i.ends_at, i.quantity, i.quality, i.method, i.reason, i.source_from, i.source_to) IS DISTINCT FROM
+           (EXCLUDED.ends_at, EXCLUDED.quantity, EXCLUDED.quality, EXCLUDED.method, EXCLUDED.reason,
+            EXCLUDED.source_from, EXCLUDED.source_to)
 )
 SELECT register_id, min(starts_at), max(ends_at) FROM superseded GROUP BY register_id;
 

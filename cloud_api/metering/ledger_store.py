@@ -106,6 +106,14 @@ async def multipliers(
     return found
 
 
+async def lengths(conn: AsyncConnection, ids: Sequence[RegisterId]) -> dict[RegisterId, list[tuple[datetime, int]]]:
+    """Return (from, minutes of an interval) by register where its meter's length changed, in order of time."""
+    found: dict[RegisterId, list[tuple[datetime, int]]] = defaultdict(list)
+    for row in await all_rows(conn, queries.lengths, {"register_id": list(ids)}):
+        found[RegisterId(row["register_id"])].append((row["valid_from"], row["minutes"]))
+    return found
+
+
 async def stretches(conn: AsyncConnection, due: Sequence[Due]) -> list[Stretch]:
     """Widen what is dirty to what must be computed and read."""
     pairs = [(d.register_id, first, last) for d in due for first, last in d.stretches]

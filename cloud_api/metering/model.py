@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.ids import MeterId, OrganisationId, PointId, RegisterId, SiteId
+from cloud_api.metering.lengths import Lengths
 
 
 class Quality(StrEnum):
@@ -59,7 +60,7 @@ class Register:
     multiplier: Decimal
     modulus: Decimal | None
     is_delta: bool
-    interval_minutes: int
+    interval_minutes: int  # Before the first change of its meter's length.
     gap_minutes: int | None
     closed_at: datetime | None
 
@@ -122,7 +123,7 @@ class Meter:
     name_en: str
     utility: str
     use: str
-    interval_minutes: int
+    lengths: Lengths
     zone: ZoneInfo
 
 

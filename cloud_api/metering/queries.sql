@@ -28,8 +28,7 @@ SELECT m.id AS meter_id, coalesce(sum(i.quantity), 0) AS quantity,
        coalesce(sum(i.quantity) FILTER (WHERE i.quality = 'edited'), 0) AS edited,
        count(DISTINCT i.starts_at) AS interval_count,
        count(DISTINCT i.starts_at) FILTER (WHERE i.quality = 'missing') AS missing_count,
-       (extract(epoch FROM %(end)s::timestamptz - %(start)s::timestamptz) / 60 / m.interval_minutes)::integer
-           AS expected_count
+       interval_count(m.id, m.interval_minutes, %(start)s, %(end)s) AS expected_count
   FROM meter m
   LEFT JOIN register r ON r.meter_id = m.id AND r.quantity = %(quantity)s
   LEFT JOIN interval i ON i.register_id = r.id AND i.starts_at >= %(start)s AND i.starts_at < %(end)s

@@ -93,17 +93,22 @@ async def rules_of(conn: AsyncConnection, registers: Mapping[RegisterId, Registe
     ids = list(registers)
     resets = await store.resets(conn, ids)
     multipliers = await store.multipliers(conn, ids)
+    lengths = await store.lengths(conn, ids)
     return {
-        register_id: _rules_for(register, resets.get(register_id, []), multipliers.get(register_id, []))
+        register_id: _rules_for(
+            register, resets.get(register_id, []), multipliers.get(register_id, []), lengths.get(register_id, [])
+        )
         for register_id, register in registers.items()
     }
 
 
 def _rules_for(
-    register: Register, resets: Sequence[Reset], dated: Sequence[tuple[datetime | None, datetime | None, Decimal]]
+    register: Register,
+    resets: Sequence[Reset],
+    dated: Sequence[tuple[datetime | None, datetime | None, Decimal]],
+    lengths: Sequence[tuple[datetime, int]],
 ) -> Rules:
-    interval_ms = register.interval_minutes * _MINUTE_MS
-    gap_ms = register.gap_minutes * _MINUTE_MS if register.gap_minutes else int(interval_ms * _GAP_IN_INTERVALS)
+    interval_ms, gap_ms = _length(register, register.interval_minutes)
     # Where no dated multiplier holds, the register's own does.
     changes = {_BEGINNING_MS: register.multiplier}
     for valid_from, valid_to, multiplier in dated:
@@ -113,11 +118,19 @@ def _rules_for(
     return Rules(
         interval_ms=interval_ms,
         gap_ms_max=gap_ms,
+        lengths=tuple((store.to_ms(since), *_length(register, minutes)) for since, minutes in lengths),
         modulus=None if register.modulus is None else store.to_units(register.modulus),
         is_delta=register.is_delta,
         resets=tuple(resets),
         multipliers=tuple(sorted(changes.items())),
         closed_at_ms=None if register.closed_at is None else store.to_ms(register.closed_at),
+    )
+
+
+def _length(register: Register, minutes: int) -> tuple[int, int]:
+    interval_ms = minutes * _MINUTE_MS
+    return interval_ms, register.gap_minutes * _MINUTE_MS if register.gap_minutes else int(
+        interval_ms * _GAP_IN_INTERVALS
     )
 
 

@@ -1,10 +1,16 @@
-"""Meters that are computed from others: sums and differences over any depth; cycles are refused. Pure."""
+"""Meters that are computed from others: sums and differences over any depth; cycles are refused. Pure.
 
-from collections.abc import Mapping, Sequence
+Meters whose intervals differ in length are compared over the longest among them at each time.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.ids import MeterId
+from cloud_api.kit.period import Period
 from cloud_api.metering.model import MeterInterval
 
 Terms = Mapping[MeterId, Sequence[tuple[MeterId, Decimal]]]
@@ -44,21 +50,42 @@ def _flatten(meter_id: MeterId, terms: Terms, path: tuple[MeterId, ...]) -> dict
 def combine(
     meter_id: MeterId, factors: Mapping[MeterId, Decimal], measured: Sequence[MeterInterval]
 ) -> list[MeterInterval]:
-    """Return the virtual meter's intervals; one in which a measured meter has no row has none either."""
-    by_start: dict[object, list[MeterInterval]] = {}
-    for interval in measured:
-        by_start.setdefault((interval.starts_at, interval.ends_at), []).append(interval)
+    """Return the virtual meter's intervals; one that a measured meter does not cover is not there."""
     return [
         MeterInterval(
             meter_id=meter_id,
-            starts_at=rows[0].starts_at,
-            ends_at=rows[0].ends_at,
-            quantity=sum((factors[row.meter_id] * row.quantity for row in rows), Decimal(0)),
-            quality=max((row.quality for row in rows), key=_RANK.index),
+            starts_at=whole.start,
+            ends_at=whole.end,
+            quantity=sum((factors[i] * row.quantity for i, rows in parts.items() for row in rows), Decimal(0)),
+            quality=worst(row for rows in parts.values() for row in rows),
         )
-        for _, rows in sorted(by_start.items(), key=lambda item: item[1][0].starts_at)
-        if len(rows) == len(factors)
+        for whole, parts in together(measured)
+        if len(parts) == len(factors) and all(covers(rows, whole) for rows in parts.values())
     ]
+
+
+def together(intervals: Sequence[MeterInterval]) -> Iterator[tuple[Period, dict[MeterId, list[MeterInterval]]]]:
+    """Yield the intervals of several meters, by meter, over the longest among them at each time, in order of time."""
+    whole: Period | None = None
+    parts: dict[MeterId, list[MeterInterval]] = {}
+    for interval in sorted(intervals, key=lambda i: (i.starts_at, i.starts_at - i.ends_at)):
+        if whole is None or interval.starts_at >= whole.end:
+            if whole is not None:
+                yield whole, parts
+            whole, parts = Period(interval.starts_at, interval.ends_at), defaultdict(list)
+        parts[interval.meter_id].append(interval)
+    if whole is not None:
+        yield whole, parts
+
+
+def covers(rows: Sequence[MeterInterval], whole: Period) -> bool:
+    """Tell whether one meter's intervals are all there in a stretch."""
+    return sum((row.ends_at - row.starts_at for row in rows), timedelta(0)) == whole.duration
+
+
+def worst(rows: Iterable[MeterInterval]) -> str:
+    """Return the quality that says least of what several intervals are worth together."""
+    return max((row.quality for row in rows), key=_RANK.index)
 
 
 def ratio(numerator: Decimal, denominator: Decimal) -> Decimal | None:

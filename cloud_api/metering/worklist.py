@@ -14,14 +14,17 @@ from cloud_api.db.queries import load_queries
 from cloud_api.db.rows import all_rows
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import MeterId, RegisterId
-from cloud_api.kit.period import Period, slots
+from cloud_api.kit.period import Period
 from cloud_api.metering import corrections, estimates, repository
 from cloud_api.metering.corrections import Author, CorrectionRefused
 from cloud_api.metering.estimation import NothingKnown, estimate
+from cloud_api.metering.lengths import Lengths
 
 queries = load_queries(__file__, "worklist.sql")
 
 ESTIMATED_INTERVALS_MAX = 3_000  # A month of quarter hours.
+_MINUTE = timedelta(minutes=1)
+_UNIT = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +90,14 @@ async def reopen(conn: AsyncConnection, author: Author, finding_id: int) -> None
 async def edit(conn: AsyncConnection, author: Author, finding_id: int, *, total: Decimal) -> None:
     """Decide what was used over the finding's stretch; it is spread evenly over its intervals, exactly."""
     finding = await _finding(conn, finding_id)
-    starts = _starts(finding)
-    unit = Decimal("0.000001")
-    share = (total / len(starts)).quantize(unit)
-    quantities = [share] * len(starts)
-    quantities[0] += total - share * len(starts)
-    for start, quantity in zip(starts, quantities, strict=True):
+    inside = _slots(finding)
+    minutes = [slot.duration // _MINUTE for slot in inside]
+    quantities = [(total * part / sum(minutes)).quantize(_UNIT) for part in minutes]
+    quantities[0] += total - sum(quantities)
+    register_id = RegisterId(finding["register_id"])
+    for slot, quantity in zip(inside, quantities, strict=True):
         await corrections.edit_interval(
-            conn, author, RegisterId(finding["register_id"]), starts_at=start, quantity=quantity, finding_id=finding_id
+            conn, author, register_id, starts_at=slot.start, quantity=quantity, finding_id=finding_id
         )
     await _settle(conn, author, finding_id, "edited")
 
@@ -107,20 +110,22 @@ async def re_estimate(conn: AsyncConnection, author: Author, finding_id: int, *,
     """
     finding = await _finding(conn, finding_id)
     zone, register_id = ZoneInfo(finding["time_zone"]), RegisterId(finding["register_id"])
-    starts = _starts(finding)
+    slots = _slots(finding)
+    if len({slot.duration for slot in slots}) > 1:
+        raise CorrectionRefused("the length of the intervals changes in this stretch: enter a quantity instead")
+    starts, step = [slot.start for slot in slots], slots[0].duration
     known = await repository.intervals(
         conn, [register_id], Period(finding["starts_at"] - estimates.HISTORY, finding["ends_at"])
     )
-    inside = [i for i in known if finding["starts_at"] <= i.starts_at < finding["ends_at"]]
+    known = [i for i in known if i.ends_at - i.starts_at == step]
+    inside = [i for i in known if starts[0] <= i.starts_at < finding["ends_at"]]
     is_known = len(inside) == len(starts) and all(i.quality != "missing" for i in inside)
     total = sum((i.quantity for i in inside), Decimal(0)) if is_known else None
     if is_zero_evident and total:
         raise CorrectionRefused("the readings say that {total} was used: it cannot be zero", total=total.normalize())
-    evidence = await estimates.gather(conn, finding, known, is_zero_evident=is_zero_evident)
+    evidence = await estimates.gather(conn, finding, known, step=step, is_zero_evident=is_zero_evident)
     try:
-        method, quantities = estimate(
-            starts, total, evidence, zone, step=timedelta(minutes=finding["interval_minutes"])
-        )
+        method, quantities = estimate(starts, total, evidence, zone, step=step)
     except NothingKnown as error:
         raise CorrectionRefused(
             "neither the difference over the gap nor a like day is known: enter a quantity instead"
@@ -144,13 +149,12 @@ async def _settle(conn: AsyncConnection, author: Author, finding_id: int, state:
     await conn.execute(queries.settle_finding, author.columns() | {"id": finding_id, "state": state})
 
 
-def _starts(finding: Mapping[str, Any]) -> list[datetime]:
-    period = Period(finding["starts_at"], finding["ends_at"])
-    starts = [slot.start for slot in slots(period, finding["interval_minutes"])]
-    if len(starts) > ESTIMATED_INTERVALS_MAX:
+def _slots(finding: Mapping[str, Any]) -> list[Period]:
+    found = list(Lengths.of(finding["lengths"]).slots(Period(finding["starts_at"], finding["ends_at"])))
+    if len(found) > ESTIMATED_INTERVALS_MAX:
         raise Invalid(
             "the stretch has {count} intervals; at most {most} at once",
-            count=len(starts),
+            count=len(found),
             most=ESTIMATED_INTERVALS_MAX,
         )
-    return starts
+    return found

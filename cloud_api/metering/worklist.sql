@@ -24,8 +24,8 @@ SELECT state, count(*) AS count FROM vee_finding GROUP BY state;
 
 -- name: finding
 -- One finding, held until the decision is stored.
-SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.state, m.id AS meter_id, m.interval_minutes,
-       m.use, r.quantity, s.id AS site_id, s.time_zone
+SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.state, m.id AS meter_id, m.use, r.quantity,
+       interval_lengths(m.id, m.interval_minutes) AS lengths, s.id AS site_id, s.time_zone
   FROM vee_finding f
   JOIN register r ON r.id = f.register_id
   JOIN meter m ON m.id = r.meter_id

@@ -14,8 +14,9 @@ from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period
 from cloud_api.leasing import service as leasing
 from cloud_api.metering import analysis, corrections, exchanges, formulas, gaps, imports, limits, worklist
-from cloud_api.metering.corrections import Author, Undoable
+from cloud_api.metering.corrections import Author
 from cloud_api.metering.model import Meter
+from cloud_api.operations import interval_length
 from cloud_api.operations.meter_cli import SiteOption, find_meter, meter_app, operator
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the decision.")]
@@ -71,10 +72,29 @@ def exchange(
     typer.echo(carry_out(run))
 
 
+@meter_app.command("length")
+def length(
+    code: Code,
+    minutes: Annotated[int, typer.Argument(help="How long its intervals last from then on: 1, 5, 15, 30 or 60.")],
+    at: Annotated[str, typer.Option(help="Full hour in the site's time, such as 2026-12-01T00:00; it may lie ahead.")],
+    reason: Reason,
+    site: SiteOption = None,
+) -> None:
+    """Change the length of a meter's intervals from an instant on; the ledger before it stays."""
+
+    async def run(conn: AsyncConnection, clock: Clock) -> str:
+        meter, author = await find_meter(conn, code), await _author(conn, clock, reason, site)
+        instant = _instant(at, meter)
+        decision = await interval_length.change(conn, author, meter.id, at=instant, minutes=minutes)
+        return f"{meter.code} has intervals of {minutes} minutes from {_local(instant, meter)} on (decision {decision})"
+
+    typer.echo(carry_out(run))
+
+
 @meter_app.command("undo")
 def undo(
     code: Code,
-    kind: Annotated[str, typer.Argument(help="exchange, reset, multiplier, modulus, exclusion or edit.")],
+    kind: Annotated[str, typer.Argument(help="exchange, reset, multiplier, modulus, exclusion, edit or length.")],
     decision_id: Annotated[int, typer.Argument(help="Number of the decision, as `meter decisions` shows it.")],
     reason: Reason,
     site: SiteOption = None,
@@ -87,11 +107,12 @@ def undo(
         if not standing:
             raise NotFound("{code} has no {kind} {decision}", code=code, kind=kind, decision=decision_id)
         [decision] = standing
-        if decision.kind == "exchange":
+        if decision.kind == "length":
+            await interval_length.undo(conn, author, meter.id, decision.id)
+        elif decision.kind == "exchange":
             await exchanges.undo(conn, author, decision.id)
-        else:
-            undoable: Undoable = decision.kind
-            await corrections.undo(conn, author, decision.register_id, kind=undoable, decision_id=decision.id)
+        elif decision.register_id is not None:
+            await corrections.undo(conn, author, decision.register_id, kind=decision.kind, decision_id=decision.id)
         return f"{kind} {decision_id} of {meter.code} is undone"
 
     typer.echo(carry_out(run))

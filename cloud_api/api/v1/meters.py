@@ -17,6 +17,7 @@ from cloud_api.metering import analysis, corrections, exchanges, exports, formul
 from cloud_api.metering.balance import Balance, Suspect
 from cloud_api.metering.corrections import Author, Cause, Decision, RegisterLine, Undoable
 from cloud_api.metering.model import Energy, Interval, Meter, MeterInterval, ReadingLine
+from cloud_api.operations import interval_length
 
 router = APIRouter(prefix="/meters", tags=["meters"])
 
@@ -91,8 +92,16 @@ class Modulus(BaseModel):
     reason: Reason
 
 
-class UndoExchange(BaseModel):
-    """Why an exchange is taken back."""
+class Length(BaseModel):
+    """Another length of the meter's intervals from a full hour (UTC) on; the ledger before it stays."""
+
+    at: AwareDatetime
+    minutes: Literal[1, 5, 15, 30, 60]
+    reason: Reason
+
+
+class UndoWhole(BaseModel):
+    """Why an exchange or a change of length is taken back."""
 
     reason: Reason
 
@@ -224,10 +233,25 @@ async def exchange(call: FacilitiesCall, meter_id: MeterPath, body: Exchange) ->
 
 
 @router.post("/{meter_id}/exchanges/{exchange_id}/undo", status_code=204)
-async def undo_exchange(call: FacilitiesCall, meter_id: MeterPath, exchange_id: MeterPath, body: UndoExchange) -> None:
+async def undo_exchange(call: FacilitiesCall, meter_id: MeterPath, exchange_id: MeterPath, body: UndoWhole) -> None:
     """Take an exchange back; refused while something stands on the new register."""
     await analysis.meter(call.conn, MeterId(meter_id))
     await exchanges.undo(call.conn, _author(call, body.reason), exchange_id)
+
+
+@router.post("/{meter_id}/lengths", status_code=201)
+async def change_length(call: FacilitiesCall, meter_id: MeterPath, body: Length) -> dict[str, int]:
+    """Change the length of the meter's intervals from an instant on; refused before the end of an issued bill."""
+    decision_id = await interval_length.change(
+        call.conn, _author(call, body.reason), MeterId(meter_id), at=body.at, minutes=body.minutes
+    )
+    return {"decision_id": decision_id}
+
+
+@router.post("/{meter_id}/lengths/{decision_id}/undo", status_code=204)
+async def undo_length(call: FacilitiesCall, meter_id: MeterPath, decision_id: MeterPath, body: UndoWhole) -> None:
+    """Take a change of length back; the length before it holds on."""
+    await interval_length.undo(call.conn, _author(call, body.reason), MeterId(meter_id), decision_id)
 
 
 @router.post("/{meter_id}/exchanges/{exchange_id}/photos", status_code=204)
@@ -374,4 +398,12 @@ def _author(call: FacilitiesCall, reason: str) -> Author:
 
 
 def _meter(meter: Meter) -> dict[str, Any]:
-    return asdict(meter) | {"zone": str(meter.zone)}
+    shown = {"zone": str(meter.zone), "interval_minutes": meter.lengths.changes[-1][1]}
+    return (
+        {key: value for key, value in asdict(meter).items() if key != "lengths"} | shown | {"lengths": _lengths(meter)}
+    )
+
+
+def _lengths(meter: Meter) -> list[dict[str, Any]]:
+    first, *changes = meter.lengths.changes
+    return [{"from": None, "minutes": first[1]}, *({"from": at, "minutes": minutes} for at, minutes in changes)]

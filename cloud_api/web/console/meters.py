@@ -14,12 +14,13 @@ from cloud_api.kit.errors import NotFound
 from cloud_api.kit.i18n import format_short_day, in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.ids import MeterId, RegisterId
-from cloud_api.kit.period import local_day, local_days, slots
+from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import analysis, corrections, exchanges, exports, formulas, service
 from cloud_api.metering.analysis import DaySum
 from cloud_api.metering.corrections import Author, Cause, Undoable
 from cloud_api.metering.exchanges import Photo, Side
 from cloud_api.metering.model import Meter
+from cloud_api.operations import interval_length
 from cloud_api.web.shared.charts import CategoryChart, HeatChart, Series, TimeChart, chart_response
 from cloud_api.web.shared.forms import decimal, local_date, local_instant, optional_decimal
 from cloud_api.web.shared.navigation import NavItem
@@ -34,6 +35,7 @@ NAV = NavItem(group="energy", order=10, label=N_("Meters"), href="/console/meter
 Text = Annotated[str, Form(max_length=500)]
 Short = Annotated[str, Form(max_length=60)]
 _WEEKS = 27
+_HOUR = timedelta(hours=1)
 _STATES = {"actual": "ok", "estimated": "info", "edited": "warning", "missing": "critical"}
 _WORDS = {"actual": N_("actual"), "estimated": N_("estimated"), "edited": N_("edited"), "missing": N_("missing")}
 
@@ -89,6 +91,7 @@ async def meter(page: StaffPage, meter_id: int, day: Annotated[str, Query(max_le
         ),
         sees_bills=page.viewer.has_any(frozenset({Role.FINANCE, Role.MANAGER})),
         decisions=await corrections.decisions(page.conn, found.id),
+        lengths=(await analysis.lengths_behind(page.conn, found.id)).changes,
         unit=energy_registers[0].unit if energy_registers else "kWh",
     )
 
@@ -99,14 +102,16 @@ async def day_chart(page: StaffPage, meter_id: int, day: Annotated[str, Query(ma
     found = await analysis.meter(page.conn, MeterId(meter_id))
     shown = local_day(local_date("day", day, page.clock.now().date()), found.zone)
     intervals = {i.starts_at: i for i in await analysis.virtual_intervals(page.conn, found.id, shown)}
-    factor = Decimal(60) / found.interval_minutes
-    instants = [slot.start for slot in slots(shown, found.interval_minutes)]
+    slots = list((await analysis.lengths_behind(page.conn, found.id)).slots(shown))
 
-    def values(*qualities: str) -> list[float | None]:
-        return [
-            float(intervals[at].quantity * factor) if at in intervals and intervals[at].quality in qualities else None
-            for at in instants
-        ]
+    def power(slot: Period, quality: str) -> float | None:
+        known = intervals.get(slot.start)
+        if known is None or known.quality != quality:
+            return None
+        return float(known.quantity * (_HOUR // slot.duration))
+
+    def values(quality: str) -> list[float | None]:
+        return [power(slot, quality) for slot in slots]
 
     series = [Series(name=_("actual"), values=values("actual"), style="bar")]
     for name, quality, colour in ((_("estimated"), "estimated", "cat-2"), (_("edited"), "edited", "cat-5")):
@@ -114,7 +119,13 @@ async def day_chart(page: StaffPage, meter_id: int, day: Annotated[str, Query(ma
             series.append(Series(name=name, values=values(quality), style="bar", colour=colour))
     return chart_response(
         TimeChart(
-            zone=found.zone, unit="kW", instants=instants, series=series, stacked=True, start=shown.start, end=shown.end
+            zone=found.zone,
+            unit="kW",
+            instants=[s.start for s in slots],
+            series=series,
+            stacked=True,
+            start=shown.start,
+            end=shown.end,
         )
     )
 
@@ -313,19 +324,33 @@ async def edit_interval(
     return await _back(page, found, _("The interval is edited; the ledger follows within seconds."), starts_at)
 
 
+@router.post("/{meter_id}/length")
+async def change_length(
+    page: FacilitiesPage, meter_id: int, at: Short, minutes: Annotated[int, Form()], reason: Text
+) -> Response:
+    """Change the length of the meter's intervals from an instant on."""
+    found = await analysis.meter(page.conn, MeterId(meter_id))
+    since = local_instant("at", at, found.zone)
+    await interval_length.change(page.conn, _author(page, reason), found.id, at=since, minutes=minutes)
+    notice = _("The intervals have another length from then on; the ledger follows within seconds.")
+    return await _back(page, found, notice, since, max(since, page.clock.now()))
+
+
 @router.post("/{meter_id}/undo")
 async def undo(
     page: FacilitiesPage,
     meter_id: int,
-    register_id: Annotated[int, Form()],
-    kind: Annotated[Undoable | Literal["exchange"], Form()],
+    kind: Annotated[Undoable | Literal["exchange", "length"], Form()],
     decision_id: Annotated[int, Form()],
     reason: Text,
+    register_id: Annotated[int, Form()] = 0,
 ) -> Response:
     """Take a decision back."""
     found = await analysis.meter(page.conn, MeterId(meter_id))
     author = _author(page, reason)
-    if kind == "exchange":
+    if kind == "length":
+        await interval_length.undo(page.conn, author, found.id, decision_id)
+    elif kind == "exchange":
         await exchanges.undo(page.conn, author, decision_id)
     else:
         await corrections.undo(page.conn, author, RegisterId(register_id), kind=kind, decision_id=decision_id)

@@ -1,7 +1,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from tests.integration.web.conftest import sign_in
+from tests.integration.web.conftest import csrf_token, sign_in
 from tests.integration.web.test_metering_pages import TODAY, meter  # noqa: F401
 
 
@@ -62,3 +62,23 @@ async def test_the_course_of_a_point_and_the_storage_are_read_through_the_api(cl
     }
     await _call(client, "finance")
     assert (await client.get("/api/v1/storage")).status_code == 403
+
+
+async def test_the_length_of_the_intervals_changes_on_the_page_and_through_the_api(client, meter):  # noqa: F811
+    await sign_in(client, "facilities")
+    path, day = f"/console/meters/{meter}", (TODAY - timedelta(days=1)).date()
+    token = await csrf_token(client, path)
+    form = {"csrf_token": token, "at": f"{day}T12:00", "minutes": "60", "reason": "the utility bills by the hour"}
+    assert (await client.post(f"{path}/length", data=form)).status_code == 303
+    assert (await client.post(f"{path}/length", data=form | {"at": f"{day}T12:20"})).status_code == 422
+    assert "60 " in (await client.get(path)).text
+    await _call(client, "facilities")
+    shown = (await client.get(f"/api/v1/meters/{meter}")).json()
+    assert [x["minutes"] for x in shown["lengths"]] == [15, 60]
+    [decision] = shown["decisions"]
+    undo = f"/api/v1/meters/{meter}/lengths/{decision['id']}/undo"
+    assert (await client.post(undo, json={"reason": "not yet"})).status_code == 204
+    assert (await client.post(undo, json={"reason": "not yet"})).status_code == 409
+    body = {"at": f"{day}T04:00:00Z", "minutes": 30, "reason": "by the half hour"}
+    assert (await client.post(f"/api/v1/meters/{meter}/lengths", json=body)).status_code == 201
+    assert (await client.post(f"/api/v1/meters/{meter}/lengths", json=body | {"minutes": 7})).status_code == 422

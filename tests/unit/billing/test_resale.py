@@ -15,6 +15,7 @@ from cloud_api.billing.policy import Policy
 from cloud_api.billing.run_model import MeterFacts, Part, PartEnergy, TenantFacts
 from cloud_api.billing.tariff_file import parse_tariff
 from cloud_api.kit.period import local_days
+from cloud_api.metering.lengths import Lengths
 from tests.unit.billing.conftest import NAME, OWNER, run_inputs
 
 FIRST, AFTER = date(2026, 3, 1), date(2026, 3, 4)
@@ -40,7 +41,7 @@ versions:
 
 
 def meter(number, use):
-    return MeterFacts(id=number, code=f"m{number}", name=NAME, use=use, parent_id=None, interval_minutes=15)
+    return MeterFacts(id=number, code=f"m{number}", name=NAME, use=use, parent_id=None, lengths=Lengths.always(15))
 
 
 def party(number):

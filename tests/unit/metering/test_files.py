@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cloud_api.metering.exports import export
+from cloud_api.metering.lengths import Lengths
 from cloud_api.metering.model import Meter, MeterInterval
 from cloud_api.metering.reading_files import FileUnreadable, parse
 
@@ -81,7 +82,7 @@ def test_what_is_no_file_of_readings_is_refused_in_words(content):
 
 METER = Meter(
     id=1, site_id=1, parent_meter_id=None, code="m1", name_zh="表", name_en="Meter", utility="electricity",
-    use="tenant", interval_minutes=15, zone=ZONE,
+    use="tenant", lengths=Lengths.always(15), zone=ZONE,
 )  # fmt: skip
 INTERVALS = [
     MeterInterval(

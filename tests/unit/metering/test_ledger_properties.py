@@ -1,6 +1,7 @@
 """The ledger keeps every register's energy, in whatever order readings come and whatever people declare."""
 
 from bisect import bisect_left, bisect_right
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -28,6 +29,12 @@ BEGINNING = -(2**63)
 minutes_of_an_interval = st.sampled_from([1, 5, 15, 30, 60])
 # From a value every few seconds to a silence of many hours.
 pauses = st.one_of(st.integers(1, 2 * MIN), st.integers(1, 40 * MIN), st.integers(1, 900 * MIN))
+
+
+# Other lengths of the intervals, each from a full hour on.
+lengths = st.dictionaries(st.integers(1, 90), minutes_of_an_interval, max_size=3).map(
+    lambda changes: tuple((hour * 60 * MIN, m * MIN, m * MIN * 3 // 2) for hour, m in sorted(changes.items()))
+)
 
 
 @st.composite
@@ -100,6 +107,22 @@ def test_intervals_hold_the_register_difference_through_every_kind_of_event(regi
         assert sum(i.quantity for i in found) == Decimal(total.numerator) / total.denominator
 
 
+@settings(max_examples=200, deadline=None)
+@given(registers(), lengths)
+def test_another_length_of_the_intervals_keeps_what_was_before_and_all_energy(register, changes):
+    readings, rules, _ = register
+    plain = compute(readings, rules, **EVER)
+    changed = replace(rules, lengths=changes)
+    found = compute(readings, changed, **EVER)
+    assert sum(i.quantity for i in found) == sum(i.quantity for i in plain)
+    assert all(one.end_ms <= other.start_ms for one, other in pairwise(found))
+    edges = [-(10**13), *(since for since, _, _ in changes), 10**13]
+    for since, until in pairwise(edges):
+        interval_ms, gap_ms_max = changed.length_at(since)
+        alike = compute(readings, replace(rules, interval_ms=interval_ms, gap_ms_max=gap_ms_max), **EVER)
+        assert [i for i in found if since <= i.start_ms < until] == [i for i in alike if since <= i.start_ms < until]
+
+
 @settings(max_examples=100, deadline=None)
 @given(registers())
 def test_energy_that_nobody_knows_is_said_to_be_missing(register):
@@ -152,16 +175,20 @@ class Worker:
 
     def recompute(self, first, last):
         course = sorted(self.readings.items())
-        times, slot = [at for at, _ in course], self.rules.interval_ms
+        times = [at for at, _ in course]
         lowest = bisect_left(times, first) - CONTEXT_READINGS
         highest = bisect_right(times, last) + CONTEXT_READINGS - 1
-        start = times[lowest] // slot * slot if lowest >= 0 else 0
-        end = (times[highest] // slot + 1) * slot if highest < len(times) else 10**13
+        start = self.edge_before(times[lowest]) if lowest >= 0 else 0
+        end = self.edge_before(times[highest], after=1) if highest < len(times) else 10**13
         read_from = max(0, bisect_left(times, start) - CONTEXT_READINGS)
         read_to = bisect_right(times, end) + CONTEXT_READINGS
         self.ledger = {at: i for at, i in self.ledger.items() if not start <= at < end}
         for interval in compute(course[read_from:read_to], self.rules, start_ms=start, end_ms=end):
             self.ledger[interval.start_ms] = interval
+
+    def edge_before(self, at, after=0):
+        slot, _ = self.rules.length_at(at)
+        return (at // slot + after) * slot
 
 
 @st.composite
@@ -182,10 +209,10 @@ def noisy_courses(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(noisy_courses(), minutes_of_an_interval, st.randoms(use_true_random=False))
-def test_reading_by_reading_in_any_order_and_twice_gives_the_ledger_of_all_at_once(course, minutes, rng):
+@given(noisy_courses(), minutes_of_an_interval, lengths, st.randoms(use_true_random=False))
+def test_reading_by_reading_in_any_order_and_twice_gives_the_ledger_of_all_at_once(course, minutes, changes, rng):
     last = max(at for at, _ in course)
-    rules = Rules(interval_ms=minutes * MIN, gap_ms_max=minutes * MIN * 3 // 2, closed_at_ms=last)
+    rules = Rules(interval_ms=minutes * MIN, gap_ms_max=minutes * MIN * 3 // 2, lengths=changes, closed_at_ms=last)
     batch = {i.start_ms: i for i in compute(course, rules, **EVER)}
     arriving = course + rng.sample(course, len(course) // 3)
     rng.shuffle(arriving)

@@ -1,6 +1,7 @@
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from cloud_api.metering.lengths import Lengths
 from cloud_api.metering.model import Energy, Meter
 from cloud_api.operations.energy_flow.flow import flow
 
@@ -8,7 +9,7 @@ from cloud_api.operations.energy_flow.flow import flow
 def meter(number, parent=None, use="tenant"):
     return Meter(
         id=number, site_id=1, parent_meter_id=parent, code=f"m{number}", name_zh=f"表{number}", name_en=f"Meter {number}",
-        utility="electricity", use=use, interval_minutes=15, zone=ZoneInfo("Asia/Shanghai"),
+        utility="electricity", use=use, lengths=Lengths.always(15), zone=ZoneInfo("Asia/Shanghai"),
     )  # fmt: skip
 
 
