@@ -13,6 +13,7 @@ from cloud_api.billing.cli import tariff_app
 from cloud_api.devices.cli import app as gateway
 from cloud_api.faults.cli import app as faults
 from cloud_api.identity.cli import app as user_commands
+from cloud_api.leasing.cli import hours_app, notice_app
 from cloud_api.operations.cli import app as operations
 from cloud_api.operations.meter_decisions_cli import meter_app
 from cloud_api.operations.places.cli import app as place_app
@@ -34,6 +35,8 @@ app.add_typer(tariff_app, name="tariff")
 app.add_typer(bill_app, name="bill")
 app.add_typer(lease_app, name="lease")
 app.add_typer(place_app, name="place")
+app.add_typer(hours_app, name="after-hours")
+app.add_typer(notice_app, name="notice")
 app.add_typer(space_app, name="space")
 app.add_typer(storage_app, name="storage")
 app.add_typer(meter_app, name="meter")

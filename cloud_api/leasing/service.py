@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
+from cloud_api.kit.ids import SiteId
 from cloud_api.leasing import repository
 from cloud_api.leasing.import_file import Parsed, parse_file
 from cloud_api.leasing.model import ImportReport, LeaseRecord, LeaseVerdict, Verdict
@@ -34,7 +35,7 @@ class RowsRefused(Invalid):
 class Site:
     """The site whose leases are meant."""
 
-    id: int
+    id: SiteId
     organisation_id: int
     code: str
     name_zh: str

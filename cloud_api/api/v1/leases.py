@@ -12,7 +12,7 @@ from cloud_api.api.auth import Call, LeasingCall
 from cloud_api.leasing import service
 from cloud_api.leasing.import_file import BYTES_MAX, Parsed, parse_file, too_large
 from cloud_api.leasing.service import Site
-from cloud_api.operations.tenancy import changes
+from cloud_api.operations.tenancy import changes, meter_shares
 from cloud_api.operations.tenancy import service as tenancy
 
 router = APIRouter(prefix="/leases", tags=["leases"])
@@ -201,7 +201,7 @@ async def set_shares(call: LeasingCall, meter: str, wanted: Shares, site: SiteCo
     """Divide a meter anew over spaces from a day on."""
     where = await service.find_site(call.conn, site)
     who = {"actor": call.viewer.login, "clock": call.clock}
-    await changes.set_meter_shares(call.conn, where, meter, shares=wanted.shares, from_day=wanted.from_day, **who)
+    await meter_shares.set_meter_shares(call.conn, where, meter, shares=wanted.shares, from_day=wanted.from_day, **who)
 
 
 @router.get("/{number}")

@@ -16,15 +16,15 @@ from psycopg import AsyncConnection
 
 from cloud_api.billing import settlement
 from cloud_api.kit.clock import Clock
-from cloud_api.kit.errors import Invalid, NotFound
+from cloud_api.kit.errors import Invalid
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.period import local_day
 from cloud_api.leasing.access import align_access
 from cloud_api.leasing.repository import as_json
-from cloud_api.leasing.service import Site, audit
+from cloud_api.leasing.service import Site
 from cloud_api.operations.tenancy.handover import HandoverRefused, read_meters
 from cloud_api.operations.tenancy.repository import Row, execute, find_tenant, lock_lease, note, one, queries, rows
-from cloud_api.operations.tenancy.service import end_lease, entitle
+from cloud_api.operations.tenancy.service import end_lease, entitle, site_of_lease
 from cloud_api.operations.tenancy.spaces import find_space, part_codes, split_space
 
 
@@ -176,7 +176,7 @@ async def merge(
     actor: str,
     clock: Clock,
 ) -> dict[str, Change]:
-    """Make two tenants one from a day on: every lease of the first goes on under the second.
+    """Make two tenants one from a day on: every lease of the first, at whatever site, goes on under the second.
 
     Running leases are cut at the day, with readings; those not begun go over as they are. Deposit and prepaid balance
     go over too. Bills of the days before stay with the company that used the energy. Returns what each lease's cut did.
@@ -186,11 +186,14 @@ async def merge(
         raise Invalid(
             "{from_tenant} cannot be merged into {into_tenant}", from_tenant=from_tenant, into_tenant=into_tenant
         )
-    _not_in_future(on_day, site, clock)
     leases = await rows(conn, queries.leases_of_tenant, {"tenant_id": old["id"]})
     if not leases:
         raise Invalid("tenant {from_tenant} has no running lease that could go over", from_tenant=from_tenant)
-    every = await _meters_of(conn, site, leases, on_day)
+    places = {lease["number"]: await site_of_lease(conn, lease["id"]) for lease in leases}
+    for place in places.values():
+        _not_in_future(on_day, place, clock)
+    every = await _meters_of(conn, places, leases, on_day)
+    _one_site_per_meter(readings, every, places)
     unknown = set(readings) - {meter for meters in every.values() for meter in meters}
     if unknown:
         raise HandoverRefused(
@@ -202,7 +205,9 @@ async def merge(
     found = {}
     for lease in leases:
         own = {meter: value for meter, value in readings.items() if meter in every.get(lease["number"], ())}
-        found[lease["number"]] = await _hand_on(conn, site, lease, new, on_day, own, actor=actor, clock=clock)
+        found[lease["number"]] = await _hand_on(
+            conn, places[lease["number"]], lease, new, on_day, own, actor=actor, clock=clock
+        )
     await _move_balances(conn, old, new, lease=leases[0], on_day=on_day, actor=actor, clock=clock)
     return found
 
@@ -283,43 +288,6 @@ async def amend(
     return await _done(conn, lease, "amendment", on_day, detail, {}, actor, clock)
 
 
-async def set_meter_shares(
-    conn: AsyncConnection,
-    site: Site,
-    meter: str,
-    *,
-    shares: Mapping[str, Decimal],
-    from_day: date,
-    actor: str,
-    clock: Clock,
-) -> None:
-    """Divide a meter anew over spaces from local midnight of a day on; the shares have to sum to one."""
-    if sum(shares.values()) != 1 or any(share <= 0 for share in shares.values()):
-        raise Invalid(
-            "the shares of {meter} are {shares}; they have to sum to 1",
-            meter=meter,
-            shares=", ".join(str(s) for s in shares.values()),
-        )
-    at = local_day(from_day, site.zone).start
-    before = await rows(conn, queries.meter_shares, {"site_id": site.id, "meter": meter, "at": at})
-    if not before:
-        raise NotFound("there is no meter {meter}", meter=meter)
-    ids = {"meter_id": before[0]["meter_id"], "at": at}
-    if await rows(conn, queries.later_shares, ids):
-        raise Invalid(
-            "shares of {meter} begin after {from_day} already; set them from a later day",
-            meter=meter,
-            from_day=from_day,
-        )
-    spaces = [await find_space(conn, site, code, from_day) for code in shares]
-    await execute(conn, queries.end_shares, ids)
-    values = {"space_id": [s["id"] for s in spaces], "share": list(shares.values())}
-    await execute(conn, queries.add_shares, ids | values)
-    told = {row["space"]: row["share"] for row in before if row["space"]}
-    detail = {"from": from_day, "before": told, "after": dict(shares)}
-    await audit(conn, site, clock, actor=actor, action="meter.shares", subject=f"meter/{meter}", detail=detail)
-
-
 async def _running(conn: AsyncConnection, site: Site, number: str, day: date, clock: Clock) -> Row:
     lease = await lock_lease(conn, site, number, {"active"})
     if day < lease["starts_on"] or (lease["ends_on"] is not None and day >= lease["ends_on"]):
@@ -398,11 +366,24 @@ async def _follow(
     return row["id"]
 
 
-async def _meters_of(conn: AsyncConnection, site: Site, leases: Sequence[Row], day: date) -> dict[str, set[str]]:
+def _one_site_per_meter(
+    readings: Mapping[str, Decimal], every: Mapping[str, set[str]], places: Mapping[str, Site]
+) -> None:
+    """Raise HandoverRefused for a reading of a meter whose code two sites have: it would count for both."""
+    for meter in readings:
+        if len({places[number].id for number, meters in every.items() if meter in meters}) > 1:
+            raise HandoverRefused(
+                [Text("meter {meter} is at several sites: move these leases one by one", meter=meter)]
+            )
+
+
+async def _meters_of(
+    conn: AsyncConnection, places: Mapping[str, Site], leases: Sequence[Row], day: date
+) -> dict[str, set[str]]:
     found = {}
     for lease in leases:
         held = await rows(conn, queries.spaces_held, {"lease_id": lease["id"], "day": day})
-        values = {"space_ids": [s["space_id"] for s in held], "at": local_day(day, site.zone).start}
+        values = {"space_ids": [s["space_id"] for s in held], "at": local_day(day, places[lease["number"]].zone).start}
         found[lease["number"]] = {row["meter"] for row in await rows(conn, queries.registers, values)}
     return found
 

@@ -8,9 +8,10 @@ from psycopg import AsyncConnection
 
 from cloud_api.db.command import actor, carry_out
 from cloud_api.kit.clock import Clock
+from cloud_api.kit.errors import Invalid
 from cloud_api.leasing import service as leasing
 from cloud_api.leasing.service import Site
-from cloud_api.operations.tenancy import changes, spaces
+from cloud_api.operations.tenancy import changes, meter_shares, spaces
 from cloud_api.operations.tenancy import service as tenancy
 from cloud_api.operations.tenancy.changes import Change
 from cloud_api.operations.tenancy.words import day_of, number_of, pairs_of, parse_hours
@@ -249,6 +250,28 @@ def divide(
         who = {"actor": actor(), "clock": clock}
         await spaces.split_space(conn, where, space, parts=pairs_of(part), from_day=day_of(from_day), **who)
         return f"{space} is divided into {len(part)} parts"
+
+    _run(step, site)
+
+
+@space_app.command("meter-shares")
+def set_shares(
+    meter: Annotated[str, typer.Argument(help="Code of the meter.")],
+    from_day: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD.")],
+    share: Annotated[list[str] | None, typer.Option(help="space=share, such as r1=0.6; they sum to 1.")] = None,
+    by_area: Annotated[list[str] | None, typer.Option(help="Code of a space, shared by area; may be repeated.")] = None,
+    site: SiteOption = None,
+) -> None:
+    """Divide a meter anew over spaces from a day on."""
+
+    async def step(conn: AsyncConnection, where: Site, clock: Clock) -> str:
+        if bool(share) == bool(by_area):
+            raise Invalid("give either --share space=number or --by-area space, once per space")
+        day = day_of(from_day)
+        shares = pairs_of(share) if share else await meter_shares.shares_by_area(conn, where, by_area or [], day)
+        who = {"actor": actor(), "clock": clock}
+        await meter_shares.set_meter_shares(conn, where, meter, shares=shares, from_day=day, **who)
+        return "\n".join(f"{space}: {part}" for space, part in shares.items())
 
     _run(step, site)
 

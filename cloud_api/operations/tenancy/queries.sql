@@ -185,6 +185,16 @@ SELECT m.id AS meter_id, x.space_id, s.code AS space, x.share, lower(x.valid) AS
   LEFT JOIN space s ON s.id = x.space_id
  WHERE m.site_id = %(site_id)s AND m.code = %(meter)s ORDER BY s.code FOR UPDATE OF m;
 
+-- name: meter_by_code
+-- A meter of the site.
+SELECT id, code, name_zh, name_en, utility, use FROM meter WHERE site_id = %(site_id)s AND code = %(meter)s;
+
+-- name: shares_of_meter
+-- Which spaces a meter measured when, the latest first.
+SELECT s.code AS space, s.name_zh, s.name_en, x.share, lower(x.valid) AS starts_at, upper(x.valid) AS ends_at
+  FROM meter_space x JOIN space s ON s.id = x.space_id WHERE x.meter_id = %(meter_id)s
+ ORDER BY lower(x.valid) DESC NULLS LAST, s.code LIMIT 500;
+
 -- name: later_shares
 -- Whether shares of a meter begin after an instant: they would contradict what is set from here on.
 SELECT 1 FROM meter_space WHERE meter_id = %(meter_id)s AND lower(valid) >= %(at)s::timestamptz LIMIT 1;

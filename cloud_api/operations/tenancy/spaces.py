@@ -20,7 +20,7 @@ from cloud_api.leasing.access import align_access
 from cloud_api.leasing.service import Site, audit
 from cloud_api.operations.tenancy.repository import Row, execute, note, one, queries, rows
 
-_SHARE_DIGITS = Decimal("1e-12")
+SHARE_DIGITS = Decimal("1e-12")
 _AREA_DIGITS = Decimal("0.01")
 
 
@@ -158,7 +158,7 @@ async def _make_parts(
 async def _divide_meters(conn: AsyncConnection, ids: dict[str, Any], made: Sequence[Part], whole: Decimal) -> None:
     for row in await rows(conn, queries.shares_of_space, ids):
         await execute(conn, queries.end_share, ids | {"meter_id": row["meter_id"]})
-        divided = _divide(row["share"], made, whole, _SHARE_DIGITS)
+        divided = _divide(row["share"], made, whole, SHARE_DIGITS)
         values = {"meter_id": row["meter_id"], "at": ids["at"], "space_id": [part for part, _area in made]}
         await execute(conn, queries.add_shares, values | {"share": divided})
 

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.billing import inputs as billing_inputs
 from cloud_api.billing import service as billing
@@ -14,7 +14,6 @@ from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.leasing import access, companies, service
 from cloud_api.notify import letters
 from cloud_api.occupancy import service as occupancy
-from cloud_api.operations.overview import service as overview
 from cloud_api.operations.prepaid import service as prepaid
 from cloud_api.operations.tenancy import changes
 from cloud_api.operations.tenancy import service as tenancy
@@ -83,18 +82,17 @@ async def _profile(page: Page[StaffViewer]) -> dict[str, str]:
 
 
 @router.get("/{tenant_id}")
-async def show(page: LeasingPage, tenant_id: int) -> Response:
-    """Show one company: profile, leases, account."""
+async def show(page: LeasingPage, tenant_id: int, site: Annotated[str | None, Query(max_length=40)] = None) -> Response:
+    """Show one company: profile, leases, account; people and the late-fee rule are those of one site."""
     organisation = page.viewer.organisation_id
     company = await companies.profile(page.conn, tenant_id, organisation)
     today = page.clock.now().astimezone(page.zone).date()
-    site = await billing_inputs.find_site(page.conn)
-    policy = await billing_inputs.find_policy(page.conn, site)
+    where, every = await service.shown_site(page.conn, site)
+    policy = await billing_inputs.find_policy(page.conn, await billing_inputs.find_site(page.conn, site_id=where.id))
     leases = await tenancy.list_leases(page.conn, organisation, today, tenant_id=tenant_id)
     statement = await settlement.statement(page.conn, tenant_id)
     late = [row for row in await settlement.arrears(page.conn, organisation, today) if row["tenant_id"] == tenant_id]
-    place = await overview.site(page.conn)
-    people = await occupancy.tenants_day(page.conn, place.id, place.zone, today)
+    people = await occupancy.tenants_day(page.conn, where.id, where.zone, today)
     others = [t for t in await tenancy.tenants(page.conn, organisation) if t["id"] != tenant_id]
     return page.render(
         "console/tenant.html",
@@ -114,11 +112,13 @@ async def show(page: LeasingPage, tenant_id: int) -> Response:
             for row in await letters.letters(page.conn, organisation, tenant_id=tenant_id)
         ],
         others=others,
-        currency=site.currency,
+        currency=where.currency,
+        site=where,
+        sites=every,
         cards=await access.card_count(page.conn, tenant_id, today),
         people=next((row for row in people if row.tenant_id == tenant_id), None),
         without_right=await occupancy.entries_without_right(
-            page.conn, place.id, place.zone, page.clock.now(), tenant_id=tenant_id
+            page.conn, where.id, where.zone, page.clock.now(), tenant_id=tenant_id
         ),
         today=today,
     )

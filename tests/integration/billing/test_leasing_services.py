@@ -1,7 +1,10 @@
 """What leasing's programs and pages say beside bills: findings, people by company, entries without right, several sites."""
 
+import asyncio
 import re
 from datetime import UTC, date, datetime
+
+from typer.testing import CliRunner
 
 from cloud_api.db.pool import transaction
 from cloud_api.kit.ids import SiteId
@@ -9,6 +12,7 @@ from cloud_api.kit.scope import SYSTEM
 from cloud_api.leasing import access
 from cloud_api.leasing import service as leasing
 from cloud_api.leasing.access import Card
+from cloud_api.leasing.cli import hours_app, notice_app
 from cloud_api.occupancy import service as occupancy
 from cloud_api.operations.site_import import service as site_import
 from cloud_api.operations.tenancy import service as tenancy
@@ -168,9 +172,58 @@ async def test_a_space_is_remeasured_and_divided_on_its_page_and_several_sites_a
         "/console/leases/new",
         "/console/lease-import",
         "/console/after-hours",
+        "/console/occupancy",
+        f"/console/tenants/{bills['a']}",
     ):
         shown = await manager.get(path)
         assert (shown.status_code, "Other park" in shown.text) == (200, True), path
     assert "z1" in (await manager.get("/console/leases/new?site=other")).text
+    other_people = (await manager.get("/console/occupancy?site=other&day=2026-10-05")).text
+    assert "hours.json?day=2026-10-05&amp;site=other" in other_people
+    assert (await manager.get("/console/occupancy/hours.json?day=2026-10-05&site=other")).status_code == 200
+    assert (await manager.get("/console/occupancy?site=nowhere")).status_code == 404
     lease = re.search(r"/console/leases/\d+", (await manager.get("/console/leases")).text)[0]
     assert (await manager.get(lease)).status_code == 200
+
+
+async def test_a_meter_is_divided_anew_on_its_page_by_percent_or_by_area(app, bills):  # noqa: F811
+    manager = await sign_in(app, "manager")
+    page = "/console/meter-shares/m1?site=park"
+    rooms = {"space.0": "r1", "percent.0": "62.5", "space.1": "r2", "percent.1": "37.5"}
+    await post(manager, page, page, mode="percent", from_day="2026-10-20", **rooms)
+    shown = (await manager.get(page)).text
+    assert "62.50" in shown
+    assert "37.50" in shown
+    await post(manager, page, page, mode="area", from_day="2026-11-01", **{"space.0": "r1", "space.1": "r2"})
+    assert (await manager.get(page)).text.count("62.50") == 2  # r1's 100 of 160 m2 again, in a period of its own.
+    token = re.search(r'name="csrf_token" value="([^"]+)"', shown)[1]
+    wrong = {"csrf_token": token, "mode": "percent", "from_day": "2026-11-05", "space.0": "r1", "percent.0": "90"}
+    refused = await manager.post(page, data=wrong)
+    assert (refused.status_code, "they have to sum to 1" in refused.text) == (422, True)
+
+
+async def test_after_hours_and_notices_are_handled_by_command(app, bills, database, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("CLOUD_DATABASE_URL", database.app)
+
+    async def run(command, *words):
+        return await asyncio.to_thread(CliRunner().invoke, command, list(words))
+
+    asked = await run(hours_app, "request", "b", "r2", "--from", "2030-01-05T19:00", "--to", "2030-01-05T21:00")
+    assert "is approved, charged 2030-01-05 19:00 to 2030-01-05 21:00" in asked.stdout, asked.output
+    number = asked.stdout.split()[1]
+    refused = await run(hours_app, "request", "b", "r1", "--from", "2030-01-05T19:00", "--to", "2030-01-05T21:00")
+    assert (refused.exit_code, "r1 is not a space of your lease" in refused.output) == (1, True)
+    assert "approved" in (await run(hours_app, "list", "--tenant", "b")).stdout
+    assert "cancelled" in (await run(hours_app, "cancel", number)).stdout
+    again = await run(hours_app, "decide", number, "--reject", "--reason", "late")
+    assert (again.exit_code, "was decided" in again.output) == (1, True)
+    assert "rejecting a request needs a reason" in (await run(hours_app, "decide", number, "--reject")).output
+    posted = await run(notice_app, "post", "--title-zh", "停电", "--title-en", "Power cut", "--first", "2026-01-01")
+    assert posted.exit_code == 0, posted.output
+    south = await sign_in(app, "south")
+    assert "Power cut" in (await south.get("/portal")).text
+    await run(notice_app, "withdraw", posted.stdout.split()[1])
+    assert "Power cut" not in (await south.get("/portal")).text
+    assert "withdrawn" in (await run(notice_app, "list")).stdout
+    one_language = await run(notice_app, "post", "--title-zh", "停电", "--title-en", "")
+    assert (one_language.exit_code, "title in Chinese and in English" in one_language.output) == (1, True)

@@ -12,7 +12,10 @@ import pytest
 from cloud_api.billing import settlement
 from cloud_api.kit.errors import Invalid
 from cloud_api.leasing import service as leasing
-from cloud_api.operations.tenancy import changes
+from cloud_api.leasing.import_file import Parsed, parse_leases
+from cloud_api.operations.site_import import service as site_import
+from cloud_api.operations.site_import.model import EstateFile
+from cloud_api.operations.tenancy import changes, meter_shares
 from cloud_api.operations.tenancy import service as tenancy
 from cloud_api.operations.tenancy.handover import HandoverRefused
 from tests.integration.billing.small_site import CLOCK, SmallSite, estate
@@ -115,6 +118,55 @@ async def test_two_tenants_become_one_and_each_pays_its_own_days(park):
     assert (leases["L3"]["status"], leases["L3-a"]["status"], leases["L3-a"]["tenant"]) == ("ended", "active", "a")
 
 
+async def test_a_merger_at_two_sites_cuts_each_lease_at_the_midnight_of_its_own_site(park):
+    """The other park is in Berlin, seven hours behind in summer; its lease is cut at its own midnight."""
+    conn, site = park.conn, await leasing.find_site(park.conn)
+    file = estate({"mz": ["z1"]}, areas={"z1": 10}).model_dump(mode="json")
+    berlin = file["site"] | {"code": "berlin", "time_zone": "Europe/Berlin"}
+    await site_import.import_estate(conn, EstateFile.model_validate(file | {"site": berlin}), **WHO)
+    other = await leasing.find_site(conn, "berlin")
+    parsed = Parsed()
+    parse_leases([{"lease": "LZ", "tenant": "b", "space": "z1", "first_day": "2026-01-01", "last_day": ""}], parsed)
+    await leasing.import_leases(conn, other, parsed, source="test", **WHO)
+    values = [("2026-10-18T21:59Z", 5), ("2026-10-18T22:00Z", 7), ("2026-10-18T16:00Z", 3)]
+    for at, value in values:
+        await conn.execute(
+            "INSERT INTO reading (register_id, taken_at, value, source, received_at) SELECT r.id, %s, %s, 'import', %s"
+            " FROM register r JOIN meter m ON m.id = r.meter_id AND m.code = 'mz'",
+            (at, value, at),
+        )
+    day = date(2026, 10, 19)
+    done = await changes.merge(conn, site, from_tenant="b", into_tenant="a", on_day=day, readings={}, **WHO)
+    assert {number: change.readings.get("mz") for number, change in done.items()} == {"L3": None, "LZ": 7}
+    assert set(done["L3"].readings) == {"m3"}
+
+
+async def test_a_reading_of_a_meter_that_two_sites_have_is_refused_at_a_merger(park):
+    conn, site = park.conn, await leasing.find_site(park.conn)
+    file = estate({"m3": ["z1"]}, areas={"z1": 10}).model_dump(mode="json")
+    second = EstateFile.model_validate(file | {"site": file["site"] | {"code": "second"}})
+    await site_import.import_estate(conn, second, **WHO)
+    parsed = Parsed()
+    parse_leases([{"lease": "LZ", "tenant": "b", "space": "z1", "first_day": "2026-01-01", "last_day": ""}], parsed)
+    await leasing.import_leases(conn, await leasing.find_site(conn, "second"), parsed, source="test", **WHO)
+    wanted = {"from_tenant": "b", "into_tenant": "a", "on_day": date(2026, 10, 19), "readings": {"m3": Decimal(1)}}
+    with pytest.raises(HandoverRefused, match="meter m3 is at several sites"):
+        await changes.merge(conn, site, **wanted, **WHO)
+
+
+async def test_a_meter_is_divided_by_area_and_the_parts_sum_to_one(park):
+    site = await leasing.find_site(park.conn)
+    day = date(2026, 10, 12)
+    shares = await meter_shares.shares_by_area(park.conn, site, ["r1", "r2", "hall"], day)
+    assert sum(shares.values()) == 1
+    assert abs(shares["r1"] - Decimal(100) / 210) < Decimal("1e-11")
+    await meter_shares.set_meter_shares(park.conn, site, "m1", shares=shares, from_day=day, **WHO)
+    _, found = await meter_shares.history(park.conn, site, "m1")
+    assert [row["space"] for row in found if row["ends_at"] is None] == ["hall", "r1", "r2"]
+    with pytest.raises(Invalid, match="sum to 1"):
+        await meter_shares.set_meter_shares(park.conn, site, "m1", shares={}, from_day=day, **WHO)
+
+
 async def test_people_and_area_follow_an_amendment_from_its_day_in_the_shares_of_the_month(park):
     """The common meter's 744 kWh are shared by people and days: a 10 people, then 30 from the 17th; b 10."""
     site = await leasing.find_site(park.conn)
@@ -144,11 +196,11 @@ async def test_a_meter_shared_anew_divides_its_energy_from_that_midnight(conn):
     await site.main_is_sum_of(["m1", "common"], *OCTOBER)
     where = await leasing.find_site(conn)
     with pytest.raises(Invalid, match="have to sum to 1"):
-        await changes.set_meter_shares(
+        await meter_shares.set_meter_shares(
             conn, where, "m1", shares={"r1": Decimal("0.5")}, from_day=date(2026, 10, 12), **WHO
         )
     shares = {"r1": Decimal("0.75"), "r2": Decimal("0.25")}
-    await changes.set_meter_shares(conn, where, "m1", shares=shares, from_day=date(2026, 10, 12), **WHO)
+    await meter_shares.set_meter_shares(conn, where, "m1", shares=shares, from_day=date(2026, 10, 12), **WHO)
     run = await site.run()
     a = (await site.bill(run, "a"))["snapshot"]
     assert Decimal(a["quantity"]) == 11 * 24 * Decimal("0.5") + 20 * 24 * Decimal("0.75")
