@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from cloud_api.billing import cost_share, resale
@@ -12,8 +13,8 @@ from cloud_api.billing.apportionment import Apportioned, Stretch, apportion
 from cloud_api.billing.book import Book, kwh, open_book
 from cloud_api.billing.charge import Issue, Rated, issue_json
 from cloud_api.billing.charging import Charge, charging
-from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult
-from cloud_api.billing.snapshot import Pool, fingerprint, pool_of, snapshot_of
+from cloud_api.billing.run_model import BillDraft, Part, RunInputs, RunResult, packed
+from cloud_api.billing.snapshot import Pool, pool_of, snapshot_of
 from cloud_api.billing.vat import close
 from cloud_api.billing.what_if import plain
 from cloud_api.kit.i18n import Text
@@ -35,9 +36,7 @@ def compose(inputs: RunInputs, issues: Sequence[Issue] = (), *, tick: Tick | Non
         if tick is not None:
             tick(len(drafts), len(parties))
     sheet = resale.check(inputs, apportioned, drafts)
-    drafts = [
-        _sealed(replace(d, snapshot=d.snapshot | {"resale": sheet["sheet"]})) for d in _without_finals(book, drafts)
-    ]
+    drafts = [replace(d, resale=sheet["sheet"]) for d in drafts if not _has_final(book, d.tenant_id)]
     blocking = [*issues, *_run_issues(book, apportioned), *sheet["issues"]]
     return RunResult(
         bills=tuple(drafts), apportioned=apportioned, summary=_summary(inputs, apportioned, drafts, blocking, sheet)
@@ -96,27 +95,36 @@ def _bill(book: Book, apportioned: Apportioned, party: int, charge: Charge, pool
     cycle = book.cycle(party)
     lines, issues = charge(party, cycle)
     rated = close(lines, issues)
-    doubts = [*issues, *_doubts(book, party), *_estimated(book, party)]
+    doubts = [*issues, *_doubts(book, party), *_estimated(book, party), *_after_final(book, party)]
     kind = "owner" if book.inputs.tenants[party].is_owner else "bill"
     snapshot = snapshot_of(book, apportioned, party, cycle, rated, pool) | {
         "kind": kind,
         "issues": [issue_json(i) for i in doubts],
     }
-    return BillDraft(tenant_id=party, kind=kind, rated=rated, snapshot=snapshot, sha256="", issues=tuple(doubts))
+    return BillDraft(
+        tenant_id=party,
+        kind=kind,
+        total=rated.total,
+        recovered=resale.recovered_of(snapshot["lines"]),
+        exact=sum((line.amount_exact for line in rated.lines), Fraction(0)),
+        issues=tuple(doubts),
+        packed=packed(snapshot),
+    )
 
 
-def _without_finals(book: Book, drafts: Sequence[BillDraft]) -> list[BillDraft]:
-    """Leave out who got a final bill; who came back in the same month has to have it credited first."""
-    kept = []
-    for draft in drafts:
-        if draft.tenant_id not in book.inputs.final_bills:
-            kept.append(draft)
-        elif any(t.ends_on is None or t.ends_on > book.inputs.ends_on for t in book.tenancies.get(draft.tenant_id, ())):
-            text = Text("a final bill covers days of this month, and the tenant came back: credit the final bill first")
-            issue = Issue(code="final_billed", text=text)
-            more = {"issues": [*draft.snapshot["issues"], issue_json(issue)]}
-            kept.append(replace(draft, snapshot=draft.snapshot | more, issues=(*draft.issues, issue)))
-    return kept
+def _has_final(book: Book, party: int) -> bool:
+    """Tell whether the party's final bill stands for this one."""
+    return party in book.inputs.final_bills and not _after_final(book, party)
+
+
+def _after_final(book: Book, party: int) -> list[Issue]:
+    """Name a tenant who got a final bill and came back in the same cycle: that bill is credited first."""
+    if party not in book.inputs.final_bills:
+        return []
+    if all(t.ends_on is not None and t.ends_on <= book.inputs.ends_on for t in book.tenancies.get(party, ())):
+        return []
+    text = Text("a final bill covers days of this month, and the tenant came back: credit the final bill first")
+    return [Issue(code="final_billed", text=text)]
 
 
 def _doubts(book: Book, party: int) -> list[Issue]:
@@ -174,10 +182,6 @@ def _run_issues(book: Book, apportioned: Apportioned) -> list[Issue]:
     return found
 
 
-def _sealed(draft: BillDraft) -> BillDraft:
-    return replace(draft, sha256=fingerprint(draft.snapshot))
-
-
 def _summary(
     inputs: RunInputs,
     apportioned: Apportioned,
@@ -204,7 +208,7 @@ def _summary(
         "shared_loss_kwh": total("loss", of_owner=False),
         "bills": sum(d.kind == "bill" for d in bills),
         "exceptions": sum(bool(d.issues) and d.kind == "bill" for d in bills),
-        "total": str(sum((d.rated.total for d in bills if d.kind == "bill"), Decimal("0.00"))),
+        "total": str(sum((d.total for d in bills if d.kind == "bill"), Decimal("0.00"))),
         "loss_warning": apportioned.loss_percent > inputs.policy.loss_warn_percent,
         "blocking": [issue_json(i) for i in blocking],
         "resale": sheet["sheet"],

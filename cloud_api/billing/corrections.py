@@ -117,7 +117,7 @@ async def _over_recoveries(
     year = date(first.year, 1, 1), date(first.year + 1, 1, 1)
     notes = [note["snapshot"] for note in await credit_notes(conn, row["id"])]
     charged = sum((resale.recovered_of(s["lines"]) for s in (row["snapshot"], *notes)), Decimal(0))
-    change = resale.recovered_of(draft.snapshot["lines"]) - charged
+    change = draft.recovered - charged
     recovered, paid_then = await loading.resale_between(conn, inputs.site, inputs.utility, first, after)
     in_year, paid_in_year = await loading.resale_between(conn, inputs.site, inputs.utility, *year)
     paid = Decimal(result.summary["resale"]["paid_for_same_energy"])
@@ -152,7 +152,7 @@ async def propose_adjustments(conn: AsyncConnection, clock: Clock) -> int:
         inputs = await inputs_again(conn, row)
         draft = next((d for d in compose(replace(inputs)).bills if d.tenant_id == row["tenant_id"]), None)
         new = [] if draft is None else draft.snapshot["lines"]
-        total = Decimal(0) if draft is None else draft.rated.total
+        total = Decimal(0) if draft is None else draft.total
         content = {
             "lines": line_differences(row["snapshot"]["lines"], new),
             "old": str(row["total"]),

@@ -78,7 +78,7 @@ async def _issue(
     assert run is not None
     known_at = await service.now_known(conn)
     summary = {key: value for key, value in result.summary.items() if key != "resale"}
-    values = {"run_id": run["id"], "summary": as_json(summary | {"bills": 1, "total": str(draft.rated.total)})}
+    values = {"run_id": run["id"], "summary": as_json(summary | {"bills": 1, "total": str(draft.total)})}
     await store(conn, queries.finish_run, values | {"at": clock.now(), "count": 1, "known_at": known_at})
     return await _number(conn, site, run["id"], draft, inputs.policy.due_days, actor=actor, clock=clock)
 
@@ -115,7 +115,7 @@ async def _number(
         "after": [snapshot["period"]["to"]],
         "net": [Decimal(snapshot["net"])],
         "tax": [Decimal(snapshot["tax"])],
-        "total": [draft.rated.total],
+        "total": [draft.total],
         "sha256": [fingerprint(snapshot)],
         "snapshot": [json.dumps(snapshot, ensure_ascii=False, sort_keys=True)],
     }

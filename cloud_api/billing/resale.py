@@ -38,8 +38,8 @@ def check(inputs: "RunInputs", apportioned: Apportioned, drafts: Sequence["BillD
     paid_same = sum((cost[k] * Fraction(q, main[k]) for k, q in sold.items() if main.get(k)), Fraction(0))
     if inputs.policy.resale_mode == "cost_share":
         # Each line of the utility's bill is divided without rest: a tenant's exact parts are what its energy cost.
-        paid_same = sum((line.amount_exact for d in drafts if d.kind == "bill" for line in d.rated.lines), Fraction(0))
-    recovered = sum((recovered_of(d.snapshot["lines"]) for d in drafts if d.kind == "bill"), Decimal(0))
+        paid_same = sum((d.exact for d in drafts if d.kind == "bill"), Fraction(0))
+    recovered = sum((d.recovered for d in drafts if d.kind == "bill"), Decimal("0.00"))
     over = recovered - round_fraction(paid_same)
     paid_total = sum(cost.values(), Fraction(0))
     year_over = over + inputs.recovered_before - inputs.paid_before

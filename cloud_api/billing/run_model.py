@@ -1,14 +1,17 @@
 """What a bill run reads and what it makes. Values only."""
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from cloud_api.billing.apportionment import Apportioned, Holding
 from cloud_api.billing.calendar import HolidayCalendar
-from cloud_api.billing.charge import Issue, Rated, Usage
+from cloud_api.billing.charge import Issue, Usage
 from cloud_api.billing.cycle import Days, full_cycle
 from cloud_api.billing.demand import Peaks
 from cloud_api.billing.policy import Policy
@@ -213,14 +216,33 @@ class RunInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillDraft:
-    """One computed bill: its printed amounts, and the snapshot that proves them."""
+    """One computed bill. Its snapshot is kept packed: a run holds thousands of them until the last one is rated."""
 
     tenant_id: int
     kind: str
-    rated: Rated
-    snapshot: dict[str, Any]
-    sha256: str
+    total: Decimal
+    recovered: Decimal
+    """What it charges for energy and its supply, VAT included."""
+    exact: Fraction
+    """The sum of its lines before rounding."""
     issues: tuple[Issue, ...]
+    packed: bytes
+    resale: Mapping[str, Any] | None = None
+
+    @property
+    def snapshot(self) -> dict[str, Any]:
+        """What the bill prints and what proves it, unpacked anew at each call."""
+        return unpacked(self.packed) | ({} if self.resale is None else {"resale": dict(self.resale)})
+
+
+def packed(snapshot: Mapping[str, Any]) -> bytes:
+    """Return JSON data in a fifth of its length, and a twentieth of its memory."""
+    return zlib.compress(json.dumps(snapshot, ensure_ascii=False).encode(), level=1)
+
+
+def unpacked(content: bytes) -> dict[str, Any]:
+    """Return what `packed` took."""
+    return json.loads(zlib.decompress(content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from cloud_api.billing.policy import Policy, dump_policy, load_policy
 from cloud_api.billing.repository import Row, as_json, one, queries, rows, store
 from cloud_api.billing.run_model import BillDraft, RunResult, SiteFacts
 from cloud_api.billing.settlement import settle_with_credit
+from cloud_api.billing.snapshot import fingerprint
 from cloud_api.billing.states import NotIssuable, RunState, SamePerson, Step, after
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import dump_tariff
@@ -27,7 +28,7 @@ from cloud_api.kit.errors import Invalid, NotFound
 
 RUNS_SHOWN_MAX = 200
 BILLS_SHOWN_MAX = 500
-BILLS_STORED_AT_ONCE = 500
+BILLS_STORED_AT_ONCE = 100
 """Bounds the memory that their snapshots take on the way to the database."""
 AUTOMATIC = "policy:automatic"
 _SERIES = {"bill": "B", "credit_note": "C", "rebill": "R", "final": "F"}
@@ -175,6 +176,7 @@ async def store_result(
 
 
 async def _store_bills(conn: AsyncConnection, site: SiteFacts, run_id: int, drafts: Sequence[BillDraft]) -> None:
+    snapshots = [d.snapshot for d in drafts]
     values = {
         "organisation_id": site.organisation_id,
         "site_id": site.id,
@@ -183,19 +185,15 @@ async def _store_bills(conn: AsyncConnection, site: SiteFacts, run_id: int, draf
         "tenant_id": [d.tenant_id for d in drafts],
         "kind": [d.kind for d in drafts],
         "state": ["exception" if d.issues else "calculated" for d in drafts],
-        "first": [d.snapshot["period"]["from"] for d in drafts],
-        "after": [d.snapshot["period"]["to"] for d in drafts],
-        "net": [Decimal(d.snapshot["net"]) for d in drafts],
-        "tax": [Decimal(d.snapshot["tax"]) for d in drafts],
-        "total": [d.rated.total for d in drafts],
-        "sha256": [d.sha256 for d in drafts],
-        "snapshot": [_text(d) for d in drafts],
+        "first": [s["period"]["from"] for s in snapshots],
+        "after": [s["period"]["to"] for s in snapshots],
+        "net": [Decimal(s["net"]) for s in snapshots],
+        "tax": [Decimal(s["tax"]) for s in snapshots],
+        "total": [d.total for d in drafts],
+        "sha256": [fingerprint(s) for s in snapshots],
+        "snapshot": [json.dumps(s, ensure_ascii=False, sort_keys=True) for s in snapshots],
     }
     await store(conn, queries.add_bills, values)
-
-
-def _text(draft: BillDraft) -> str:
-    return json.dumps(draft.snapshot, ensure_ascii=False, sort_keys=True)
 
 
 async def take_step(

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from cloud_api.billing.compose import compose
 from cloud_api.billing.inputs import QUANTITIES, Pins
 from cloud_api.billing.policy import load_policy
 from cloud_api.billing.repository import Row, one, queries, rows
-from cloud_api.billing.run_model import Part, PartEnergy, RunInputs
+from cloud_api.billing.run_model import BillDraft, Part, PartEnergy, RunInputs
 from cloud_api.billing.snapshot import fingerprint
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import RegisterId
@@ -52,7 +52,7 @@ async def verify_bill(conn: AsyncConnection, bill: str | int) -> Verdict:
     indexes = {part.index for part in mine}
     nested = [part for part in inputs.parts if part.subtract_from in indexes]
     raw, count = await energy_from_readings(conn, inputs, [*mine, *nested])
-    return _compare(row, replace(inputs, energy={**inputs.energy, **raw}), count)
+    return _compare(row, _made_again(replace(inputs, energy={**inputs.energy, **raw})), count)
 
 
 async def verify_run(conn: AsyncConnection, run_id: int) -> list[Verdict]:
@@ -63,7 +63,7 @@ async def verify_run(conn: AsyncConnection, run_id: int) -> list[Verdict]:
     first = await service.get_bill(conn, bills[0])
     inputs = await inputs_again(conn, first)
     raw, count = await energy_from_readings(conn, inputs, inputs.parts)
-    again = replace(inputs, energy=raw)
+    again = _made_again(replace(inputs, energy=raw))
     return [_compare(await service.get_bill(conn, bill), again, count) for bill in bills]
 
 
@@ -120,22 +120,26 @@ def _sum(inputs: RunInputs, part: Part, computed: dict[RegisterId, list[Any]], i
     return energy
 
 
-def _compare(row: Row, inputs: RunInputs, readings: int) -> Verdict:
+def _made_again(inputs: RunInputs) -> dict[int, BillDraft]:
+    """Make every bill of the run once more, by tenant."""
+    return {draft.tenant_id: draft for draft in compose(replace(inputs, final_bills=frozenset())).bills}
+
+
+def _compare(row: Row, bills: Mapping[int, BillDraft], readings: int) -> Verdict:
     snapshot = row["snapshot"]
     differences = _own_faults(row)
-    result = compose(replace(inputs, final_bills=frozenset()))
-    again = next((d for d in result.bills if d.tenant_id == row["tenant_id"]), None)
+    again = bills.get(row["tenant_id"])
     if again is None:
         differences.append("the calculation no longer gives this tenant a bill")
     else:
         for number, (old, new) in enumerate(_pairs(snapshot["lines"], again.snapshot["lines"]), 1):
             differences += _line_differences(number, old, new)
-        if Decimal(snapshot["total"]) != again.rated.total:
-            differences.append(f"total {snapshot['total']}, recomputed {again.rated.total}")
+        if Decimal(snapshot["total"]) != again.total:
+            differences.append(f"total {snapshot['total']}, recomputed {again.total}")
     return Verdict(
         bill=row["number"] or str(row["id"]),
         total=row["total"],
-        recomputed=None if again is None else again.rated.total,
+        recomputed=None if again is None else again.total,
         readings=readings,
         differences=tuple(differences),
     )
