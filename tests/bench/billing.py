@@ -141,10 +141,10 @@ async def run_bench(url: str, tenants: int, pdfs: int) -> None:
                 await service.take_step(conn, run_id, step, actor=service.AUTOMATIC, clock=CLOCK)
         async with transaction(pool, SYSTEM) as conn:
             bills = (await service.get_run(conn, run_id))["bills"]
-            bill = await service.get_bill(conn, bills[0]["id"])
-            bill_pdf(bill)  # Reads the typeface, once per process.
+            first, second = [await service.get_bill(conn, b["id"]) for b in bills[:2]]
+            bill_pdf(first)  # Reads the typeface, once per process.
             watch = Watch()
-            bill_pdf(bill)
+            bill_pdf(second)
             watch.report("one PDF, typeface loaded", 0.5)
             # The job works off what has no document yet: as many as asked for are left.
             kept = [b["id"] for b in bills if b["kind"] == "bill"][pdfs:]
