@@ -242,12 +242,37 @@ def expected_year(truth, order):
     }
 
 
-async def test_every_bill_of_a_year_with_moves_exchange_gap_late_data_and_a_new_tariff_equals_plain_loops(pool, http):
+# --- What happens in the year -----------------------------------------------------------------------------------------
+
+METER_CODES = ("m1", "m2", "m3", "common")
+PARTIES = ["owner", "a", "b", "c", "d"]
+EXCHANGED_AT = datetime(2026, 7, 20, 10, 0, tzinfo=SHANGHAI).astimezone(UTC)
+GAP = [datetime(2026, 5, 12, h, tzinfo=SHANGHAI) for h in (1, 7)]
+LATE = [datetime(2026, 9, 8, h, tzinfo=SHANGHAI).astimezone(UTC) for h in (10, 22)]
+
+
+def year_of_truth():
+    """Watt hours of every meter and quarter; the main meter counts the others and 20 Wh of losses."""
     truth = {
         code: {at: some_wh(wall, seed) for at, wall in quarters("2026-01-01", "2027-01-01", SHANGHAI)}
-        for seed, code in enumerate(("m1", "m2", "m3", "common"), 1)
+        for seed, code in enumerate(METER_CODES, 1)
     }
-    truth["main"] = {at: sum(truth[c][at] for c in ("m1", "m2", "m3", "common")) + 20 for at in truth["m1"]}
+    return truth | {"main": {at: sum(truth[c][at] for c in METER_CODES) + 20 for at in truth["m1"]}}
+
+
+def readings_of(truth):
+    """What arrives of m1 and m2: (m2 with a gap, m1 until its exchange, the new m1, what of it comes late)."""
+    # A gap inside one price: what the register counted meanwhile is known, however it is spread.
+    lost = [(at, v) for at, v in counters(truth["m2"]) if not GAP[0] < at < GAP[1]]
+    old = [(at, v) for at, v in counters(truth["m1"]) if at <= EXCHANGED_AT]
+    # The new counter begins at 5 kWh.
+    new = counters({at: q for at, q in truth["m1"].items() if at >= EXCHANGED_AT}, start=5_000)[1:]
+    return lost, old, new, [(at, v) for at, v in new if LATE[0] < at < LATE[1]]
+
+
+async def test_every_bill_of_a_year_with_moves_exchange_gap_late_data_and_a_new_tariff_equals_plain_loops(pool, http):
+    truth = year_of_truth()
+    lost, old, new, late = readings_of(truth)
     async with transaction(pool, SYSTEM) as conn:
         site = SmallSite(conn)
         file = estate({"m1": ["r1"], "m2": ["r2"], "m3": ["r3", "r4"]}, areas=AREAS)
@@ -257,16 +282,7 @@ async def test_every_bill_of_a_year_with_moves_exchange_gap_late_data_and_a_new_
     await edge.send("common", counters(truth["common"]))
     await edge.send("main", counters(truth["main"]))
     await edge.send("m3", counters(truth["m3"]))
-    # A gap inside one price: what the register counted meanwhile is known, however it is spread.
-    night = datetime(2026, 5, 12, tzinfo=SHANGHAI)
-    lost = [(at, v) for at, v in counters(truth["m2"]) if not 1 < (at - night) / timedelta(hours=1) < 7]
     await edge.send("m2", lost)
-    # Exchange of m1: the new counter begins at 5 kWh.
-    swap = datetime(2026, 7, 20, 10, 0, tzinfo=SHANGHAI).astimezone(UTC)
-    old = [(at, v) for at, v in counters(truth["m1"]) if at <= swap]
-    new = counters({at: q for at, q in truth["m1"].items() if at >= swap}, start=5_000)[1:]
-    late_from, late_to = (datetime(2026, 9, 8, h, 0, tzinfo=SHANGHAI).astimezone(UTC) for h in (10, 22))
-    late = [(at, v) for at, v in new if late_from < at < late_to]
     await edge.send("m1", old)
     async with transaction(pool, SYSTEM) as conn:
         [register] = await (
@@ -277,7 +293,7 @@ async def test_every_bill_of_a_year_with_moves_exchange_gap_late_data_and_a_new_
         )
         author = Author(viewer=viewer, clock=AFTERWARDS, reason="meter exchanged")
         values = {"closing": Decimal(old[-1][1]) / 1000, "opening": Decimal(5)}
-        await exchange(conn, author, register, at=swap, **values)
+        await exchange(conn, author, register, at=EXCHANGED_AT, **values)
     await edge.send("m1", [r for r in new if r not in set(late)])
 
     async with transaction(pool, SYSTEM) as conn:
@@ -323,6 +339,59 @@ async def test_every_bill_of_a_year_with_moves_exchange_gap_late_data_and_a_new_
             conn, runs[7]["id"]
         )  # The month of the exchange and of the new tariff.
         assert [v.differences for v in verdicts] == [()] * len(verdicts)
+
+
+def without(day, space, party):
+    """Return `holder` in a year in which one thing did not happen: on that space and from that day `party` holds."""
+    really = holder
+    return lambda s, d: party if s == space and d >= day else really(s, d)
+
+
+FAIR = {"m3": {"r3": Fraction(1), "r4": Fraction(0)}}
+EVENTS = {
+    "b moves out on 3 March": ("holder", without(date(2026, 3, 4), "r2", "b"), [3, 4]),
+    "c moves in on 11 April": ("holder", without(date(2026, 4, 11), "r2", "owner"), [4, 12]),
+    "a takes another room on 16 August": ("holder", without(date(2026, 8, 16), "r4", "owner"), [8, 12]),
+    "two rooms share a meter": ("METERS", METERS | FAIR, [1, 12]),
+    "common areas are shared by area": ("AREAS", dict.fromkeys(AREAS, 50), [1, 12]),
+    "the tariff changes on 1 July": ("price_ratio", ratio_of_2024, [7, 12]),
+    "Spring Festival": ("SPRING_AND_LABOUR", {d for d in SPRING_AND_LABOUR if d.month == 5}, [2]),
+    "Labour Day": ("SPRING_AND_LABOUR", {d for d in SPRING_AND_LABOUR if d.month == 2}, [5]),
+    "the meters count": ("some_wh", lambda _wall, seed: 150 + seed, [1, 12]),
+}
+
+
+@pytest.fixture(scope="module")
+def told_year():
+    truth = year_of_truth()
+    return truth, expected_year(truth, PARTIES)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_each_event_of_the_year_changes_the_bills_of_its_months(told_year, event, monkeypatch):
+    truth, expected = told_year
+    name, instead, months = EVENTS[event]
+    monkeypatch.setattr(f"{__name__}.{name}", instead)
+    other = expected_year(year_of_truth() if name == "some_wh" else truth, PARTIES)
+    changed = {key[0] for key in {*expected, *other} if expected.get(key) != other.get(key)}
+    assert changed >= set(months)
+    if len(months) == 1:
+        assert changed == set(months)  # A festival changes its own month alone.
+
+
+def test_the_gap_the_exchange_and_the_late_readings_are_in_what_arrives(told_year):
+    truth, _ = told_year
+    lost, old, new, late = readings_of(truth)
+    missing = {at for at, _ in counters(truth["m2"])} - {at for at, _ in lost}
+    assert len(missing) == 6 * 4 - 1
+    assert (
+        len({price_ratio(at.astimezone(SHANGHAI)) for at in missing}) == 1
+    )  # However it is spread, it costs the same.
+    assert new[0][1] < old[-1][1]  # A counter that fell: without the exchange the ledger could not bill it.
+    assert sum(truth["m1"].values()) == old[-1][1] - old[0][1] + new[-1][1] - 5_000
+    assert len(late) == 12 * 4 - 1
+    assert set(late) < set(new)
+    assert len({price_ratio(at.astimezone(SHANGHAI)) for at, _ in late}) > 1  # Spread evenly it costs something else.
 
 
 async def settle(conn, clock):
