@@ -16,6 +16,7 @@ from cloud_api.api.install import install as install_api
 from cloud_api.db.pool import make_pool
 from cloud_api.db.request import SystemTx
 from cloud_api.faults.catalogue import use_own_rules
+from cloud_api.ingest.http import close_door
 from cloud_api.ingest.http import router as ingest
 from cloud_api.ingest.write import router as lines
 from cloud_api.kit.clock import Clock
@@ -41,6 +42,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             app.state.pool = pool
             app.state.live = live
             yield
+            await close_door(app)
 
     app = FastAPI(title="Wattlease", version="0.1.0", lifespan=lifespan)
     app.state.settings = settings

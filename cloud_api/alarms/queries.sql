@@ -275,14 +275,24 @@ SELECT a.rule, a.subject, o.opened_at, o.cleared_at,
 SELECT id FROM alarm WHERE active AND suppression = 'none' AND opened_at < %(before)s;
 
 -- name: limits
--- All limits with where their point hangs, its newest value and what their alarm says.
-SELECT l.*, d.gateway_id, g.site_id, v.observed_at, v.value AS latest, v.quality, a.verdict, a.fault_since,
+-- All limits with where their point hangs, its newest value and what their alarm says. While a process holds latest
+-- values of the gateway, the newest observation counts: what was judged before must not be ahead of it.
+SELECT l.*, d.gateway_id, g.site_id, coalesce(n.observed_at, v.observed_at) AS observed_at,
+       CASE WHEN n.observed_at IS NULL THEN v.value ELSE n.value END AS latest,
+       coalesce(n.quality, v.quality) AS quality, a.verdict, a.fault_since,
        coalesce(a.ok_since, a.cleared_at) AS ok_since, a.active
   FROM point_limit l
   JOIN point p ON p.id = l.point_id AND p.retired_at IS NULL
   JOIN device d ON d.id = p.device_id
   JOIN gateway g ON g.id = d.gateway_id
   LEFT JOIN latest_value v ON v.point_id = l.point_id
+  LEFT JOIN LATERAL (
+       SELECT o.observed_at, o.value, o.quality
+         FROM observation o
+        WHERE o.point_id = l.point_id AND o.observed_at > coalesce(v.observed_at, '-infinity')
+          AND EXISTS (SELECT FROM ingest_stream s WHERE s.gateway_id = g.id AND s.latest_held_at IS NOT NULL)
+        ORDER BY o.observed_at DESC
+        LIMIT 1) n ON true
   LEFT JOIN alarm a ON a.site_id = g.site_id AND a.subject = 'point:' || l.point_id
        AND a.rule = CASE l.kind WHEN 'above' THEN 'PNT-01' WHEN 'below' THEN 'PNT-02' WHEN 'step' THEN 'PNT-03'
                     ELSE 'PNT-10' END || '/' || l.severity

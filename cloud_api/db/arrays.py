@@ -46,6 +46,12 @@ class Int8s(_Array):
     array_oid, element_oid, layout = 1016, 20, _layout(">i8")
 
 
+class Int4s(_Array):
+    """An integer[]."""
+
+    array_oid, element_oid, layout = 1007, 23, _layout(">i4")
+
+
 class Int2s(_Array):
     """A smallint[]."""
 
@@ -85,5 +91,5 @@ def _register(kind: type[_Array]) -> None:
     psycopg.adapters.register_dumper(kind, ArrayDumper)
 
 
-for _kind in (Int8s, Int2s, Float8s, Bools, Instants):
+for _kind in (Int8s, Int4s, Int2s, Float8s, Bools, Instants):
     _register(_kind)

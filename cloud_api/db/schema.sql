@@ -4,19 +4,41 @@ CREATE SCHEMA app;
 
 CREATE SCHEMA reporting;
 
-CREATE FUNCTION app.accept_batch(p_stream_id bigint, p_known int8multirange, p_catalogue_version bigint, p_settled int8multirange, p_accepted integer, p_rejected integer, p_now timestamp with time zone, p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_moves boolean[], p_exact_point_id bigint[], p_exact_first timestamp with time zone[], p_exact_last timestamp with time zone[], p_settled_before timestamp with time zone, p_notices text[], p_content bytea, p_waiting_max integer) RETURNS void
+CREATE FUNCTION app.accept_batches(p_stream_id bigint[], p_known int8multirange[], p_catalogue_version bigint[], p_settled int8multirange[], p_accepted integer[], p_rejected integer[], p_holds_latest boolean[], p_now timestamp with time zone, p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_latest_point_id bigint[], p_latest_observed_at timestamp with time zone[], p_latest_value double precision[], p_latest_mantissa bigint[], p_latest_quality smallint[], p_latest_scale smallint[], p_mark_point_id bigint[], p_mark_from integer[], p_mark_to integer[], p_mark_first timestamp with time zone[], p_mark_last timestamp with time zone[], p_exact_point_id bigint[], p_exact_first timestamp with time zone[], p_exact_last timestamp with time zone[], p_settled_before timestamp with time zone, p_notices text[], p_content bytea, p_waiting_max integer) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
+DECLARE
+    followed boolean;
 BEGIN
     PERFORM set_config('app.viewer_kind', 'system', true);
-    PERFORM app.claim_batch(p_stream_id, p_known, p_catalogue_version, p_settled, p_accepted, p_rejected, p_now);
-    PERFORM app.store_observations(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale, p_moves, p_now);
+    followed := EXISTS (SELECT FROM app.point_limit) OR EXISTS (SELECT FROM app.mirror WHERE is_on);
+    IF followed AND p_content IS NULL THEN
+        RAISE EXCEPTION 'the copy for those who follow is missing' USING ERRCODE = 'WL002';
+    END IF;
+    PERFORM app.claim_batches(p_stream_id, p_known, p_catalogue_version, p_settled, p_accepted, p_rejected,
+                              p_holds_latest, p_now);
+    -- unnest stands where its rows are streamed; in FROM each array would become a tuplestore first.
+    INSERT INTO app.observation (point_id, observed_at, value, mantissa, quality, scale)
+    SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
+           CASE WHEN t.scale >= 0 THEN t.scale END
+      FROM (SELECT unnest(p_point_id) AS point_id, unnest(p_observed_at) AS observed_at, unnest(p_value) AS value,
+                   unnest(p_mantissa) AS mantissa, unnest(p_quality) AS quality, unnest(p_scale) AS scale) t;
+    IF cardinality(p_latest_point_id) > 0 THEN
+        PERFORM app.move_latest(p_latest_point_id, p_latest_observed_at, p_latest_value, p_latest_mantissa,
+                                p_latest_quality, p_latest_scale, p_now);
+    END IF;
+    INSERT INTO app.series_mark (point_ids, first_at, last_at)
+    SELECT p_mark_point_id[t.from_place:t.to_place], t.first, t.last
+      FROM unnest(p_mark_from, p_mark_to, p_mark_first, p_mark_last) AS t(from_place, to_place, first, last);
     IF cardinality(p_exact_point_id) > 0 THEN
         PERFORM app.mark_dirty(p_exact_point_id, p_exact_first, p_exact_last, p_settled_before);
     END IF;
-    PERFORM app.add_arrival(p_content, p_waiting_max);
-    PERFORM app.add_to_mirror(p_content, p_observed_at);
+    IF followed THEN
+        PERFORM app.add_arrival(p_content, p_waiting_max);
+        PERFORM app.add_to_mirror(p_content, p_observed_at);
+    END IF;
     PERFORM pg_notify('live', notice) FROM unnest(p_notices) notice;
+    RETURN followed;
 END $$;
 
 CREATE FUNCTION app.add_arrival(p_content bytea, p_waiting_max integer) RETURNS void
@@ -112,18 +134,55 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION app.claim_batch(p_stream_id bigint, p_known int8multirange, p_catalogue_version bigint, p_settled int8multirange, p_accepted integer, p_rejected integer, p_now timestamp with time zone) RETURNS void
+CREATE FUNCTION app.catch_up_latest(p_stream_id bigint) RETURNS void
     LANGUAGE plpgsql
     AS $$
+DECLARE
+    gateway bigint;
 BEGIN
+    -- In the order of a batch: first the stream, then the latest values.
+    SELECT gateway_id INTO gateway FROM app.ingest_stream WHERE id = p_stream_id FOR NO KEY UPDATE;
+    INSERT INTO app.latest_value AS l (point_id, observed_at, value, exact, quality, received_at)
+    SELECT p.id, o.observed_at, o.value, o.mantissa * power(10::numeric, -o.scale), o.quality, now()
+      FROM app.device d
+      JOIN app.point p ON p.device_id = d.id
+      LEFT JOIN app.latest_value v ON v.point_id = p.id
+     CROSS JOIN LATERAL (
+           SELECT x.observed_at, x.value, x.mantissa, x.quality, x.scale
+             FROM app.observation x
+            WHERE x.point_id = p.id AND x.observed_at > coalesce(v.observed_at, '-infinity')
+            ORDER BY x.observed_at DESC
+            LIMIT 1) o
+     WHERE d.gateway_id = gateway
+     ORDER BY p.id
+    ON CONFLICT (point_id) DO UPDATE
+       SET observed_at = EXCLUDED.observed_at, value = EXCLUDED.value, exact = EXCLUDED.exact,
+           quality = EXCLUDED.quality, received_at = EXCLUDED.received_at
+     WHERE l.observed_at < EXCLUDED.observed_at;
+    UPDATE app.ingest_stream SET latest_held_at = NULL WHERE id = p_stream_id;
+END $$;
+
+CREATE FUNCTION app.claim_batches(p_stream_id bigint[], p_known int8multirange[], p_catalogue_version bigint[], p_settled int8multirange[], p_accepted integer[], p_rejected integer[], p_holds_latest boolean[], p_now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    claimed integer;
+BEGIN
+    IF cardinality(p_stream_id) > 1 THEN
+        PERFORM FROM app.ingest_stream WHERE id = ANY (p_stream_id) ORDER BY id FOR NO KEY UPDATE;
+    END IF;
     UPDATE app.ingest_stream s
-       SET settled = s.settled + p_settled, accepted_count = s.accepted_count + p_accepted,
-           rejected_count = s.rejected_count + p_rejected, last_batch_at = p_now
-      FROM app.gateway g
-     WHERE s.id = p_stream_id AND s.settled = p_known
-       AND g.id = s.gateway_id AND g.catalogue_version = p_catalogue_version;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'stream % or its catalogue changed', p_stream_id USING ERRCODE = 'WL001';
+       SET settled = s.settled + t.settled, accepted_count = s.accepted_count + t.accepted,
+           rejected_count = s.rejected_count + t.rejected, last_batch_at = p_now,
+           latest_held_at = CASE WHEN t.holds_latest THEN now() ELSE s.latest_held_at END
+      FROM unnest(p_stream_id, p_known, p_catalogue_version, p_settled, p_accepted, p_rejected, p_holds_latest)
+           AS t(stream_id, known, catalogue_version, settled, accepted, rejected, holds_latest),
+           app.gateway g
+     WHERE s.id = t.stream_id AND s.settled = t.known
+       AND g.id = s.gateway_id AND g.catalogue_version = t.catalogue_version;
+    GET DIAGNOSTICS claimed = ROW_COUNT;
+    IF claimed < cardinality(p_stream_id) THEN
+        RAISE EXCEPTION 'one of the streams % or its catalogue changed', p_stream_id USING ERRCODE = 'WL001';
     END IF;
 END $$;
 
@@ -438,6 +497,34 @@ CREATE FUNCTION app.meter_space_as_known(instant timestamp with time zone) RETUR
      WHERE h.fact = 'meter_space' AND h.known @> instant
 $$;
 
+CREATE FUNCTION app.move_latest(p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_received_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    moved integer;
+BEGIN
+    UPDATE app.latest_value l
+       SET observed_at = t.observed_at, value = nullif(t.value, 'NaN'),
+           exact = CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END,
+           quality = t.quality, received_at = p_received_at
+      FROM (SELECT unnest(p_point_id) AS point_id, unnest(p_observed_at) AS observed_at, unnest(p_value) AS value,
+                   unnest(p_mantissa) AS mantissa, unnest(p_quality) AS quality, unnest(p_scale) AS scale OFFSET 0) t
+     WHERE l.point_id = t.point_id AND l.observed_at <= t.observed_at;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    IF moved < cardinality(p_point_id) THEN
+        INSERT INTO app.latest_value (point_id, observed_at, value, exact, quality, received_at)
+        SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'),
+               CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END, t.quality, p_received_at
+          FROM unnest(p_point_id, p_observed_at, p_value, p_mantissa, p_quality, p_scale)
+               AS t(point_id, observed_at, value, mantissa, quality, scale)
+         WHERE NOT EXISTS (SELECT FROM app.latest_value l WHERE l.point_id = t.point_id)
+        ON CONFLICT (point_id) DO UPDATE
+           SET observed_at = EXCLUDED.observed_at, value = EXCLUDED.value, exact = EXCLUDED.exact,
+               quality = EXCLUDED.quality, received_at = EXCLUDED.received_at
+         WHERE latest_value.observed_at <= EXCLUDED.observed_at;
+    END IF;
+END $$;
+
 CREATE FUNCTION app.open_amount(bill_id bigint, total numeric) RETURNS numeric
     LANGUAGE sql STABLE
     AS $_$
@@ -738,32 +825,6 @@ BEGIN
         END LOOP;
     END LOOP;
 END $_$;
-
-CREATE FUNCTION app.store_observations(p_point_id bigint[], p_observed_at timestamp with time zone[], p_value double precision[], p_mantissa bigint[], p_quality smallint[], p_scale smallint[], p_moves boolean[], p_received_at timestamp with time zone) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    first timestamptz := (SELECT min(t) FROM unnest(p_observed_at) t);
-BEGIN
-    INSERT INTO app.observation (point_id, observed_at, value, mantissa, quality, scale)
-    SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'), CASE WHEN t.scale >= 0 THEN t.mantissa END, t.quality,
-           CASE WHEN t.scale >= 0 THEN t.scale END
-      FROM (SELECT unnest(p_point_id) AS point_id, unnest(p_observed_at) AS observed_at, unnest(p_value) AS value,
-                   unnest(p_mantissa) AS mantissa, unnest(p_quality) AS quality, unnest(p_scale) AS scale) t;
-    UPDATE app.latest_value l
-       SET observed_at = t.observed_at, value = nullif(t.value, 'NaN'),
-           exact = CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END,
-           quality = t.quality, received_at = p_received_at
-      FROM (SELECT unnest(p_point_id) AS point_id, unnest(p_observed_at) AS observed_at, unnest(p_value) AS value,
-                   unnest(p_mantissa) AS mantissa, unnest(p_quality) AS quality, unnest(p_scale) AS scale,
-                   unnest(p_moves) AS moves OFFSET 0) t
-     WHERE t.moves AND l.point_id = t.point_id AND l.observed_at <= t.observed_at;
-    IF first < p_received_at - INTERVAL '1 minute' THEN
-        INSERT INTO app.series_mark (point_ids, first_at, last_at)
-        SELECT array_agg(t.point_id) FILTER (WHERE t.moves), first, max(t.observed_at)
-          FROM unnest(p_point_id, p_observed_at, p_moves) AS t(point_id, observed_at, moves);
-    END IF;
-END $$;
 
 CREATE FUNCTION app.sum_days(register_ids bigint[], days date[]) RETURNS void
     LANGUAGE sql
@@ -1606,7 +1667,8 @@ CREATE TABLE app.ingest_stream (
     settled int8multirange DEFAULT '{}'::int8multirange NOT NULL,
     accepted_count bigint DEFAULT 0 NOT NULL,
     rejected_count bigint DEFAULT 0 NOT NULL,
-    last_batch_at timestamp with time zone
+    last_batch_at timestamp with time zone,
+    latest_held_at timestamp with time zone
 )
 WITH (fillfactor='50');
 

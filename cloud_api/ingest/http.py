@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
@@ -115,6 +115,13 @@ def door_of(request: Request) -> Door:
     if door is None or door.ingest.pool is not pool_of(request):
         door = request.app.state.ingest_door = Door(request)
     return door
+
+
+async def close_door(app: FastAPI) -> None:
+    """Finish what the door holds in memory, before its pool closes."""
+    door: Door | None = getattr(app.state, "ingest_door", None)
+    if door is not None:
+        await door.ingest.close()
 
 
 async def sender(request: Request, door: Annotated[Door, Depends(door_of)]) -> Gateway:

@@ -10,19 +10,23 @@ SELECT s.id, s.settled, g.catalogue_version
 INSERT INTO ingest_stream (gateway_id, stream) VALUES (%(gateway_id)s, %(stream)s)
 ON CONFLICT (gateway_id, stream) DO NOTHING;
 
--- name: claim_batch
--- Accepted and rejected numbers are settled: sent again, they change nothing. Raises WL001 when stream or catalogue
--- are no longer what the batch was judged by. One batch of a stream at a time; other streams go on.
-SELECT app.claim_batch(%(stream_id)s, %(known)s::int8multirange, %(catalogue_version)s, %(settled)s::int8multirange,
-                       %(accepted_count)s::integer, %(rejected_count)s::integer, %(now)s);
+-- name: claim_batches
+-- Accepted and rejected numbers are settled: sent again, they change nothing. Raises WL001 when a stream or its catalogue
+-- is no longer what its batch was judged by. One batch of a stream at a time; other streams go on.
+SELECT app.claim_batches(%(stream_id)s, %(known)s::int8multirange[], %(catalogue_version)s,
+                         %(settled)s::int8multirange[], %(accepted_count)s, %(rejected_count)s, %(holds_latest)s,
+                         %(now)s);
 
--- name: accept_batch
--- Claim, store, mark and notify at once (migration 0110): a small batch without events or rejections.
-SELECT app.accept_batch(%(stream_id)s, %(known)s::int8multirange, %(catalogue_version)s, %(settled)s::int8multirange,
-                        %(accepted_count)s::integer, %(rejected_count)s::integer, %(now)s,
-                        %(point_id)s, %(observed_at)s, %(value)s, %(mantissa)s, %(quality)s, %(scale)s, %(moves)s,
-                        %(exact_point_id)s, %(exact_first)s, %(exact_last)s, %(settled_before)s, %(notices)s::text[],
-                        %(content)s, %(waiting_max)s::integer);
+-- name: accept_batches
+-- Claim, store, mark and notify at once (migration 0170): small batches without events or rejections.
+SELECT app.accept_batches(%(stream_id)s, %(known)s::int8multirange[], %(catalogue_version)s,
+                          %(settled)s::int8multirange[], %(accepted_count)s, %(rejected_count)s, %(holds_latest)s,
+                          %(now)s, %(point_id)s, %(observed_at)s, %(value)s, %(mantissa)s, %(quality)s, %(scale)s,
+                          %(latest_point_id)s, %(latest_observed_at)s, %(latest_value)s, %(latest_mantissa)s,
+                          %(latest_quality)s, %(latest_scale)s,
+                          %(mark_point_id)s, %(mark_from)s, %(mark_to)s, %(mark_first)s, %(mark_last)s,
+                          %(exact_point_id)s, %(exact_first)s, %(exact_last)s, %(settled_before)s, %(notices)s::text[],
+                          %(content)s::bytea, %(waiting_max)s::integer);
 
 -- name: lock_unnumbered
 -- What comes without sequence numbers counts in a stream of its own, whose row is held until the commit.

@@ -9,9 +9,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from psycopg.types.multirange import Int8Multirange
-from psycopg.types.range import Int8Range
 
+from cloud_api.db.arrays import Bools, Int4s, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.ingest.verdicts import Range, Rejection
 from cloud_api.kit.ids import GatewayId
@@ -20,7 +19,8 @@ queries = load_queries(__file__)
 
 
 UNNUMBERED = UUID(int=0)  # The stream of what comes without sequence numbers.
-CHANGED = "WL001"  # What app.claim_batch raises.
+CHANGED = "WL001"  # What app.claim_batches raises.
+FOLLOWED = "WL002"  # What app.accept_batches raises when somebody wants the copy of the rows that was left out.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,32 +51,42 @@ class Claim:
     settled: Sequence[Range]
     accepted_count: int
     rejected_count: int
+    holds_latest: bool  # The process moves the latest values of the batch after it is stored.
     now: datetime
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the parameters of app.claim_batch."""
-        return {
-            "stream_id": self.stream.id,
-            "known": _multirange(self.stream.settled),
-            "catalogue_version": self.stream.catalogue_version,
-            "settled": _multirange(self.settled),
-            "accepted_count": self.accepted_count,
-            "rejected_count": self.rejected_count,
-            "now": self.now,
-        }
+
+def claim_arguments(claims: Sequence[Claim]) -> dict[str, Any]:
+    """Return the parameters of app.claim_batches; the newest of the instants counts for all."""
+    return {
+        "stream_id": Int8s([claim.stream.id for claim in claims]),
+        "known": [_multirange(claim.stream.settled) for claim in claims],
+        "catalogue_version": Int8s([claim.stream.catalogue_version for claim in claims]),
+        "settled": [_multirange(claim.settled) for claim in claims],
+        "accepted_count": Int4s([claim.accepted_count for claim in claims]),
+        "rejected_count": Int4s([claim.rejected_count for claim in claims]),
+        "holds_latest": Bools([claim.holds_latest for claim in claims]),
+        "now": max(claim.now for claim in claims),
+    }
 
 
 async def claim_batch(conn: AsyncConnection, claim: Claim) -> None:
     """Settle the numbers; an error with the state CHANGED undoes the transaction."""
-    await conn.execute(queries.claim_batch, claim.arguments())
+    await conn.execute(queries.claim_batches, claim_arguments([claim]))
 
 
-async def accept_batch(
-    conn: AsyncConnection, claim: Claim, observations: Mapping[str, Any], dirty: Mapping[str, Any]
-) -> None:
-    """Settle the numbers and store their observations in one statement; may fail as `claim_batch` does."""
+async def accept_batches(
+    conn: AsyncConnection, claims: Sequence[Claim], observations: Mapping[str, Any], dirty: Mapping[str, Any]
+) -> bool:
+    """Settle the numbers of different streams and store their observations in one statement.
+
+    Returns whether somebody follows what is stored. Fails for all of them, with the state CHANGED as `claim_batch` does
+    or with the state FOLLOWED.
+    """
     marks = {f"exact_{name}" if name != "settled_before" else name: value for name, value in dirty.items()}
-    await conn.execute(queries.accept_batch, claim.arguments() | dict(observations) | marks)
+    arguments = claim_arguments(claims) | dict(observations) | marks
+    row = await (await conn.execute(queries.accept_batches, arguments)).fetchone()
+    assert row is not None, "a SELECT without FROM has one row"
+    return row[0]
 
 
 async def lock_unnumbered(conn: AsyncConnection, gateway_id: GatewayId, now: datetime) -> int:
@@ -124,5 +134,5 @@ async def rejections(conn: AsyncConnection, limit: int) -> list[dict[str, Any]]:
         return await cursor.fetchall()
 
 
-def _multirange(ranges: Sequence[Range]) -> Int8Multirange:
-    return Int8Multirange([Int8Range(first, end) for first, end in ranges])
+def _multirange(ranges: Sequence[Range]) -> str:
+    return "{" + ",".join(f"[{first},{end})" for first, end in ranges) + "}"

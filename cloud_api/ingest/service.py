@@ -10,14 +10,15 @@ import numpy as np
 from psycopg import AsyncConnection, errors
 from psycopg_pool import AsyncConnectionPool
 
-from cloud_api.db.pool import autocommitting, transaction
+from cloud_api.db.pool import transaction
 from cloud_api.devices import commands
 from cloud_api.devices import service as devices
 from cloud_api.devices.model import CatalogueDevice, CataloguePoint, Gateway
-from cloud_api.ingest import repository
+from cloud_api.ingest import repository, together
 from cloud_api.ingest.limits import LIMITS, Limits, counters
 from cloud_api.ingest.lines import Lines
 from cloud_api.ingest.message import Batch
+from cloud_api.ingest.together import Together
 from cloud_api.ingest.verdicts import Range, Rejection, Retry, Verdicts, judge, merged, to_ranges
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import DomainError
@@ -26,6 +27,7 @@ from cloud_api.kit.scope import SYSTEM
 from cloud_api.metering import service as metering
 from cloud_api.telemetry import service as telemetry
 from cloud_api.telemetry.columns import Ints, Observations
+from cloud_api.telemetry.latest import LatestValues
 from cloud_api.telemetry.model import Event
 
 _MONTH_MS = 31 * 86_400_000
@@ -70,7 +72,7 @@ class StreamBusy(DomainError):
 class Ingest:
     """What one process remembers between batches: streams, names of points, and which months have a place.
 
-    What it remembers may be old; `app.claim_batch` notices, and the batch is judged again by what is true.
+    What it remembers may be old; `app.claim_batches` notices, and the batch is judged again by what is true.
     """
 
     pool: AsyncConnectionPool
@@ -79,7 +81,16 @@ class Ingest:
     _streams: dict[tuple[GatewayId, UUID], repository.Stream] = field(default_factory=dict)
     _addresses: dict[GatewayId, tuple[int, dict[str, PointId], dict[str, DeviceId]]] = field(default_factory=dict)
     _months: set[tuple[int, int]] = field(default_factory=set)
-    _with_latest: set[int] = field(default_factory=set)
+    _together: Together = field(init=False)
+    _latest: LatestValues = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._together = Together(pool=self.pool)
+        self._latest = LatestValues(pool=self.pool, clock=self.clock)
+
+    async def close(self) -> None:
+        """Finish what is held in memory, at the end of the process."""
+        await self._latest.close()
 
     async def accept(self, gateway: Gateway, batch: Batch) -> Receipt:
         """Store what is new of a batch and return the receipt after the commit."""
@@ -177,6 +188,7 @@ class Ingest:
                 settled=settled,
                 accepted_count=len(verdicts.accepted_seq),
                 rejected_count=len(refused),
+                holds_latest=bool(len(verdicts.accepted)) and self._latest.admits(stream.id),
                 now=now,
             )
             await self._store(gateway, claim, verdicts)
@@ -221,29 +233,24 @@ class Ingest:
 
     async def _store(self, gateway: Gateway, claim: repository.Claim, verdicts: Verdicts) -> None:
         rows, now = verdicts.accepted, claim.now
-        spans = rows.spans()
-        if not verdicts.accepted_events and not verdicts.rejected:
-            arguments = telemetry.store_arguments(rows, now, self._with_latest)
-            if arguments is not None:
-                async with autocommitting(self.pool) as conn:
-                    await repository.accept_batch(conn, claim, arguments, metering.dirty_arguments(*spans, now))
-                return
-        async with transaction(self.pool, SYSTEM) as conn:
-            await repository.claim_batch(conn, claim)
-            if len(rows):
-                await telemetry.store(conn, rows, now)
-                await metering.mark_dirty(conn, *spans, now)
-            if verdicts.accepted_events:
-                _, _, device_ids = self._addresses[gateway.id]
-                events = [_event(event, gateway, device_ids, now) for event in verdicts.accepted_events]
-                await self._store_events(conn, gateway, events)
-            if verdicts.rejected:
-                await repository.add_rejections(
-                    conn, claim.stream.id, verdicts.rejected, keep=self.limits.rejections_kept_per_stream, now=now
-                )
-        if len(self._with_latest) > self.limits.points_remembered:
-            self._with_latest.clear()
-        self._with_latest.update(np.unique(rows.point_id).tolist())
+        if not verdicts.accepted_events and not verdicts.rejected and len(rows) < together.ROWS_MAX:
+            await self._together.store(claim, rows)
+        else:
+            async with transaction(self.pool, SYSTEM) as conn:
+                await repository.claim_batch(conn, claim)
+                if len(rows):
+                    await telemetry.store(conn, rows, now, holds_latest=claim.holds_latest)
+                    await metering.mark_dirty(conn, *rows.spans(), now)
+                if verdicts.accepted_events:
+                    _, _, device_ids = self._addresses[gateway.id]
+                    events = [_event(event, gateway, device_ids, now) for event in verdicts.accepted_events]
+                    await self._store_events(conn, gateway, events)
+                if verdicts.rejected:
+                    await repository.add_rejections(
+                        conn, claim.stream.id, verdicts.rejected, keep=self.limits.rejections_kept_per_stream, now=now
+                    )
+        if claim.holds_latest:
+            self._latest.add(claim.stream.id, rows)
 
     async def _store_events(self, conn: AsyncConnection, gateway: Gateway, events: list[Event]) -> None:
         await telemetry.store_events(

@@ -11,7 +11,7 @@ import orjson
 from cloud_api.ingest.limits import Limits
 from cloud_api.ingest.message import Batch, EventMessage, numbers
 from cloud_api.kit.ids import DeviceId, PointId
-from cloud_api.telemetry.columns import Bools, Ints, Observations
+from cloud_api.telemetry.columns import Bools, Ints, Observations, no_observations
 
 MANTISSA_MAX = 2**63 - 1
 Range = tuple[int, int]  # Half-open.
@@ -230,14 +230,6 @@ def _event_refusal(event: EventMessage, latest_ms: int, limits: Limits) -> tuple
     if b"\\u0000" in data or "\0" in event.kind:
         return "malformed", "text must not contain the zero character"
     return None
-
-
-def no_observations() -> Observations:
-    """Return no observations."""
-    none = np.array([], dtype=np.int64)
-    return Observations(
-        point_id=none, at_ms=none, value=np.array([], dtype=np.float64), mantissa=none, quality=none, scale=none
-    )
 
 
 def _content(batch: Batch, place: int) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 -- name: mark_dirty
--- Readings arrived for these points; app.accept_batch does the same for small batches.
+-- Readings arrived for these points; app.accept_batches does the same for small batches.
 SELECT app.mark_dirty(%(point_id)s, %(first)s, %(last)s, %(settled_before)s);
 
 -- name: take_due

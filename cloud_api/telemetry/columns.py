@@ -1,5 +1,6 @@
 """Observations as columns, and PostgreSQL's binary COPY format made from them without a loop over rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -42,6 +43,14 @@ class Observations:
             scale=self.scale[which],
         )
 
+    @staticmethod
+    def joined(parts: "Sequence[Observations]") -> "Observations":
+        """Return the rows of all parts, one part after the other; there is at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("point_id", "at_ms", "value", "mantissa", "quality", "scale")
+        return Observations(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
     def newest(self) -> Ints:
         """Return where the newest row of each point stands, ordered by point; of equal instants the later row."""
         order = np.lexsort((self.at_ms, self.point_id))
@@ -62,6 +71,14 @@ class Observations:
         np.minimum.at(first, where, exact.at_ms)
         np.maximum.at(last, where, exact.at_ms)
         return points, first, last
+
+
+def no_observations() -> Observations:
+    """Return no observations."""
+    none = np.array([], dtype=np.int64)
+    return Observations(
+        point_id=none, at_ms=none, value=np.array([], dtype=np.float64), mantissa=none, quality=none, scale=none
+    )
 
 
 def copy_rows(rows: Observations) -> bytes:

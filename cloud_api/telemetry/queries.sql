@@ -15,18 +15,17 @@ SELECT t.place - 1
                 WHERE o.point_id = t.point_id AND o.observed_at = t.observed_at
                   AND o.observed_at BETWEEN %(first)s AND %(last)s);
 
--- name: upsert_latest
+-- name: move_latest
 -- Newer wins; of two values of one instant the one received last. NaN and -1 stand for no value and not exact.
-INSERT INTO latest_value AS l (point_id, observed_at, value, exact, quality, received_at)
-SELECT t.point_id, t.observed_at, nullif(t.value, 'NaN'),
-       CASE WHEN t.scale >= 0 THEN t.mantissa * power(10::numeric, -t.scale) END, t.quality, %(received_at)s
-  FROM unnest(%(point_id)s::bigint[], %(observed_at)s::timestamptz[], %(value)s::float8[], %(mantissa)s::bigint[],
-              %(quality)s::smallint[], %(scale)s::smallint[])
-       AS t(point_id, observed_at, value, mantissa, quality, scale)
-ON CONFLICT (point_id) DO UPDATE
-   SET observed_at = EXCLUDED.observed_at, value = EXCLUDED.value, exact = EXCLUDED.exact,
-       quality = EXCLUDED.quality, received_at = EXCLUDED.received_at
- WHERE l.observed_at <= EXCLUDED.observed_at;
+SELECT app.move_latest(%(point_id)s, %(observed_at)s, %(value)s, %(mantissa)s, %(quality)s, %(scale)s, %(received_at)s);
+
+-- name: streams_held
+-- Streams whose latest values a process took to move them soon, and that no batch left with one since.
+SELECT id FROM ingest_stream WHERE latest_held_at <= now() - %(held_for)s::interval ORDER BY id;
+
+-- name: catch_up_latest
+-- The latest values of a stream's gateway become its newest observations.
+SELECT app.catch_up_latest(%(stream_id)s);
 
 -- name: add_events
 -- Events have no natural key; the sequence numbers of the stream keep them from being stored twice.
@@ -75,7 +74,7 @@ SELECT p.organisation_id, l.point_id, l.value, l.quality, l.observed_at
 SELECT EXISTS (SELECT FROM point_limit) AS has_limits, EXISTS (SELECT FROM mirror WHERE is_on) AS is_mirrored;
 
 -- name: add_arrival
--- A copy of the batch for the evaluator of limits; app.accept_batch does the same for small batches.
+-- A copy of the batch for the evaluator of limits; app.accept_batches does the same for small batches.
 SELECT app.add_arrival(%(content)s, %(waiting_max)s);
 
 -- name: take_arrivals
@@ -94,7 +93,7 @@ SELECT coalesce((SELECT max(id) FROM observation_arrival) - (SELECT min(id) FROM
 DELETE FROM observation_arrival;
 
 -- name: add_to_mirror
--- The same for large batches as app.accept_batch does for small ones.
+-- The same for large batches as app.accept_batches does for small ones.
 SELECT app.add_to_mirror(%(content)s, %(observed_at)s);
 
 -- name: become_sole_mirror

@@ -1,7 +1,7 @@
 """Rows of observations, latest values and events; decides nothing and never commits."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -37,9 +37,20 @@ async def known_places(conn: AsyncConnection, rows: Observations) -> list[int]:
     return [place for [place] in await (await conn.execute(queries.known_places, arguments)).fetchall()]
 
 
-async def upsert_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> None:
+async def move_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> None:
     """Take the newest row of each point where it is newer than what is known."""
-    await conn.execute(queries.upsert_latest, arguments(newest) | {"received_at": received_at})
+    await conn.execute(queries.move_latest, arguments(newest) | {"received_at": received_at})
+
+
+async def streams_held(conn: AsyncConnection, held_for: timedelta) -> list[int]:
+    """Return the streams whose latest values were left with a process, all of them at least that long ago."""
+    cursor = await conn.execute(queries.streams_held, {"held_for": held_for})
+    return [stream_id for [stream_id] in await cursor.fetchall()]
+
+
+async def catch_up_latest(conn: AsyncConnection, stream_id: int) -> None:
+    """Move the latest values of the stream's gateway to its newest observations."""
+    await conn.execute(queries.catch_up_latest, {"stream_id": stream_id})
 
 
 async def add_events(

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 from psycopg import AsyncConnection
 
-from cloud_api.db.arrays import Int8s
+from cloud_api.db.arrays import Instants, Int4s, Int8s
 from cloud_api.db.queries import load_queries
 from cloud_api.db.rows import all_rows
 from cloud_api.kit.clock import Clock
@@ -25,7 +26,7 @@ from cloud_api.telemetry.model import SeriesStep
 
 queries = load_queries(__file__, "series.sql")
 
-LATE_AFTER = timedelta(minutes=1)  # As app.store_observations has it.
+LATE_AFTER = timedelta(minutes=1)
 MARKS_PER_TURN = 200
 _SETTLED_AFTER = timedelta(minutes=5)  # What came in time is committed by then.
 _QUARTER, _HOUR = timedelta(minutes=15), timedelta(hours=1)
@@ -53,10 +54,26 @@ async def course(
 
 async def mark_late(conn: AsyncConnection, rows: Observations, points: Ints, received_at: datetime) -> None:
     """Leave a mark when some of the rows came late; part of the transaction that stores them."""
-    first = _EPOCH + timedelta(milliseconds=int(rows.at_ms.min()))
-    if first < received_at - LATE_AFTER:
-        last = _EPOCH + timedelta(milliseconds=int(rows.at_ms.max()))
+    if is_late(rows, received_at):
+        first, last = (_EPOCH + timedelta(milliseconds=int(ms)) for ms in (rows.at_ms.min(), rows.at_ms.max()))
         await conn.execute(queries.mark, {"point_id": Int8s(points), "first": first, "last": last})
+
+
+def is_late(rows: Observations, received_at: datetime) -> bool:
+    """Return whether some of the rows came too late to be summed by the clock."""
+    return bool(len(rows)) and int(rows.at_ms.min()) < (received_at - LATE_AFTER).timestamp() * 1000
+
+
+def mark_arguments(late: Sequence[tuple[Ints, Observations]]) -> dict[str, Any]:
+    """Return the marks of several batches, each with its points, as the parameters of app.accept_batches."""
+    ends = np.cumsum([len(points) for points, _ in late], dtype=np.int64)
+    return {
+        "mark_point_id": Int8s(np.concatenate([points for points, _ in late]) if late else ()),
+        "mark_from": Int4s([end - len(points) + 1 for end, (points, _) in zip(ends, late, strict=True)]),
+        "mark_to": Int4s(ends),
+        "mark_first": Instants([rows.at_ms.min() for _, rows in late]),
+        "mark_last": Instants([rows.at_ms.max() for _, rows in late]),
+    }
 
 
 async def sum_due(conn: AsyncConnection, clock: Clock) -> bool:

@@ -1,6 +1,7 @@
 """Use cases of observations: store, latest value, chart series, follow events."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,13 +9,11 @@ import numpy as np
 import orjson
 from psycopg import AsyncConnection
 
-from cloud_api.db.arrays import Bools
 from cloud_api.kit.ids import GatewayId, OrganisationId, PointId
 from cloud_api.telemetry import arrivals, repository, series
-from cloud_api.telemetry.columns import Ints, Observations
+from cloud_api.telemetry.columns import Ints, Observations, no_observations
 from cloud_api.telemetry.model import Event, LatestValue
 
-_COPY_FROM = 2_000  # Rows; below that the round trips of a COPY cost more than they save.
 _POINTS_PER_NOTICE = 700  # PostgreSQL limits a notification to 8000 bytes; an id takes up to 11.
 # Older values do not move a live page; the backlog of a site that was cut off would only flood it.
 _LIVE_AGE_MAX = timedelta(minutes=10)
@@ -25,19 +24,32 @@ async def ensure_partitions(conn: AsyncConnection, first_ms: int, last_ms: int) 
     return await repository.ensure_partitions(conn, _instant(first_ms), _instant(last_ms))
 
 
-async def store(conn: AsyncConnection, rows: Observations, received_at: datetime) -> None:
-    """Append observations, move the latest values and tell the live pages at commit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """The observations of a batch, and whether its latest values are held in memory and move later."""
+
+    rows: Observations
+    holds_latest: bool
+
+
+async def store(
+    conn: AsyncConnection, rows: Observations, received_at: datetime, *, holds_latest: bool = False
+) -> None:
+    """Append observations, move the latest values and tell the live pages at commit.
+
+    With `holds_latest` the caller moves the latest values and tells the pages soon after.
+    """
     latest = rows.pick(rows.newest())
     has_limits, is_mirrored = await arrivals.followers(conn)
     await repository.copy_observations(conn, rows)
     async with conn.pipeline():
-        await repository.upsert_latest(conn, latest, received_at)
+        if not holds_latest:
+            await move_latest(conn, latest, received_at)
         if has_limits:
             await arrivals.add(conn, rows)
         if is_mirrored:
             await arrivals.add_to_mirror(conn, rows)
         await series.mark_late(conn, rows, latest.point_id, received_at)
-        await repository.notify_live(conn, _notices(latest, received_at))
 
 
 async def unknown_places(conn: AsyncConnection, rows: Observations) -> Ints:
@@ -51,20 +63,46 @@ async def unknown_events(conn: AsyncConnection, events: Sequence[Event]) -> list
     return [event for event in events if not await repository.event_is_known(conn, event)]
 
 
-def store_arguments(rows: Observations, received_at: datetime, known: set[int]) -> dict[str, Any] | None:
-    """Return the same as the parameters of app.store_observations and what to notify, for a statement that does all.
+def store_arguments(batches: Sequence[Arrived], received_at: datetime, *, with_copy: bool) -> dict[str, Any]:
+    """Return what app.accept_batches takes of the observations of several batches.
 
-    `known` holds the points that have a latest value for certain: moving one costs less than making sure that there is
-    one. None when a point is not among them, or when there are so many rows that a COPY is faster.
+    `with_copy` says whether the copy for the evaluator of limits and the mirror is among it.
     """
-    if len(rows) >= _COPY_FROM or not known.issuperset(rows.point_id.tolist()):
-        return None
-    newest = rows.newest()
-    latest = rows.pick(newest)
-    moves = np.zeros(len(rows), dtype=bool)
-    moves[newest] = True
-    notices = _notices(latest, received_at)
-    return repository.arguments(rows) | {"moves": Bools(moves), "notices": notices} | arrivals.arguments(rows)
+    rows = Observations.joined([batch.rows for batch in batches])
+    newest = [batch.rows.pick(batch.rows.newest()) for batch in batches]
+    moving = [found for batch, found in zip(batches, newest, strict=True) if not batch.holds_latest]
+    latest = Observations.joined(moving) if moving else no_observations()
+    if len(moving) > 1:
+        latest = latest.pick(latest.newest())
+    late = [
+        (found.point_id, batch.rows)
+        for batch, found in zip(batches, newest, strict=True)
+        if series.is_late(batch.rows, received_at)
+    ]
+    copy = arrivals.arguments(rows)
+    return (
+        repository.arguments(rows)
+        | {f"latest_{name}": column for name, column in repository.arguments(latest).items()}
+        | series.mark_arguments(late)
+        | {"notices": _notices(latest, received_at)}
+        | (copy if with_copy else dict.fromkeys(copy))
+    )
+
+
+async def move_latest(conn: AsyncConnection, newest: Observations, received_at: datetime) -> None:
+    """Move latest values without storing anything, and tell the live pages at commit."""
+    await repository.move_latest(conn, newest, received_at)
+    await repository.notify_live(conn, _notices(newest, received_at))
+
+
+async def streams_held(conn: AsyncConnection, held_for: timedelta) -> list[int]:
+    """Return the streams whose latest values a process took that long ago, and may have lost."""
+    return await repository.streams_held(conn, held_for)
+
+
+async def catch_up_latest(conn: AsyncConnection, stream_id: int) -> None:
+    """Move the latest values of the stream's gateway to what is stored; its batches wait until the commit."""
+    await repository.catch_up_latest(conn, stream_id)
 
 
 def _notices(latest: Observations, received_at: datetime) -> list[str]:

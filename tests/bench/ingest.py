@@ -4,7 +4,7 @@ Both sides write the same rows to the same partitioned, indexed table of the sam
 on), in batches of the same size, each committed by itself, over as many connections as there are gateways, one side
 after the other in one run. The COPY sends prepared bytes and does nothing else. The ingest runs in its own process
 (`cloud-api serve`), is fed compressed messages over real sockets, deduplicates, keeps latest values and answers after
-the commit. The bulk figure is all rows in one COPY of one transaction: what the table takes without any batches.
+the commit; in the end every observation must be stored and the latest values must be right. The bulk figure is all rows in one COPY of one transaction: what the table takes without any batches.
 
     python -m tests.bench.ingest [--rows 400000] [--rounds 3] [--database timescale] [--sizes 500,10000]
 """
@@ -92,6 +92,7 @@ def run(addresses, database: psutil.Process, arguments) -> None:
                     copies.seconds[size].append(_time_copy(addresses, parts, size))
                 with ingests.measured(size, database, api):
                     ingests.seconds[size].append(_time_ingest(addresses, port, credentials, parts, points, size))
+                _check(addresses, len(rows))
         name, count = arguments.database, len(rows)
         print(f"{name}: COPY, one transaction: {count / statistics.median(bulk):,.0f} observations/s")
         for size in sizes:
@@ -120,7 +121,8 @@ class Runs:
     def measured(self, size: int, *processes: psutil.Process) -> Iterator[None]:
         before = [_cpu(process) for process in processes]
         yield
-        time.sleep(0.5)  # Sessions that ended are counted once their parent has taken note.
+        # Sessions that ended are counted once their parent has taken note; the last latest values move meanwhile.
+        time.sleep(1.0)
         self.cpu[size].append([_cpu(process) - old for process, old in zip(processes, before, strict=True)])
 
 
@@ -217,6 +219,22 @@ def _time_ingest(addresses, port, credentials, parts, points, size) -> float:
     count = sum(len(part) for part in parts)
     assert accepted == count, f"{accepted} accepted of {count}"
     return seconds
+
+
+def _check(addresses, count: int) -> None:
+    """Every observation is stored, and the latest values are the newest of them soon after the last batch."""
+    with psycopg.connect(addresses.owner, autocommit=True) as conn:
+        [stored] = conn.execute("SELECT count(*) FROM app.observation").fetchone()
+        assert stored == count, f"{stored} stored of {count}"
+        for _ in range(50):
+            [behind] = conn.execute(
+                "SELECT count(*) FROM (SELECT point_id, max(observed_at) AS observed_at FROM app.observation GROUP BY 1) o"
+                " LEFT JOIN app.latest_value l USING (point_id) WHERE l.observed_at IS DISTINCT FROM o.observed_at"
+            ).fetchone()
+            if not behind:
+                return
+            time.sleep(0.1)
+    raise AssertionError(f"{behind} latest values are not the newest")
 
 
 def _messages(rows: Observations, column, names: list[str], size: int, credential: str) -> list[bytes]:

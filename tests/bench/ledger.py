@@ -246,7 +246,7 @@ async def _store(pool, points, times, *, dirty: bool) -> None:
         first, last = (datetime.fromtimestamp(int(t) / 1000, UTC) for t in (times[0], times[-1]))
         await telemetry.ensure_partitions(conn, first, last)
         await telemetry.copy_observations(conn, rows)
-        await telemetry.upsert_latest(conn, rows.pick(rows.newest()), last)
+        await telemetry.move_latest(conn, rows.pick(rows.newest()), last)
         if dirty:
             await service.mark_dirty(conn, *rows.spans(), last)
 

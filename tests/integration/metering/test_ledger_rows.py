@@ -207,7 +207,7 @@ async def test_a_batch_that_shares_a_mark_and_commits_late_is_counted(edge, mete
         mantissa=np.array([900]), quality=np.array([0]), scale=np.array([3]),
     )  # fmt: skip
     async with transaction(meters.pool, SYSTEM) as late:
-        # As app.accept_batch stores a reading that is older than the newest: the latest value stays.
+        # As app.accept_batches stores a reading that is older than the newest: the latest value stays.
         await copy_observations(late, rows)
         await metering.mark_dirty(late, *rows.spans(), NOW)
         # A gateway whose clock is ahead ends the interval meanwhile.
