@@ -1,8 +1,8 @@
 """Latest values held in memory: one moves at most about twice a second, however fast batches follow each other.
 
-The first batch of a stream, and any batch of a slow one, moves its latest values in the transaction that stores it.
-What follows within half a second is held here and moved with what came after it, by one statement. A stream of which a
-process holds something says so in its row; what a killed process held the worker finds again (`tasks.py`).
+The first batches of a stream, and any batch of a slow one, move its latest values in the transaction that stores them.
+What follows faster is held here and moved with what came after it, by one statement. A stream of which a process holds
+something says so in its row; what a killed process held the worker finds again (`tasks.py`).
 """
 
 import asyncio
@@ -24,6 +24,7 @@ log = structlog.get_logger()
 counters: Counter[str] = Counter()
 
 HOLD_S = 0.5
+AT_ONCE = 4  # Batches of a stream that may follow each other faster before any is held.
 ROWS_MAX = 500_000  # Beyond this nothing more is held: values move with their batches, which slows the senders down.
 STREAMS_MAX = 10_000
 
@@ -35,7 +36,8 @@ class Held:
     _rows: list[Observations] = field(default_factory=list)
     _streams: set[int] = field(default_factory=set)
     _count: int = 0
-    _moved_s: dict[int, float] = field(default_factory=dict)  # By stream; the one that moved longest ago stands first.
+    # Until when the moves of a stream are used up, one per HOLD_S; the stream that moved longest ago stands first.
+    _used_s: dict[int, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self._count
@@ -45,9 +47,10 @@ class Held:
         if self._count >= ROWS_MAX:
             counters["held_full"] += 1
             return False
-        if stream_id in self._streams or now_s - self._moved_s.get(stream_id, -HOLD_S) < HOLD_S:
+        used_s = max(self._used_s.get(stream_id, now_s), now_s)
+        if stream_id in self._streams or used_s - now_s > (AT_ONCE - 1) * HOLD_S:
             return True
-        self._moved(stream_id, now_s)
+        self._use(stream_id, used_s + HOLD_S)
         return False
 
     def add(self, stream_id: int, newest: Observations) -> None:
@@ -59,7 +62,7 @@ class Held:
     def take(self, now_s: float) -> Observations:
         """Take out the newest row of each point; of equal instants the one held last. There is at least one."""
         for stream_id in self._streams:
-            self._moved(stream_id, now_s)
+            self._use(stream_id, now_s + AT_ONCE * HOLD_S)
         rows = Observations.joined(self._rows)
         self._rows, self._streams, self._count = [], set(), 0
         return rows.pick(rows.newest())
@@ -69,11 +72,11 @@ class Held:
         self._rows.insert(0, rows)
         self._count += len(rows)
 
-    def _moved(self, stream_id: int, now_s: float) -> None:
-        self._moved_s.pop(stream_id, None)
-        self._moved_s[stream_id] = now_s
-        if len(self._moved_s) > STREAMS_MAX:
-            self._moved_s.pop(next(iter(self._moved_s)))
+    def _use(self, stream_id: int, until_s: float) -> None:
+        self._used_s.pop(stream_id, None)
+        self._used_s[stream_id] = until_s
+        if len(self._used_s) > STREAMS_MAX:
+            self._used_s.pop(next(iter(self._used_s)))
 
 
 @dataclass(slots=True)
