@@ -26,6 +26,7 @@ SELECT x.id, x.register_id, x.successor_id, x.at, upper(s.open_period) AS until,
        OR EXISTS (SELECT 1 FROM reading r WHERE r.register_id = x.successor_id AND r.source <> 'exchange')
        OR EXISTS (SELECT 1 FROM register_reset f WHERE f.register_id = x.successor_id AND f.undone_at IS NULL)
        OR EXISTS (SELECT 1 FROM register_multiplier f WHERE f.register_id = x.successor_id AND f.undone_at IS NULL)
+       OR EXISTS (SELECT 1 FROM register_modulus f WHERE f.register_id = x.successor_id AND f.undone_at IS NULL)
        OR EXISTS (SELECT 1 FROM reading_exclusion f WHERE f.register_id = x.successor_id AND f.undone_at IS NULL)
        OR EXISTS (SELECT 1 FROM interval_edit f WHERE f.register_id = x.successor_id AND f.undone_at IS NULL)
        AS stands_on_it

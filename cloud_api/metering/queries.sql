@@ -38,11 +38,11 @@ SELECT m.id AS meter_id, coalesce(sum(i.quantity), 0) AS quantity,
 -- name: readings_around
 -- The last reading at or before an instant and the first one after it: the evidence behind a boundary.
 SELECT * FROM (
-    SELECT register_id, taken_at, value, source, quality FROM register_reading
+    SELECT register_id, taken_at, trim_scale(value) AS value, source, quality FROM register_reading
      WHERE register_id = %(register_id)s AND taken_at <= %(at)s ORDER BY taken_at DESC LIMIT 1) before
 UNION ALL
 SELECT * FROM (
-    SELECT register_id, taken_at, value, source, quality FROM register_reading
+    SELECT register_id, taken_at, trim_scale(value) AS value, source, quality FROM register_reading
      WHERE register_id = %(register_id)s AND taken_at > %(at)s ORDER BY taken_at LIMIT 1) after;
 
 -- name: changes_after

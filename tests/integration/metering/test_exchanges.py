@@ -50,11 +50,22 @@ async def test_an_undone_exchange_leaves_the_ledger_as_it_was(edge, meters, auth
             await exchanges.undo(conn, author, 1)
 
 
-async def test_an_exchange_on_which_something_stands_is_not_undone(meters, author, register):  # noqa: F811
+_STANDING = {
+    "multiplier": lambda *known: corrections.change_multiplier(*known, at=at(90), multiplier=Decimal(2)),
+    "modulus": lambda *known: corrections.set_modulus(*known, modulus=Decimal(1000)),
+    "reset": lambda *known: corrections.declare_reset(*known, at=at(90), start=Decimal(0), stop=None),
+    "edit": lambda *known: corrections.edit_interval(*known, starts_at=at(75), quantity=Decimal(1)),
+    "reading": lambda *known: corrections.add_reading(*known, taken_at=at(90), value=Decimal(5)),
+    "exchange": lambda *known: exchanges.exchange(*known, at=at(90), closing=Decimal(50), opening=Decimal(0)),
+}
+
+
+@pytest.mark.parametrize("decide", _STANDING.values(), ids=_STANDING)
+async def test_an_exchange_on_which_something_stands_is_not_undone(meters, author, register, decide):  # noqa: F811
     new = await _exchange(meters, author, register)
     first = await _only_exchange(meters, register)
     async with staff(meters) as conn:
-        await corrections.change_multiplier(conn, author, new, at=at(90), multiplier=Decimal(2))
+        await decide(conn, author, new)
     with pytest.raises(CorrectionRefused, match="undo them first"):
         async with staff(meters) as conn:
             await exchanges.undo(conn, author, first)
