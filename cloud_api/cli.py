@@ -15,7 +15,7 @@ from cloud_api.faults.cli import app as faults
 from cloud_api.identity.cli import app as user_commands
 from cloud_api.leasing.cli import hours_app, notice_app
 from cloud_api.operations.cli import app as operations
-from cloud_api.operations.meter_decisions_cli import meter_app
+from cloud_api.operations.meter_doubts_cli import meter_app
 from cloud_api.operations.places.cli import app as place_app
 from cloud_api.operations.storage.cli import storage_app
 from cloud_api.operations.tenancy.cli import app as lease_app

@@ -197,6 +197,8 @@ async def bills_touched(
 ) -> list[Row]:
     """Return the bills made from meters' readings in stretches (code, first, last), newest first; at most 200.
 
+    `places` of each are the stretches it was made from.
+
     An issued one among them gets a proposed adjustment when its amount changes; the others are calculated anew.
     """
     if not meters:

@@ -558,15 +558,18 @@ SELECT DISTINCT b.id, pg_current_snapshot()::text AS known_snapshot, pg_current_
  LIMIT %(limit)s;
 
 -- name: bills_of_meters
--- Bills that were made from these meters' readings in these stretches: what a correction there would touch.
-SELECT DISTINCT b.id, b.number, b.state, lower(b.period) AS starts_on, upper(b.period) AS ends_on, t.code AS tenant_code,
-       t.name_zh, t.name_en
-  FROM unnest(%(code)s::text[], %(first)s::timestamptz[], %(last)s::timestamptz[]) AS x(code, first, last)
+-- Bills that were made from these meters' readings in these stretches: what a correction there would touch, and which
+-- of the stretches (from 0) each was made from.
+SELECT b.id, b.number, b.state, lower(b.period) AS starts_on, upper(b.period) AS ends_on, t.code AS tenant_code,
+       t.name_zh, t.name_en, array_agg(DISTINCT x.n - 1) AS places
+  FROM unnest(%(code)s::text[], %(first)s::timestamptz[], %(last)s::timestamptz[]) WITH ORDINALITY
+       AS x(code, first, last, n)
   JOIN bill b ON b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', x.code))
              AND lower(b.period)::timestamptz - interval '14 hours' < x.last
              AND upper(b.period)::timestamptz + interval '14 hours' > x.first
   LEFT JOIN tenant t ON t.id = b.tenant_id
  WHERE b.organisation_id = %(organisation_id)s AND b.state <> 'cancelled' AND b.kind = 'bill'
+ GROUP BY b.id, t.id
  ORDER BY b.id DESC
  LIMIT %(limit)s;
 

@@ -48,10 +48,19 @@ class Entry:
     name_en: str
 
 
-async def entries(conn: AsyncConnection, *, state: str = "open", limit: int = 100, offset: int = 0) -> list[Entry]:
-    """Return findings of a state, the oldest first."""
+async def entries(
+    conn: AsyncConnection,
+    *,
+    state: str = "open",
+    meter_id: MeterId | None = None,
+    check_name: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[Entry]:
+    """Return findings of a state, of one meter or one check where they are given, the oldest first."""
+    arguments = {"state": state, "meter_id": meter_id, "check_name": check_name, "limit": limit, "offset": offset}
     async with conn.cursor(row_factory=class_row(Entry)) as cursor:
-        await cursor.execute(queries.open_findings, {"state": state, "limit": limit, "offset": offset})
+        await cursor.execute(queries.open_findings, arguments)
         return await cursor.fetchall()
 
 

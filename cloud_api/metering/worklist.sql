@@ -5,7 +5,8 @@ SELECT f.id, f.register_id, f.starts_at, f.ends_at, f.check_name, f.detail, f.st
   FROM vee_finding f
   JOIN register r ON r.id = f.register_id
   JOIN meter m ON m.id = r.meter_id
- WHERE f.state = %(state)s
+ WHERE f.state = %(state)s AND (%(meter_id)s::bigint IS NULL OR m.id = %(meter_id)s)
+   AND (%(check_name)s::text IS NULL OR f.check_name = %(check_name)s)
  ORDER BY f.starts_at, f.id
  LIMIT %(limit)s OFFSET %(offset)s;
 

@@ -1,9 +1,10 @@
-"""Commands about meters: export intervals, import files of readings, look at the worklist.
+"""Commands about meters: export intervals, import files of readings; and what all of them share.
 
-What people decide about meters is in `meter_decisions_cli.py`.
+What people decide about meters is in `meter_decisions_cli.py`, the worklist and gaps in `meter_doubts_cli.py`.
 """
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +18,10 @@ from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import OrganisationId, UserId
 from cloud_api.kit.period import local_days
 from cloud_api.leasing import service as leasing
-from cloud_api.metering import analysis, exports, imports, worklist
+from cloud_api.metering import analysis, exports, imports
 from cloud_api.metering.imports import Preview
 from cloud_api.metering.model import Meter
+from cloud_api.operations.touched import Stretch, Touched, touched
 
 meter_app = typer.Typer(
     no_args_is_help=True, help="Meters: export, import of readings, worklist, exchange, gaps, limits, virtual meters."
@@ -76,28 +78,36 @@ def import_file(
     typer.echo(carry_out(run))
 
 
-@meter_app.command("worklist")
-def show_worklist(
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many findings to show.")] = 50,
-) -> None:
-    """List the doubtful intervals that wait for a decision, the oldest first."""
-
-    async def run(conn: AsyncConnection, _: Clock) -> str:
-        lines = [
-            f"{e.id:>6}  {e.code:20} {e.check_name:14} {e.starts_at:%Y-%m-%d %H:%M} – {e.ends_at:%Y-%m-%d %H:%M} UTC"
-            for e in await worklist.entries(conn, limit=limit)
-        ]
-        return "\n".join(lines) or "no interval is in doubt"
-
-    typer.echo(carry_out(run))
-
-
 async def find_meter(conn: AsyncConnection, code: str) -> Meter:
     """Return the meter with a code. Raises NotFound."""
     for meter in await analysis.meters(conn):
         if meter.code == code:
             return meter
     raise NotFound("there is no meter {code}", code=code)
+
+
+async def touches_of(conn: AsyncConnection, stretches: Sequence[Stretch]) -> list[Touched]:
+    """Return what stretches touch; a command sees every organisation, a meter has one site of one of them."""
+    sites = {m.id: m.site_id for m in await analysis.meters(conn)}
+    organisations = {s.id: s.organisation_id for s in await leasing.sites(conn)}
+    found: dict[int, Touched] = {}
+    for organisation_id in set(organisations.values()):
+        places = [n for n, s in enumerate(stretches) if organisations[sites[s.meter_id]] == organisation_id]
+        part = await touched(conn, organisation_id, [stretches[n] for n in places])
+        found |= dict(zip(places, part, strict=True))
+    return [found[n] for n in range(len(stretches))]
+
+
+def said_touched(what: Touched) -> str:
+    """Return what is touched in one line."""
+    bills = ", ".join(f"{b.number or f'bill {b.id}'} ({b.state})" for b in what.bills) or "no bill"
+    return "; ".join([bills, *(f"virtual meter {m.code}" for m in what.virtual_meters)])
+
+
+def span(start: datetime, end: datetime | None, meter: Meter) -> str:
+    """Return a stretch in the meter's local time."""
+    until = f"{end.astimezone(meter.zone):%Y-%m-%d %H:%M}" if end else "lasts"
+    return f"{start.astimezone(meter.zone):%Y-%m-%d %H:%M} – {until}"
 
 
 def operator(site: leasing.Site) -> StaffViewer:

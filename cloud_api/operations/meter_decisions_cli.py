@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 from psycopg import AsyncConnection
@@ -11,34 +11,17 @@ from cloud_api.db.command import carry_out
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.ids import MeterId, RegisterId
-from cloud_api.kit.period import Period
 from cloud_api.leasing import service as leasing
-from cloud_api.metering import analysis, corrections, exchanges, formulas, gaps, imports, limits, worklist
+from cloud_api.metering import analysis, corrections, exchanges, formulas, imports, limits
 from cloud_api.metering.corrections import Author
+from cloud_api.metering.ledger_store import EPOCH
 from cloud_api.metering.model import Meter
 from cloud_api.operations import interval_length
-from cloud_api.operations.meter_cli import SiteOption, find_meter, meter_app, operator
+from cloud_api.operations.meter_cli import SiteOption, find_meter, meter_app, operator, said_touched, touches_of
+from cloud_api.operations.touched import Stretch
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the decision.")]
 Code = Annotated[str, typer.Argument(help="Code of the meter.")]
-Action = Literal["accept", "estimate", "zero", "edit", "reopen"]
-
-
-@meter_app.command("gaps")
-def show_gaps(
-    days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 7,
-    meter: Annotated[str, typer.Option(help="Code of one meter; all when not given.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many to show.")] = 100,
-) -> None:
-    """List where meters were silent: since when, until when, why, and what was estimated for it."""
-
-    async def run(conn: AsyncConnection, clock: Clock) -> str:
-        now = clock.now()
-        chosen = (await find_meter(conn, meter)).id if meter else None
-        found = await gaps.gaps(conn, clock, Period(now - timedelta(days=days), now), meter_id=chosen, limit=limit)
-        return "\n".join(_gap(gap) for gap in found) or "no meter was silent"
-
-    typer.echo(carry_out(run))
 
 
 @meter_app.command("exchange")
@@ -56,16 +39,16 @@ def exchange(
     """Exchange a meter: the old counter ends and the new one begins, with the readings of both."""
 
     async def run(conn: AsyncConnection, clock: Clock) -> str:
-        meter, author = await find_meter(conn, code), await _author(conn, clock, reason, site)
+        meter, author = await find_meter(conn, code), await author_of(conn, clock, reason, site)
         register_id = await exchanges.exchange(
             conn,
             author,
             await _open_register(conn, meter, quantity),
             at=_instant(at, meter),
-            closing=_number("--closing", closing),
-            opening=_number("--opening", opening),
-            multiplier=_number("--multiplier", multiplier) if multiplier else None,
-            modulus=_number("--modulus", modulus) if modulus else None,
+            closing=number("--closing", closing),
+            opening=number("--opening", opening),
+            multiplier=number("--multiplier", multiplier) if multiplier else None,
+            modulus=number("--modulus", modulus) if modulus else None,
         )
         return f"{meter.code} is exchanged; its new register is {register_id}"
 
@@ -83,7 +66,7 @@ def length(
     """Change the length of a meter's intervals from an instant on; the ledger before it stays."""
 
     async def run(conn: AsyncConnection, clock: Clock) -> str:
-        meter, author = await find_meter(conn, code), await _author(conn, clock, reason, site)
+        meter, author = await find_meter(conn, code), await author_of(conn, clock, reason, site)
         instant = _instant(at, meter)
         decision = await interval_length.change(conn, author, meter.id, at=instant, minutes=minutes)
         return f"{meter.code} has intervals of {minutes} minutes from {_local(instant, meter)} on (decision {decision})"
@@ -102,7 +85,7 @@ def undo(
     """Take a decision about a meter back; the ledger returns to what the readings say."""
 
     async def run(conn: AsyncConnection, clock: Clock) -> str:
-        meter, author = await find_meter(conn, code), await _author(conn, clock, reason, site)
+        meter, author = await find_meter(conn, code), await author_of(conn, clock, reason, site)
         standing = [d for d in await corrections.decisions(conn, meter.id) if (d.kind, d.id) == (kind, decision_id)]
         if not standing:
             raise NotFound("{code} has no {kind} {decision}", code=code, kind=kind, decision=decision_id)
@@ -113,7 +96,12 @@ def undo(
             await exchanges.undo(conn, author, decision.id)
         elif decision.register_id is not None:
             await corrections.undo(conn, author, decision.register_id, kind=decision.kind, decision_id=decision.id)
-        return f"{kind} {decision_id} of {meter.code} is undone"
+        # A factor or a length holds until now, most other decisions for an interval; the range for the whole life.
+        since = decision.at or EPOCH
+        [what] = await touches_of(
+            conn, [Stretch(meter_id=meter.id, code=meter.code, start=since, end=_until(decision, clock))]
+        )
+        return f"{kind} {decision_id} of {meter.code} is undone\n  touches {said_touched(what)}"
 
     typer.echo(carry_out(run))
 
@@ -134,34 +122,6 @@ def decisions(code: Code) -> None:
     typer.echo(carry_out(run))
 
 
-@meter_app.command("decide")
-def decide(
-    finding: Annotated[int, typer.Argument(help="Number of the finding, as `meter worklist` shows it.")],
-    action: Annotated[str, typer.Argument(help="accept, estimate, zero, edit (with --total) or reopen.")],
-    reason: Reason,
-    total: Annotated[str, typer.Option(help="With edit: what was used over the stretch.")] = "",
-    site: SiteOption = None,
-) -> None:
-    """Settle a finding of the worklist, or reopen it: what was edited for it is then taken back."""
-    if action not in get_args(Action):
-        raise typer.BadParameter(f"{action!r}: choose one of {', '.join(get_args(Action))}")
-
-    async def run(conn: AsyncConnection, clock: Clock) -> str:
-        author = await _author(conn, clock, reason, site)
-        if action == "accept":
-            await worklist.accept(conn, author, finding)
-        elif action == "reopen":
-            await worklist.reopen(conn, author, finding)
-        elif action == "edit":
-            await worklist.edit(conn, author, finding, total=_number("--total", total))
-        else:
-            method = await worklist.re_estimate(conn, author, finding, is_zero_evident=action == "zero")
-            return f"finding {finding}: estimated, {method}"
-        return f"finding {finding}: {action}"
-
-    typer.echo(carry_out(run))
-
-
 @meter_app.command("limits")
 def show_or_set_limits(
     use: Annotated[str, typer.Argument(help="Class of meters: main, floor, tenant, common, plant or check.")] = "",
@@ -177,10 +137,10 @@ def show_or_set_limits(
     async def run(conn: AsyncConnection, clock: Clock) -> str:
         organisation_id = (await leasing.find_site(conn, site)).organisation_id
         if reset:
-            await limits.reset_class(conn, await _author(conn, clock, reason, site), use)
+            await limits.reset_class(conn, await author_of(conn, clock, reason, site), use)
         elif change:
             values = dict(_pair(text) for text in change)
-            await limits.set_class(conn, await _author(conn, clock, reason, site), use, values)
+            await limits.set_class(conn, await author_of(conn, clock, reason, site), use, values)
         found = await limits.of_classes(conn, organisation_id)
         if use and use not in found:
             raise NotFound("there is no meter class {use!r}; there are {known}", use=use, known=tuple(found))
@@ -209,7 +169,7 @@ def virtual(
         known = await formulas.formulas(conn)
         if not code:
             return "\n".join(_formula(f) for f in known) or "there is no virtual meter"
-        author = await _author(conn, clock, reason, site)
+        author = await author_of(conn, clock, reason, site)
         before = next((f for f in known if f.code == code), None)
         if remove:
             await formulas.remove(conn, author, (await find_meter(conn, code)).id)
@@ -217,7 +177,7 @@ def virtual(
         terms: dict[MeterId, Decimal] = {}
         for text in inputs or ():
             name, factor = _pair(text)
-            terms[(await find_meter(conn, name)).id] = _number("--input", factor)
+            terms[(await find_meter(conn, name)).id] = number("--input", factor)
         kind: formulas.Kind = "ratio" if ratio else "sum"
         if before is not None:
             await formulas.change(conn, author, before.meter_id, kind=kind, terms=terms)
@@ -258,7 +218,14 @@ def undo_import(
     typer.echo(carry_out(run))
 
 
-async def _author(conn: AsyncConnection, clock: Clock, reason: str, site: str | None) -> Author:
+def _until(decision: corrections.Decision, clock: Clock) -> datetime:
+    """Return where a decision ends to matter: an interval or reading soon after it, anything else holds on."""
+    is_local = decision.at is not None and decision.kind in {"edit", "exclusion", "reset"}
+    return decision.at + timedelta(hours=1) if decision.at is not None and is_local else clock.now()
+
+
+async def author_of(conn: AsyncConnection, clock: Clock, reason: str, site: str | None) -> Author:
+    """Return who decides by command, and why."""
     return Author(viewer=operator(await leasing.find_site(conn, site)), clock=clock, reason=reason)
 
 
@@ -267,14 +234,6 @@ async def _open_register(conn: AsyncConnection, meter: Meter, quantity: str) -> 
         if register.quantity == quantity and register.closed_at is None:
             return register.id
     raise NotFound("{code} has no open register of {quantity}", code=meter.code, quantity=quantity)
-
-
-def _gap(gap: gaps.MeterGap) -> str:
-    until = f"{gap.silent_to:%Y-%m-%d %H:%M}" if gap.silent_to else "lasts"
-    return (
-        f"{gap.code:20} {gap.silent_from:%Y-%m-%d %H:%M} – {until:16} UTC  {gap.cause:8}"
-        f" {gap.estimated_count:>4} estimated {gap.missing_count:>4} not known"
-    )
 
 
 def _formula(formula: formulas.Formula) -> str:
@@ -303,7 +262,8 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _number(name: str, text: str) -> Decimal:
+def number(name: str, text: str) -> Decimal:
+    """Return a number that was typed; raises Invalid naming the option."""
     try:
         return Decimal(text)
     except InvalidOperation as error:

@@ -1,8 +1,9 @@
 """Gateways and their devices: health, the site file each runs with, points set from afar."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cloud_api.api.auth import FacilitiesCall, StaffCall
@@ -10,6 +11,7 @@ from cloud_api.api.values import RowId
 from cloud_api.devices import commands, configurations, service
 from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import DeviceId, GatewayId, PointId
+from cloud_api.operations import vain
 
 router = APIRouter(tags=["gateways"])
 
@@ -29,10 +31,33 @@ class Order(BaseModel):
     release_after_s: Annotated[int | None, Field(ge=1, le=commands.RELEASE_MAX_S)] = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentInVain:
+    """What the cloud could not use."""
+
+    observations: list[vain.Refused]
+    messages: list[vain.Failed]
+
+
 @router.get("/gateways")
 async def gateways(call: StaffCall) -> list[dict[str, Any]]:
     """Return the gateways with their health."""
     return await service.gateways(call.conn)
+
+
+@router.get("/rejected")
+async def rejected(
+    call: StaffCall,
+    gateway_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> SentInVain:
+    """Return what came in vain, the newest first: refused observations with the reason, failed Sparkplug messages."""
+    chosen = None if gateway_id is None else GatewayId(gateway_id)
+    return SentInVain(
+        observations=await vain.refused(call.conn, gateway_id=chosen, limit=limit, offset=offset),
+        messages=await vain.failed(call.conn, gateway_id=chosen),
+    )
 
 
 @router.get("/gateways/{gateway_id}/configurations")

@@ -1,7 +1,7 @@
 """Meters and their ledger: intervals, energy, demand, balance, gaps, corrections, export."""
 
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -143,7 +143,8 @@ MeterPath = Annotated[int, Field(ge=1, lt=2**63)]
 @router.get("")
 async def list_meters(call: StaffCall) -> list[dict[str, Any]]:
     """Return the meter tree, parents before their children."""
-    return [_meter(m) for m in await analysis.meters(call.conn)]
+    now = call.clock.now()
+    return [_meter(m, now) for m in await analysis.meters(call.conn)]
 
 
 @router.get("/{meter_id}")
@@ -152,7 +153,7 @@ async def show_meter(call: StaffCall, meter_id: MeterPath) -> dict[str, Any]:
     meter = await analysis.meter(call.conn, MeterId(meter_id))
     registers: list[RegisterLine] = await corrections.registers_of_meter(call.conn, meter.id)
     decisions: list[Decision] = await corrections.decisions(call.conn, meter.id)
-    return _meter(meter) | {"registers": registers, "decisions": decisions}
+    return _meter(meter, call.clock.now()) | {"registers": registers, "decisions": decisions}
 
 
 @router.get("/{meter_id}/intervals")
@@ -397,8 +398,8 @@ def _author(call: FacilitiesCall, reason: str) -> Author:
     return Author(viewer=call.viewer, clock=call.clock, reason=reason)
 
 
-def _meter(meter: Meter) -> dict[str, Any]:
-    shown = {"zone": str(meter.zone), "interval_minutes": meter.lengths.changes[-1][1]}
+def _meter(meter: Meter, now: datetime) -> dict[str, Any]:
+    shown = {"zone": str(meter.zone), "interval_minutes": meter.lengths.at(now)}
     return (
         {key: value for key, value in asdict(meter).items() if key != "lengths"} | shown | {"lengths": _lengths(meter)}
     )

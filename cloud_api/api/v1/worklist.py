@@ -1,6 +1,6 @@
 """The worklist of doubtful intervals, and the limits of the checks that fill it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -9,8 +9,10 @@ from pydantic import BaseModel, Field
 
 from cloud_api.api.auth import FacilitiesCall, StaffCall
 from cloud_api.kit.errors import Invalid
+from cloud_api.kit.ids import MeterId
 from cloud_api.metering import limits, worklist
 from cloud_api.metering.corrections import Author
+from cloud_api.operations.touched import Stretch, Touched, touched
 
 router = APIRouter(prefix="/worklist", tags=["meters"])
 
@@ -33,15 +35,34 @@ class ClassLimits(BaseModel):
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryListed(worklist.Entry):
+    """A finding with what its stretch touches."""
+
+    touches: Touched
+
+
 @router.get("")
 async def entries(
     call: StaffCall,
     state: Literal["open", "accepted", "edited", "estimated", "gone"] = "open",
+    meter_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    check: Annotated[str | None, Query(max_length=40)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-) -> list[worklist.Entry]:
-    """Return findings of a state, the oldest first."""
-    return await worklist.entries(call.conn, state=state, limit=limit, offset=offset)
+) -> list[EntryListed]:
+    """Return findings of a state, of one meter or one check where they are given, the oldest first."""
+    found = await worklist.entries(
+        call.conn,
+        state=state,
+        meter_id=None if meter_id is None else MeterId(meter_id),
+        check_name=check,
+        limit=limit,
+        offset=offset,
+    )
+    stretches = [Stretch(meter_id=e.meter_id, code=e.code, start=e.starts_at, end=e.ends_at) for e in found]
+    touches = await touched(call.conn, call.viewer.organisation_id, stretches)
+    return [EntryListed(**asdict(entry), touches=what) for entry, what in zip(found, touches, strict=True)]
 
 
 @router.get("/limits")

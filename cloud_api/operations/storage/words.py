@@ -19,8 +19,8 @@ def lines(report: Report) -> list[str]:
     rows = [_HEAD, *(_row(table) for table in report.tables)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(_HEAD))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    columnstore = "columnstore" if report.compresses else "no columnstore"
-    engine = f"TimescaleDB, licence {report.licence}, {columnstore}" if report.licence else "PostgreSQL, partitions"
+    compression = "old chunks are compressed" if report.compresses else "this edition has no compression"
+    engine = f"TimescaleDB, licence {report.licence}: {compression}" if report.licence else "PostgreSQL, partitions"
     shown.insert(0, engine)
     shown += [
         f"held: {table.name} from {_day(hold.needed_from)} ({hold.reason}{' ' + hold.what if hold.what else ''})"

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from cloud_api.billing import corrections as billing
 from cloud_api.identity.model import Role
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.ids import MeterId
 from cloud_api.kit.period import Period
 from cloud_api.metering import analysis, gaps
+from cloud_api.operations.touched import Stretch, touched
 from cloud_api.telemetry.course import Silence
 from cloud_api.web.console.devices import SILENCES
 from cloud_api.web.shared.navigation import NavItem
@@ -36,7 +36,7 @@ async def show(
         page.conn, page.clock, period, meter_id=meter_id, limit=PER_PAGE, offset=(number - 1) * PER_PAGE
     )
     count = await gaps.count(page.conn, period, meter_id=meter_id)
-    stretches = [(g.code, g.silent_from, g.silent_to or now) for g in found]
+    stretches = [Stretch(meter_id=g.meter_id, code=g.code, start=g.silent_from, end=g.silent_to or now) for g in found]
     return page.render(
         "console/gaps.html",
         gaps=found,
@@ -50,7 +50,7 @@ async def show(
         causes={str(cause): word for cause, word in SILENCES.items()},
         states={Silence.OFFLINE: "critical", Silence.LOST: "critical", Silence.WAITING: "warning"},
         lost=await analysis.sequence_gaps(page.conn),
-        bills=await billing.bills_touched(page.conn, page.viewer.organisation_id, stretches),
+        touched=await touched(page.conn, page.viewer.organisation_id, stretches),
         sees_bills=page.viewer.has_any(frozenset({Role.FINANCE, Role.MANAGER})),
         now=now,
     )

@@ -1,14 +1,17 @@
 """The worklist of doubtful intervals: accept, edit, estimate."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.billing import corrections as billing
-from cloud_api.identity.model import StaffViewer
+from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.metering import worklist
 from cloud_api.metering.corrections import Author
+from cloud_api.metering.finding_words import CHECKS, STEPS, evidence
+from cloud_api.operations.touched import Stretch, touched
 from cloud_api.web.shared.forms import decimal
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FacilitiesPage, Page, StaffPage
@@ -42,6 +45,17 @@ async def entries(
     return page.render(
         "console/worklist.html",
         entries=found,
+        touched=dict(
+            zip(
+                (e.id for e in found),
+                await touched(page.conn, page.viewer.organisation_id, _stretches(found)),
+                strict=True,
+            )
+        ),
+        sees_bills=page.viewer.has_any(frozenset({Role.FINANCE, Role.MANAGER})),
+        checks=CHECKS,
+        steps=STEPS,
+        evidence=evidence,
         counts=counts,
         state=state,
         number=number,
@@ -74,6 +88,10 @@ async def settle(
     if action != "accept":
         notice += await _touched(page, finding_id)
     return page.redirect("/console/worklist", notice=notice)
+
+
+def _stretches(found: Sequence[worklist.Entry]) -> list[Stretch]:
+    return [Stretch(meter_id=e.meter_id, code=e.code, start=e.starts_at, end=e.ends_at) for e in found]
 
 
 async def _touched(page: Page[StaffViewer], finding_id: int) -> str:

@@ -10,6 +10,7 @@ from cloud_api.devices.model import Catalogue, Gateway, Heartbeat
 from cloud_api.kit.ids import OrganisationId
 from cloud_api.kit.scope import SYSTEM
 from tests.integration.web.conftest import csrf_token, sign_in
+from tests.integration.web.test_meters_api import _call
 
 NOW = datetime.now(UTC)
 SETPOINT = {"name": "setpoint", "unit": "°C", "labels": {"en": "Setpoint"}, "write": {"low": 16, "high": 28}}
@@ -122,3 +123,39 @@ async def test_the_same_by_the_api(client, gateway):
     assert (await client.get(f"{path}/1")).json()["site_file"] == text
     assert [v["state"] for v in (await client.get(path)).json()] == ["offered"]
     assert (await client.get(f"{path}/2")).status_code == 404
+
+
+async def test_what_came_in_vain_is_shown_with_reason_and_remedy_to_its_own_organisation(client, pool, gateway):
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute(
+            "INSERT INTO ingest_stream (gateway_id, stream, last_batch_at, rejected_count) VALUES (%s, gen_random_uuid(), now(), 7)",
+            (gateway["id"],),
+        )
+        await conn.execute(
+            "INSERT INTO ingest_rejection (stream_id, seq, code, reason, content, rejected_at) SELECT id, 5, 'future',"
+            ' \'ahead\', \'{"point": "fcu-1/room", "at_ms": 4102444800000, "value": 21.5}\', now() FROM ingest_stream'
+        )
+        for topic in ("spBv1.0/hotel/NDATA/gw-1", "spBv1.0/hotel/NDATA/elsewhere"):
+            await conn.execute(
+                "INSERT INTO sparkplug_failure (failed_at, topic, reason, payload_bytes, payload)"
+                " VALUES (now(), %s, 'DecodeError: truncated', 3, 'abc')",
+                (topic,),
+            )
+    await sign_in(client, "facilities")
+    assert f"/console/rejected?gateway={gateway['id']}" in (await client.get(f"/console/gateways/{gateway['id']}")).text
+    shown = (await client.get("/console/rejected")).text
+    for words in (
+        "7 observations were refused",
+        "fcu-1/room",
+        "2100",
+        "ahead of the cloud",
+        "Set the clock of the gateway",
+    ):
+        assert words in shown
+    assert "spBv1.0/hotel/NDATA/gw-1" in shown
+    assert "elsewhere" not in shown
+    assert "No observation was refused" in (await client.get("/console/rejected?gateway=99999")).text
+    await _call(client, "facilities")
+    asked = (await client.get(f"/api/v1/rejected?gateway_id={gateway['id']}")).json()
+    assert [(o["code"], o["point"]) for o in asked["observations"]] == [("future", "fcu-1/room")]
+    assert [m["topic"] for m in asked["messages"]] == ["spBv1.0/hotel/NDATA/gw-1"]

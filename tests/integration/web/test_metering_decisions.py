@@ -1,6 +1,7 @@
 """What a meter engineer decides, on pages and through the API: the same use cases, the same audit."""
 
 import asyncio
+import json
 import re
 from datetime import timedelta
 from decimal import Decimal
@@ -215,7 +216,17 @@ async def test_meters_are_decided_about_by_command_as_on_the_pages(meter, pool, 
 
     finding = re.search(r"(\d+)  t1 +estimated", (await command("worklist"))[1])[1]
     assert (await command("decide", finding, "guess", "--reason", "seen"))[0] == 2
-    assert (await command("decide", finding, "edit", "--total", "12.5", "--reason", "seen on site"))[0] == 0
+    [listed] = [
+        f
+        for f in json.loads((await command("worklist", "--meter", "t1", "--check", "estimated", "--json"))[1])
+        if f["id"] == int(finding)
+    ]
+    assert listed["advice"] == "Accept it, or import the readings of the gap."
+    assert listed["touches"]["bills"] == []
+    assert (await command("worklist", "--check", "guess"))[0] == 2
+    code, said = await command("decide", finding, "edit", "--total", "12.5", "--reason", "seen on site")
+    assert (code, "12.5 in " in said, "touches no bill" in said) == (0, True, True), said
+    assert "edited by cli:" in (await command("worklist", "--state", "edited"))[1]
     await metering.recompute_all(pool, Clock())
     assert await _rows(pool, "SELECT sum(quantity) FROM interval WHERE quality = 'edited'") == [(Decimal("12.5"),)]
     assert (await command("decide", finding, "reopen", "--reason", "was wrong"))[0] == 0
