@@ -180,7 +180,7 @@ def _proof(found: TariffFile, year: int) -> dict[str, Any]:
         "minutes_by_bucket": minutes,
         "minutes": None if minutes is None else sum(minutes.values()),
         "calendar_official": calendar.is_official(year),
-        "warnings": found.warnings,
+        "warnings": [str(text) for text in found.warnings],
     }
 
 

@@ -1,55 +1,73 @@
 """Proof that a tariff prices every minute of every kind of day exactly once, and that its parts fit together. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal
 from itertools import pairwise
 
-from cloud_api.billing import timetable
+from cloud_api.billing import component_rules, timetable
 from cloud_api.billing.calendar import HolidayCalendar
-from cloud_api.billing.power_factor import STANDARDS
-from cloud_api.billing.tariff import Component, DayRule, Season, Tariff, Version
+from cloud_api.billing.tariff import DayRule, DayType, Season, Tariff, Version, bucket_name
+from cloud_api.kit.i18n import Named, Text
 from cloud_api.kit.period import local_days
 
 _LEAP_YEAR = 2024
-_PRICED_PER_UNIT = {"energy", "demand", "capacity", "fixed", "per_day"}
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong (`is_error`) or worth a look, and where."""
+    """What is wrong (`is_error`) or worth a look, and where: `at` leads to the key of the file that has to change."""
 
-    text: str
+    text: Text
+    at: Path
     is_error: bool = True
+    version: str | None = None
+
+    @property
+    def full_text(self) -> Text:
+        """The finding with its version named, for a reader who sees all versions at once."""
+        if self.version is None:
+            return self.text
+        return Text("version {version}, {finding}", version=self.version, finding=self.text)
 
 
 def check(tariff: Tariff) -> list[Finding]:
     """Return everything wrong with a tariff; without an error it prices every minute exactly once."""
     findings = list(_versions(tariff))
-    for version in tariff.versions:
-        where = f"version {version.version}"
-        findings += [Finding(f"{where}, {f.text}", f.is_error) for f in _check_version(tariff, version)]
+    for index, version in enumerate(tariff.versions):
+        found = _check_version(tariff, version)
+        findings += [replace(f, at=("versions", index, *f.at), version=version.version) for f in found]
     return findings
 
 
 def _versions(tariff: Tariff) -> Iterator[Finding]:
+    at = {version.version: ("versions", index) for index, version in enumerate(tariff.versions)}
     names = Counter(v.version for v in tariff.versions)
     for name in (n for n, count in names.items() if count > 1):
-        yield Finding(f"version {name} stands there twice")
+        yield Finding(Text("version {version} stands there twice", version=name), (*at[name], "version"))
     for version in tariff.versions:
         if version.valid_to and version.valid_to <= version.valid_from:
-            yield Finding(f"version {version.version}: valid_to {version.valid_to} is not after {version.valid_from}")
+            text = Text(
+                "version {version}: valid_to {end} is not after {start}",
+                version=version.version,
+                end=version.valid_to,
+                start=version.valid_from,
+            )
+            yield Finding(text, (*at[version.version], "valid_to"))
     ordered = sorted(tariff.versions, key=lambda v: v.valid_from)
     for earlier, later in pairwise(ordered):
+        names_of = {"earlier": earlier.version, "later": later.version, "day": later.valid_from}
         if earlier.valid_to is None or earlier.valid_to > later.valid_from:
-            yield Finding(
-                f"versions {earlier.version} and {later.version} are both in force from {later.valid_from}; "
-                f"end the earlier one with valid_to: {later.valid_from}"
+            text = Text(
+                "versions {earlier} and {later} are both in force from {day}; end the earlier one with valid_to: {day}",
+                **names_of,
             )
+            yield Finding(text, (*at[later.version], "valid_from"))
         elif earlier.valid_to < later.valid_from:
-            yield Finding(f"no version is in force from {earlier.valid_to} to {later.valid_from}")
+            text = Text("no version is in force from {end} to {day}", end=earlier.valid_to, day=later.valid_from)
+            yield Finding(text, (*at[later.version], "valid_from"))
 
 
 def _check_version(tariff: Tariff, version: Version) -> Iterator[Finding]:
@@ -57,14 +75,15 @@ def _check_version(tariff: Tariff, version: Version) -> Iterator[Finding]:
     yield from _day_types(tariff, version)
     yield from _windows(version)
     yield from _buckets(version)
-    yield from _components(version)
+    yield from (Finding(text, at, is_error) for text, at, is_error in component_rules.check(version))
 
 
 def _seasons(version: Version) -> Iterator[Finding]:
+    at: dict[str, Path] = {season.code: ("seasons", index) for index, season in enumerate(version.seasons)}
     for code in (c for c, n in Counter(s.code for s in version.seasons).items() if n > 1):
-        yield Finding(f"season {code} stands there twice")
+        yield Finding(Text("season {season} stands there twice", season=code), (*at[code], "code"))
     for season in version.seasons:
-        yield from _season_form(season)
+        yield from (Finding(text, (*at[season.code], key)) for text, key in _season_form(season))
     day = date(_LEAP_YEAR, 1, 1)
     holes: list[date] = []
     doubles: dict[tuple[str, ...], date] = {}
@@ -76,19 +95,43 @@ def _seasons(version: Version) -> Iterator[Finding]:
             doubles.setdefault(codes, day)
         day += timedelta(days=1)
     for first, last in _stretches(holes):
-        yield Finding(f"no season holds {first:%m-%d} to {last:%m-%d}")
+        text = Text("no season holds {first} to {last}", first=f"{first:%m-%d}", last=f"{last:%m-%d}")
+        yield Finding(text, ("seasons",))
     for codes, first in doubles.items():
-        yield Finding(f"seasons {' and '.join(codes)} both hold {first:%m-%d}")
+        seasons = tuple(season_name(version, code) for code in codes)
+        yield Finding(
+            Text("seasons {seasons} all hold {day}", seasons=seasons, day=f"{first:%m-%d}"), (*at[codes[-1]], "months")
+        )
 
 
-def _season_form(season: Season) -> Iterator[Finding]:
+def season_name(version: Version, code: str) -> Text:
+    """Return a season's name, else its code."""
+    return _name_or_code(version.seasons, code)
+
+
+def day_type_name(version: Version, code: str) -> Text:
+    """Return a day type's name, else its code."""
+    return _name_or_code(version.day_types, code)
+
+
+def _name_or_code(found: tuple[Season, ...] | tuple[DayType, ...], code: str) -> Text:
+    name = next((thing.name for thing in found if thing.code == code), None)
+    return Named(name.zh, name.en) if name else Named(code, code)
+
+
+def _bucket(version: Version, code: str) -> Text:
+    name = bucket_name(version, code)
+    return Named(name.zh, name.en)
+
+
+def _season_form(season: Season) -> Iterator[tuple[Text, str]]:
     has_limits = season.starts is not None or season.ends is not None
     if bool(season.months) == has_limits:
-        yield Finding(f"season {season.code} needs either months or both starts and ends (MM-DD)")
+        yield Text("season {season} needs either months or both starts and ends (MM-DD)", season=season.code), "months"
     elif has_limits and not (_is_month_day(season.starts) and _is_month_day(season.ends)):
-        yield Finding(f"season {season.code}: starts and ends are days such as 06-01")
+        yield Text("season {season}: starts and ends are days such as 06-01", season=season.code), "starts"
     for month in (m for m in season.months if not 1 <= m <= 12):
-        yield Finding(f"season {season.code}: there is no month {month}")
+        yield Text("season {season}: there is no month {month}", season=season.code, month=month), "months"
 
 
 def _is_month_day(text: str | None) -> bool:
@@ -110,27 +153,43 @@ def _stretches(days: list[date]) -> list[tuple[date, date]]:
 
 
 def _day_types(tariff: Tariff, version: Version) -> Iterator[Finding]:
+    at: dict[str, Path] = {day_type.code: ("day_types", index) for index, day_type in enumerate(version.day_types)}
     for code in (c for c, n in Counter(t.code for t in version.day_types).items() if n > 1):
-        yield Finding(f"day type {code} stands there twice")
+        yield Finding(Text("day type {day_type} stands there twice", day_type=code), (*at[code], "code"))
     left = _ALL_DAYS
     for day_type in version.day_types:
         if not left:
-            yield Finding(f"day type {day_type.code} is never reached: those before it take every day")
+            text = Text("day type {day_type} is never reached: those before it take every day", day_type=day_type.code)
+            yield Finding(text, (*at[day_type.code], "when"))
         left -= _days_surely_taken(day_type.when)
         if day_type.when and day_type.when.first_days is not None and day_type.when.first_days < 1:
-            yield Finding(f"day type {day_type.code}: first_days counts from 1")
+            text = Text("day type {day_type}: first_days counts from 1", day_type=day_type.code)
+            yield Finding(text, (*at[day_type.code], "when", "first_days"))
     if left:
-        example = " ".join(min(left))
-        yield Finding(
-            f"some days have no day type, such as {example}; let the last day type have no `when`, so it takes the rest"
+        text = Text(
+            "some days have no day type, such as {example}; let the last day type have no `when`, so it takes the rest",
+            example=_kind_of_day(*min(left)),
         )
+        yield Finding(text, ("day_types",))
     if version.needs_calendar() and not tariff.holiday_calendar:
         needs_names = any(t.when and ("holiday" in t.when.kind or t.when.holiday) for t in version.day_types)
         if needs_names:
-            yield Finding("a day type asks for holidays, but the tariff names no holiday_calendar (such as CN)")
+            text = Text("a day type asks for holidays, but the tariff names no holiday_calendar (such as CN)")
+            yield Finding(text, ("day_types",))
 
 
 _ALL_DAYS = frozenset((d, k) for d in timetable.WEEKDAYS for k in ("workday", "weekend", "holiday"))
+
+
+_ZH = dict(zip(timetable.WEEKDAYS, ("周一", "周二", "周三", "周四", "周五", "周六", "周日"), strict=True)) | {
+    "workday": "工作日",
+    "weekend": "周末",
+    "holiday": "节假日",
+}
+
+
+def _kind_of_day(weekday: str, kind: str) -> Text:
+    return Named(f"{_ZH[weekday]}（{_ZH[kind]}）", f"{weekday} {kind}")
 
 
 def _days_surely_taken(rule: DayRule | None) -> frozenset[tuple[str, str]]:
@@ -148,34 +207,64 @@ def _days_surely_taken(rule: DayRule | None) -> frozenset[tuple[str, str]]:
 
 def _windows(version: Version) -> Iterator[Finding]:
     seasons, day_types = {s.code for s in version.seasons}, {t.code for t in version.day_types}
-    for window in version.windows:
+    for index, window in enumerate(version.windows):
+        at, bucket = ("windows", index), _bucket(version, window.bucket)
         for code in (c for c in window.seasons if c not in seasons):
-            yield Finding(f"a window of bucket {window.bucket} names the unknown season {code}")
+            text = Text("a window of bucket {bucket} names the unknown season {season}", bucket=bucket, season=code)
+            yield Finding(text, (*at, "seasons"))
         for code in (c for c in window.day_types if c not in day_types):
-            yield Finding(f"a window of bucket {window.bucket} names the unknown day type {code}")
-        if window.end <= window.start:
-            yield Finding(
-                f"a window of bucket {window.bucket} ends at {clock(window.end)}, not after {clock(window.start)}; "
-                "cut it in two at 24:00"
+            text = Text(
+                "a window of bucket {bucket} names the unknown day type {day_type}", bucket=bucket, day_type=code
             )
+            yield Finding(text, (*at, "day_types"))
+        if window.end <= window.start:
+            text = Text(
+                "a window of bucket {bucket} ends at {end}, not after {start}; cut it in two at 24:00",
+                bucket=bucket,
+                end=clock(window.end),
+                start=clock(window.start),
+            )
+            yield Finding(text, (*at, "hours"))
     for season in version.seasons:
         for day_type in version.day_types:
-            yield from _one_day(version, season.code, day_type.code)
+            where = {"season": season_name(version, season.code), "day_type": day_type_name(version, day_type.code)}
+            yield from (
+                Finding(Text("season {season}, day type {day_type}: {problem}", **where, problem=text), ("windows",))
+                for text in _one_day(version, season.code, day_type.code)
+            )
 
 
-def _one_day(version: Version, season: str, day_type: str) -> Iterator[Finding]:
-    where = f"season {season}, day type {day_type}"
-    reached, by = 0, ""
-    for window in timetable.windows_of(version, season, day_type):
-        if window.start > reached:
-            yield Finding(f"{where}: {clock(reached)}-{clock(window.start)} is in no bucket")
-        elif window.start < reached:
-            until = min(reached, window.end)
-            yield Finding(f"{where}: {clock(window.start)}-{clock(until)} is in {by} and in {window.bucket}")
-        if window.end > reached:
-            reached, by = window.end, window.bucket
-    if reached < 1440:
-        yield Finding(f"{where}: {clock(reached)}-24:00 is in no bucket")
+def _one_day(version: Version, season: str, day_type: str) -> Iterator[Text]:
+    for stretch in stretches_of_day(version, season, day_type):
+        hours = f"{clock(stretch.start)}-{clock(stretch.end)}"
+        if not stretch.buckets:
+            yield Text("{hours} is in no bucket", hours=hours)
+        elif len(stretch.buckets) > 1:
+            first, second = (_bucket(version, code) for code in stretch.buckets[:2])
+            yield Text("{hours} is in {first} and in {second}", hours=hours, first=first, second=second)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Minutes after midnight `[start, end)` of one kind of day with all their buckets: sound with exactly one."""
+
+    start: int
+    end: int
+    buckets: tuple[str, ...]
+
+
+def stretches_of_day(version: Version, season: str, day_type: str) -> list[Stretch]:
+    """Cut one kind of day wherever its buckets change; holes have no bucket, overlaps several."""
+    windows = [w for w in timetable.windows_of(version, season, day_type) if w.end > w.start]
+    edges = sorted({0, 1440, *(w.start for w in windows), *(w.end for w in windows)})
+    found: list[Stretch] = []
+    for start, end in pairwise(edges):
+        buckets = tuple(w.bucket for w in windows if w.start <= start and end <= w.end)
+        if found and found[-1].buckets == buckets and len(buckets) != 1:
+            found[-1] = Stretch(found[-1].start, end, buckets)
+        else:
+            found.append(Stretch(start, end, buckets))
+    return found
 
 
 def clock(minute: int) -> str:
@@ -186,132 +275,19 @@ def clock(minute: int) -> str:
 def _buckets(version: Version) -> Iterator[Finding]:
     used = set(version.bucket_codes())
     for code in (c for c in version.buckets if c not in used):
-        yield Finding(f"bucket {code} has no window", is_error=False)
+        text = Text("bucket {bucket} has no window", bucket=_bucket(version, code))
+        yield Finding(text, ("buckets", code), is_error=False)
     if any(component.floats for component in version.components):
         for code in sorted(used):
-            bucket = version.buckets.get(code)
+            bucket, at = version.buckets.get(code), ("buckets", code, "ratio")
             if bucket is None or bucket.ratio is None:
-                yield Finding(f"bucket {code} has no ratio, but a component floats")
+                text = Text("bucket {bucket} has no ratio, but a component floats", bucket=_bucket(version, code))
+                yield Finding(text, at)
             elif bucket.ratio < 0:
-                yield Finding(f"bucket {code}: the ratio {bucket.ratio} is negative")
-
-
-def _components(version: Version) -> Iterator[Finding]:
-    if not version.components:
-        yield Finding("there are no components: nothing would be charged")
-    seen: set[str] = set()
-    for component in version.components:
-        where = f"component {component.code}"
-        if component.code in seen:
-            yield Finding(f"{where} stands there twice")
-        for code in (c for c in component.base_codes if c not in seen):
-            yield Finding(f"{where}: base code {code} is not a component above it")
-        for text in _one_component(version, component):
-            yield Finding(f"{where}: {text}")
-        for text in _odd(component):
-            yield Finding(f"{where}: {text}", is_error=False)
-        seen.add(component.code)
-
-
-def _odd(component: Component) -> Iterator[str]:
-    prices = [p for p in (component.price, *component.prices.values()) if p is not None]
-    if any(p < 0 for p in prices):
-        yield "has a negative price"
-
-
-def _one_component(version: Version, component: Component) -> Iterator[str]:
-    kind = component.kind
-    yield from _limits(component)
-    if kind in _PRICED_PER_UNIT:
-        yield from _prices(version, component)
-    if kind in {"percent_of", "tax"} and component.percent is None:
-        yield "needs `percent` (5 means 5 %)"
-    if kind in {"percent_of", "tax", "pf", "min"} and not component.base_codes:
-        yield "needs `base_codes`: the components it is reckoned from"
-    if kind == "pf" and component.pf_standard not in STANDARDS:
-        yield f"pf_standard is one of {', '.join(str(s) for s in STANDARDS)}"
-    if kind == "min" and component.price is None and component.guaranteed_quantity is None:
-        yield "needs `price` (the minimum per month) or `guaranteed_quantity`"
-    if kind == "demand" and component.demand:
-        yield from _demand(version, component)
-    if kind not in {"energy", "demand"} and (component.floats or component.prices):
-        yield "only energy and demand have prices per bucket"
-
-
-def _limits(component: Component) -> Iterator[str]:
-    if component.vat_rate >= 1 or component.vat_rate < 0:
-        yield f"vat_rate {component.vat_rate} is a fraction; write 0.13 for 13 %"
-    if component.rounding <= 0:
-        yield f"rounding {component.rounding} has to be positive, such as 0.01"
-    for month in (m for m in component.months if not 1 <= m <= 12):
-        yield f"there is no month {month}"
-
-
-def _prices(version: Version, component: Component) -> Iterator[str]:
-    forms = [component.price is not None, bool(component.prices), component.tiers is not None]
-    if sum(forms) != 1:
-        yield "needs exactly one of price, prices (per bucket) and tiers"
-    known = set(version.bucket_codes())
-    for code in (c for c in component.buckets if c not in known):
-        yield f"bucket {code} has no window"
-    used = known & set(component.buckets) if component.buckets else known
-    if component.prices:
-        yield from _bucket_prices(used, component.prices, _demand_buckets(component) or used)
-    if component.floats and component.prices:
-        yield "floats multiplies one price by each bucket's ratio; use price instead of prices"
-    if component.tiers is not None:
-        if component.kind != "energy":
-            yield "only energy has tiers"
-        yield from _tiers(used, component)
-
-
-def _demand_buckets(component: Component) -> set[str]:
-    return set(component.demand.buckets) if component.demand else set()
-
-
-def _bucket_prices(used: set[str], prices: Iterable[str], needed: set[str]) -> Iterator[str]:
-    given = set(prices)
-    for code in sorted(needed - given):
-        yield f"has no price for bucket {code}"
-    for code in sorted(given - used):
-        yield f"has a price for bucket {code}, which no window names"
-
-
-def _tiers(used: set[str], component: Component) -> Iterator[str]:
-    steps = component.tiers.steps if component.tiers else ()
-    if not steps:
-        yield "has no tier steps"
-        return
-    limits = [step.up_to for step in steps[:-1]]
-    if any(limit is None for limit in limits):
-        yield "only the last tier has no up_to"
-    elif any(later <= earlier for earlier, later in pairwise([Decimal(0), *(x for x in limits if x is not None)])):
-        yield "the tiers' up_to have to rise from above 0"
-    if steps[-1].up_to is not None:
-        yield f"the last tier ends at {steps[-1].up_to}; leave out its up_to, or use above it has no price"
-    for number, step in enumerate(steps, 1):
-        if (step.price is None) == (not step.prices):
-            yield f"tier {number} needs either price or prices (per bucket)"
-        elif step.prices:
-            for text in _bucket_prices(used, step.prices, used):
-                yield f"tier {number} {text}"
-
-
-def _demand(version: Version, component: Component) -> Iterator[str]:
-    demand = component.demand
-    if demand is None:
-        return
-    used = set(version.bucket_codes())
-    for code in (c for c in demand.buckets if c not in used):
-        yield f"demand bucket {code} has no window"
-    if (demand.rule == "ratchet") != (demand.ratchet is not None):
-        yield "rule ratchet and the section `ratchet` go together"
-    if demand.ratchet and not 0 <= demand.ratchet.percent <= 100:
-        yield "ratchet.percent is a percentage from 0 to 100 (80 means 80 %)"
-    if demand.window_min not in {5, 10, 15, 20, 30, 60}:
-        yield "window_min is one of 5, 10, 15, 20, 30, 60"
-    if demand.peaks < 1:
-        yield "peaks counts from 1"
+                text = Text(
+                    "bucket {bucket}: the ratio {ratio} is negative", bucket=_bucket(version, code), ratio=bucket.ratio
+                )
+                yield Finding(text, at)
 
 
 def minutes_of_year(tariff: Tariff, calendar: HolidayCalendar, year: int) -> dict[str, int]:

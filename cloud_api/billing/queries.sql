@@ -189,6 +189,33 @@ INSERT INTO site_tariff (organisation_id, site_id, utility, payer, tariff_code)
 VALUES (%(organisation_id)s, %(site_id)s, %(utility)s, %(payer)s, %(code)s)
     ON CONFLICT (site_id, utility, payer) DO UPDATE SET tariff_code = EXCLUDED.tariff_code;
 
+-- name: tariff_drafts
+-- The tariffs that somebody is entering, newest first.
+SELECT id, content, saved_at, saved_by FROM tariff_draft
+ WHERE organisation_id = %(organisation_id)s ORDER BY saved_at DESC LIMIT %(limit)s;
+
+-- name: tariff_draft
+-- One of them.
+SELECT id, content, saved_at, saved_by FROM tariff_draft WHERE organisation_id = %(organisation_id)s AND id = %(id)s;
+
+-- name: count_tariff_drafts
+-- How many there are: they are bounded.
+SELECT count(*) AS count FROM tariff_draft WHERE organisation_id = %(organisation_id)s;
+
+-- name: add_tariff_draft
+-- A new draft.
+INSERT INTO tariff_draft (organisation_id, content, saved_at, saved_by)
+VALUES (%(organisation_id)s, %(content)s, %(at)s, %(actor)s) RETURNING id;
+
+-- name: change_tariff_draft
+-- What its author changed.
+UPDATE tariff_draft SET content = %(content)s, saved_at = %(at)s, saved_by = %(actor)s
+ WHERE organisation_id = %(organisation_id)s AND id = %(id)s RETURNING id;
+
+-- name: delete_tariff_draft
+-- It was put in force, or nobody wants it.
+DELETE FROM tariff_draft WHERE organisation_id = %(organisation_id)s AND id = %(id)s;
+
 -- name: site_tariffs
 -- Tariffs in use at a site.
 SELECT utility, payer, tariff_code FROM site_tariff WHERE site_id = %(site_id)s;

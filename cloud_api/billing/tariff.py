@@ -41,6 +41,7 @@ class Season:
     """A part of every year: whole `months`, or from day `starts` to before day `ends` (MM-DD, may cross New Year)."""
 
     code: str
+    name: Label | None = None
     months: tuple[int, ...] = ()
     starts: str | None = None
     ends: str | None = None
@@ -68,6 +69,7 @@ class DayType:
     """A class of days; the first type whose rule matches a date takes it. Without a rule it takes every day left."""
 
     code: str
+    name: Label | None = None
     when: DayRule | None = None
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 

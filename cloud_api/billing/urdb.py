@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cloud_api.billing.coverage import check, clock
+from cloud_api.billing.coverage import clock
 from cloud_api.billing.tariff import Tariff
-from cloud_api.billing.tariff_file import TariffFileInvalid, dump_tariff, load_dumped
+from cloud_api.billing.tariff_file import dump_tariff, load_dumped, prove
 from cloud_api.kit.errors import Invalid
 
 NO_LIMIT = Decimal("1e30")
@@ -92,9 +92,7 @@ def to_tariff(
         version["valid_to"] = last
     head = {"tariff": str(record.get("label") or "urdb"), "name": {"zh": name, "en": name}, "currency": "USD"}
     tariff = load_dumped(head | {"region": "US", "time_zone": time_zone, "versions": [version]})
-    found = [f.text for f in check(tariff) if f.is_error]
-    if found:
-        raise TariffFileInvalid("URDB record", found)
+    prove(tariff, name="URDB record")
     return tariff
 
 

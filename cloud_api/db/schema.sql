@@ -2758,6 +2758,23 @@ CREATE TABLE app.tariff (
     recorded_by text NOT NULL
 );
 
+CREATE TABLE app.tariff_draft (
+    id bigint NOT NULL,
+    organisation_id bigint NOT NULL,
+    content jsonb NOT NULL,
+    saved_at timestamp with time zone NOT NULL,
+    saved_by text NOT NULL
+);
+
+ALTER TABLE app.tariff_draft ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME app.tariff_draft_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE app.tariff ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME app.tariff_id_seq
     START WITH 1
@@ -3596,6 +3613,9 @@ ALTER TABLE ONLY app.storage_journal
 ALTER TABLE ONLY app.storage_kind
     ADD CONSTRAINT storage_kind_pkey PRIMARY KEY (kind);
 
+ALTER TABLE ONLY app.tariff_draft
+    ADD CONSTRAINT tariff_draft_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY app.tariff
     ADD CONSTRAINT tariff_organisation_id_code_revision_key UNIQUE (organisation_id, code, revision);
 
@@ -3723,6 +3743,8 @@ CREATE INDEX register_modulus_register ON app.register_modulus USING btree (regi
 CREATE INDEX register_point ON app.register USING btree (point_id);
 
 CREATE UNIQUE INDEX register_reset_instant ON app.register_reset USING btree (register_id, at) WHERE (undone_at IS NULL);
+
+CREATE INDEX tariff_draft_organisation ON app.tariff_draft USING btree (organisation_id);
 
 CREATE INDEX user_session_user ON app.user_session USING btree (user_id);
 
@@ -4382,6 +4404,9 @@ ALTER TABLE ONLY app.sparkplug_birth
 ALTER TABLE ONLY app.sparkplug_node
     ADD CONSTRAINT sparkplug_node_gateway_id_fkey FOREIGN KEY (gateway_id) REFERENCES app.gateway(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY app.tariff_draft
+    ADD CONSTRAINT tariff_draft_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
+
 ALTER TABLE ONLY app.tariff
     ADD CONSTRAINT tariff_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES app.organisation(id);
 
@@ -4569,6 +4594,8 @@ CREATE POLICY by_organisation ON app.space_area USING (((( SELECT app.viewer_kin
 
 CREATE POLICY by_organisation ON app.tariff USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
+CREATE POLICY by_organisation ON app.tariff_draft USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
+
 CREATE POLICY by_organisation ON app.utility_bill USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
 
 CREATE POLICY by_organisation ON app.vee_finding USING (((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text) OR ((( SELECT app.viewer_kind() AS viewer_kind) = ANY (ARRAY['staff'::text, 'tenant'::text])) AND (organisation_id = ( SELECT app.viewer_organisation() AS viewer_organisation)))));
@@ -4724,6 +4751,8 @@ CREATE POLICY system_only ON app.login_attempt USING ((( SELECT app.viewer_kind(
 CREATE POLICY system_only ON app.user_session USING ((( SELECT app.viewer_kind() AS viewer_kind) = 'system'::text));
 
 ALTER TABLE app.tariff ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE app.tariff_draft ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE app.tenant ENABLE ROW LEVEL SECURITY;
 
@@ -5111,6 +5140,10 @@ GRANT USAGE ON SEQUENCE app.storage_journal_id_seq TO wattlease_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.storage_kind TO wattlease_app;
 
 GRANT SELECT,INSERT ON TABLE app.tariff TO wattlease_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE app.tariff_draft TO wattlease_app;
+
+GRANT USAGE ON SEQUENCE app.tariff_draft_id_seq TO wattlease_app;
 
 GRANT USAGE ON SEQUENCE app.tariff_id_seq TO wattlease_app;
 

@@ -79,6 +79,20 @@ class Text:
         return translate(self.message).format_map(filled) if filled else translate(self.message)
 
 
+class Named(Text):
+    """A name that is given in both languages, as a value of a `Text`: said in the reader's, English in `str()`."""
+
+    __slots__ = ("zh",)
+
+    def __init__(self, zh: str, en: str) -> None:
+        super().__init__(en)
+        self.zh = zh
+
+    def written(self, translate: Callable[[str], str]) -> str:
+        """Return the name in English for programs and logs, else in the language that is spoken now."""
+        return self.message if translate is str else in_language(self.zh, self.message)
+
+
 def _filled(value: Any, translate: Callable[[str], str]) -> Any:
     if isinstance(value, Text):
         return value.written(translate)

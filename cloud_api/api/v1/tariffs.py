@@ -105,7 +105,7 @@ async def check(call: FinanceCall, body: TariffText, year: Year | None = None) -
     calendar = await find_calendar(call.conn, found.tariff.holiday_calendar)
     minutes = coverage.minutes_of_year(found.tariff, calendar, year or call.clock.now().year)
     proof = _proof(minutes, year or call.clock.now().year, official=calendar.is_official(year or call.clock.now().year))
-    return Checked(tariff=dump_tariff(found.tariff), warnings=found.warnings, proof=proof)
+    return Checked(tariff=dump_tariff(found.tariff), warnings=[str(text) for text in found.warnings], proof=proof)
 
 
 @router.post("/trial")

@@ -11,23 +11,23 @@ from fastapi import APIRouter, Form, Query, Response
 from cloud_api.billing import coverage, service, tariff_file, timetable
 from cloud_api.billing.inputs import find_calendar, find_site, find_tariff
 from cloud_api.billing.tariff import Tariff, bucket_name
+from cloud_api.billing.tariff_drafts import list_drafts
 from cloud_api.billing.tariff_file import TariffFileInvalid, load_dumped, parse_tariff
 from cloud_api.billing.trial import try_tariff
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError, NotFound
 from cloud_api.kit.i18n import in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
-from cloud_api.web.shared.bill_view import TOU_COLOURS, UTILITIES
+from cloud_api.web.shared.bill_view import UTILITIES
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FinancePage
 from cloud_api.web.shared.sites import site_options
 from cloud_api.web.shared.tariff_view import (
     KINDS,
     bucket_prices,
-    day_type_words,
+    days_of,
     price_unit,
     price_words,
-    season_words,
 )
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import say
@@ -43,7 +43,7 @@ NAV = NavItem(
 )
 _TEMPLATES = Path(tariff_file.__file__).parent / "tariffs"
 TEXT_LENGTH_MAX = 200_000
-_USES = {"tenants": ("tenants",), "landlord": ("landlord",), "both": ("tenants", "landlord")}
+USES = {"tenants": ("tenants",), "landlord": ("landlord",), "both": ("tenants", "landlord")}
 _PAYERS = {"tenants": N_("tenants"), "landlord": N_("landlord")}
 
 
@@ -69,10 +69,10 @@ async def enter(
         async with page.conn.transaction():
             found = await find_site(page.conn, code=site or None)
             revision = await service.import_tariff(
-                page.conn, found, tariff, actor=page.viewer.login, clock=page.clock, payers=_USES[use]
+                page.conn, found, tariff, actor=page.viewer.login, clock=page.clock, payers=USES[use]
             )
     except TariffFileInvalid as error:
-        return await _list(page, text=text, problems=error.problems, status=422, site=site)
+        return await _list(page, text=text, problems=[say(text) for text in error.problems], status=422, site=site)
     except DomainError as error:
         return await _list(page, text=text, problems=[say(error)], status=error.status, site=site)
     return page.redirect(
@@ -110,9 +110,17 @@ async def _list(
         sound=sound,
         templates=_templates(),
         chosen=template,
+        drafts=[_draft(row) for row in await list_drafts(page.conn, page.viewer.organisation_id)],
         sites=await site_options(page.conn),
         site=site,
     )
+
+
+def _draft(row: Mapping[str, Any]) -> dict[str, Any]:
+    form, name = row["content"], row["content"].get("name", {})
+    title = in_language(*(name.get(key) or form.get("tariff") or _("New tariff") for key in ("zh", "en")))
+    at = {"saved_at": row["saved_at"], "saved_by": row["saved_by"], "id": row["id"]}
+    return at | {"title": title, "version": form.get("version", ""), "valid_from": form.get("valid_from", "")}
 
 
 def _used(used: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -129,6 +137,12 @@ def _templates() -> list[tuple[str, str]]:
     return [(code, in_language(zh, en)) for code, zh, en in _templates_known()]
 
 
+def template_tariff(name: str) -> Tariff | None:
+    """Return a template, or None when there is none of that name."""
+    text = _template(name)
+    return parse_tariff(text).tariff if text else None
+
+
 def _template(name: str) -> str:
     path = _TEMPLATES / f"{name}.yaml"
     return path.read_text(encoding="utf-8") if name and path.parent == _TEMPLATES and path.is_file() else ""
@@ -143,9 +157,9 @@ async def try_text(
     """Try a tariff that was not recorded on the last full months."""
     try:
         tariff = parse_tariff(text).tariff
-        return await _trial(page, tariff, site)
+        return await draw_trial(page, tariff, site)
     except TariffFileInvalid as error:
-        return await _list(page, text=text, problems=error.problems, status=422)
+        return await _list(page, text=text, problems=[say(text) for text in error.problems], status=422)
     except DomainError as error:
         return await _list(page, text=text, problems=[say(error)], status=error.status)
 
@@ -157,12 +171,15 @@ async def try_recorded(page: FinancePage, code: str, site: Annotated[str, Query(
     if found is None:
         raise NotFound
     try:
-        return await _trial(page, load_dumped(found["content"]), site)
+        return await draw_trial(page, load_dumped(found["content"]), site)
     except DomainError as error:
         return page.redirect(f"/console/tariffs/{code}", notice=say(error))
 
 
-async def _trial(page: FinancePage, tariff: Tariff, site_code: str = "") -> Response:
+async def draw_trial(
+    page: FinancePage, tariff: Tariff, site_code: str = "", *, back: tuple[str, str] | None = None
+) -> Response:
+    """Show what a site's tenants would have paid by a tariff in the last full months; `back` is (label, address)."""
     after = page.clock.now().astimezone(page.zone).date().replace(day=1)
     site = await find_site(page.conn, code=site_code or None)
     today = await find_tariff(page.conn, site, tariff.utility)
@@ -178,6 +195,7 @@ async def _trial(page: FinancePage, tariff: Tariff, site_code: str = "") -> Resp
         tenants=[{"name_zh": t.tenant.name["zh"], "name_en": t.tenant.name["en"], "row": t} for t in tenants],
         components=[{"name_zh": c.name.zh, "name_en": c.name.en, "row": c} for c in found.components.values()],
         doubts=[say(text) for text in found.doubts.values()],
+        crumbs=[(_("Tariffs"), "/console/tariffs"), *([back] if back else [])],
     )
 
 
@@ -214,36 +232,15 @@ def _label(tariff: Tariff, bucket: str, year: int) -> dict[str, str]:
     return {"name_zh": label.zh, "name_en": label.en}
 
 
-def _colour(bucket: str) -> str:
-    return TOU_COLOURS.get(bucket, "cat-1")
-
-
 def _version(tariff: Tariff, index: int) -> dict[str, Any]:
     version = tariff.versions[index]
-    days = [
-        {
-            "season": season_words(season),
-            "day_type": day_type_words(day_type, version),
-            "strip": [
-                {
-                    "label": {"name_zh": label.zh, "name_en": label.en},
-                    "colour": _colour(w.bucket),
-                    "width": round((w.end - w.start) / 14.4, 3),
-                    "times": f"{coverage.clock(w.start)}-{coverage.clock(w.end)}",
-                }
-                for w in timetable.windows_of(version, season.code, day_type.code)
-                for label in [bucket_name(version, w.bucket)]
-            ],
-        }
-        for season in version.seasons
-        for day_type in version.day_types
-    ]
+    days = days_of(version)
     components = [
         {
             "name_zh": c.name.zh,
             "name_en": c.name.en,
             "kind": KINDS[c.kind],
-            "price": price_words(c),
+            "price": price_words(version, c),
             "per": price_unit(c, tariff.utility),
             "by_bucket": bucket_prices(version, c),
             "floats": c.floats,

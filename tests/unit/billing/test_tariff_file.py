@@ -14,7 +14,7 @@ ENERGY = "    components:\n      - {code: e, name: {zh: 电, en: e}, kind: energ
 def problems(text):
     with pytest.raises(TariffFileInvalid) as refused:
         parse_tariff(text)
-    return "\n".join(refused.value.problems)
+    return "\n".join(map(str, refused.value.problems))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: p.stem)
@@ -94,7 +94,7 @@ def test_a_bucket_without_a_price_is_refused():
 
 
 def test_a_floating_component_needs_a_ratio_for_every_bucket():
-    assert "bucket all has no ratio" in problems(HEAD + ENERGY.replace("price: 1", "price: 1, floats: true"))
+    assert "bucket All day has no ratio" in problems(HEAD + ENERGY.replace("price: 1", "price: 1, floats: true"))
 
 
 def test_the_last_tier_may_not_end():
