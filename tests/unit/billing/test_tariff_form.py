@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cloud_api.billing import coverage, tariff_form
-from cloud_api.billing.tariff_file import TariffFileInvalid, dump_tariff, load_tariff, read_tariff
+from cloud_api.billing.tariff_file import dump_tariff, load_tariff, read_tariff
 
 TEMPLATES = sorted((Path(coverage.__file__).parent / "tariffs").glob("*.yaml"))
 VERSIONS = [(path, index) for path in TEMPLATES for index in range(len(load_tariff(path).tariff.versions))]
