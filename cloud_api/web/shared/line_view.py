@@ -14,7 +14,7 @@ from cloud_api.kit.errors import Invalid
 from cloud_api.kit.i18n import in_language
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.web.shared.bill_view import bill_view
-from cloud_api.web.shared.tariff_view import price_words
+from cloud_api.web.shared.tariff_view import bucket_prices, price_words
 
 QUALITIES = {
     "actual": ("ok", N_("read")),
@@ -45,7 +45,7 @@ async def line_context(conn: AsyncConnection, bill: Mapping[str, Any], number: i
         "version_ends": found.version.valid_to - timedelta(days=1)
         if found.version and found.version.valid_to
         else None,
-        "price_words": None if found.component is None else price_words(found.component),
+        "price_words": _price_words(found),
         "ratio": _ratio(found),
         "base_lines": _base_lines(found, shown["lines"]),
         "shared": _shared(row["snapshot"], found),
@@ -55,6 +55,16 @@ async def line_context(conn: AsyncConnection, bill: Mapping[str, Any], number: i
         "after": min((d for d in days if chosen and d > chosen), default=None),
         "meters": _by_meter(quarters, found),
     }
+
+
+def _price_words(found: LineEvidence) -> str:
+    if found.version is None or found.component is None:
+        return ""
+    if found.component.prices:
+        return in_language("、", ", ").join(
+            f"{name} {price}" for name, price in bucket_prices(found.version, found.component)
+        )
+    return price_words(found.version, found.component)
 
 
 def _day(text: str) -> date | None:
