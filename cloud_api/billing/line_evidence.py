@@ -1,7 +1,7 @@
 """What a line of a bill rests on: its days, each day's quarter hours beside the register, and the price's version.
 
-The stretches and shares are the bill's own (its snapshot); the intervals are the ledger's of today. Where readings were
-corrected since, the two differ, and `differs` says by how much.
+The stretches and shares are the bill's own (its snapshot); the intervals are the ledger's as it was known when the
+bill was made. What was corrected since stands beside them and never takes their place.
 """
 
 from bisect import bisect_right
@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from cloud_api.billing import timetable
 from cloud_api.billing.assignment import nested
 from cloud_api.billing.inputs import QUANTITIES
 from cloud_api.billing.pinned import tariff_of
-from cloud_api.billing.repository import Row, plain_rows, queries, rows
+from cloud_api.billing.repository import Row, one, plain_rows, queries, rows
 from cloud_api.billing.run_model import MeterFacts, Part
 from cloud_api.billing.tariff import Component, Tariff, Version
 from cloud_api.billing.timetable import Run
@@ -28,6 +28,7 @@ from cloud_api.kit.errors import NotFound
 from cloud_api.kit.ids import RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
 from cloud_api.metering import packs
+from cloud_api.metering.earlier import Changes, changes_since
 from cloud_api.metering.lengths import Lengths
 
 QUARTERS_MAX = 3000
@@ -43,13 +44,16 @@ class DayEnergy:
     day: date
     quantity: Decimal
     estimated: Decimal
+    corrected: Decimal
+    """What today's ledger has more on this day; 0 unless readings were corrected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarter:
     """One interval of one meter: what the meter counted (less meters below it), the share, and the tenant's part.
 
-    `counts` tells whether the line prices it; `reading` is the register at the end, as read at `read_at`.
+    `counts` tells whether the line prices it; `reading` is the register at the end, as read at `read_at`, in today's
+    ledger. `today` is the tenant's part by today's ledger, where it is another one.
     """
 
     meter: str
@@ -63,6 +67,7 @@ class Quarter:
     quality: str
     reading: Decimal | None
     read_at: datetime | None
+    today: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,8 @@ class LineEvidence:
     estimated: Decimal
     differs: Decimal
     """What today's ledger has more than the bill; 0 unless readings were corrected."""
+    unexplained: Decimal
+    """What the ledger of that time has more than the bill; 0 unless it changed while the bill was being made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +96,18 @@ class _Course:
     row: Mapping[str, Any]
     part: Part
     intervals: Mapping[int, tuple[int, int]]
+    today: Mapping[int, tuple[int, int]]
 
     def end_of(self, start: int) -> datetime:
         """Return the end of the interval that starts at `start` (seconds since 1970)."""
         at = datetime.fromtimestamp(start, UTC)
         return at + timedelta(minutes=self.part.meter.lengths.at(at))
+
+
+_Energy = defaultdict[int, dict[int, tuple[int, int]]]
+"""Micro-units and grade per part and start (seconds since 1970)."""
+_Stretches = Mapping[int, Sequence[tuple[int, Period]]]
+"""Parts by register, each with the time for which it counts."""
 
 
 async def of_line(conn: AsyncConnection, bill: Row, number: int) -> LineEvidence:
@@ -109,13 +123,16 @@ async def of_line(conn: AsyncConnection, bill: Row, number: int) -> LineEvidence
         runs = timetable.cut(tariff, await loading.find_calendar(conn, tariff.holiday_calendar), whole)
         for course in await _courses(conn, bill, whole):
             _add_days(found, course, runs, line, buckets, tariff)
-    days = tuple(DayEnergy(day=d, quantity=q, estimated=e) for d, (q, e) in sorted(found.items()))
+    days = tuple(
+        DayEnergy(day=d, quantity=q, estimated=e, corrected=_rounded(t - q)) for d, (q, e, t) in sorted(found.items())
+    )
     total = sum((d.quantity for d in days), Decimal(0))
-    billed = _billed(bill, line, buckets)
+    today = sum((sums[2] for sums in found.values()), Decimal(0))
     return LineEvidence(
         number=number, line=line, tariff=tariff, version=version, component=component, buckets=buckets, days=days,
         quantity=total, estimated=sum((d.estimated for d in days), Decimal(0)),
-        differs=_rounded(total - billed) if days else Decimal(0),
+        differs=_rounded(today - total),
+        unexplained=_rounded(total - _billed(bill, line, buckets)) if days else Decimal(0),
     )  # fmt: skip
 
 
@@ -183,15 +200,30 @@ async def _courses(conn: AsyncConnection, bill: Row, period: Period) -> list[_Co
             parts.append(Part(index=len(parts), meter=by_code[row["meter"]], period=held))
             evidence.append(row)
     below = nested(meters, parts)
-    energy = await _energy(conn, [*parts, *below], QUANTITIES[snapshot["utility"]])
+    energy, today = await _energy(conn, [*parts, *below], QUANTITIES[snapshot["utility"]], await _made_at(conn, bill))
     for part in below:
-        above = energy[part.subtract_from or 0]
-        for start, (quantity, _) in energy[part.index].items():
-            known, grade = above.get(start, (0, 0))
-            above[start] = known - quantity, grade
+        _subtract(energy, part)
+        _subtract(today, part)
     return [
-        _Course(row=row, part=part, intervals=energy[part.index]) for row, part in zip(evidence, parts, strict=True)
+        _Course(row=row, part=part, intervals=energy[part.index], today=today[part.index])
+        for row, part in zip(evidence, parts, strict=True)
     ]
+
+
+def _subtract(energy: _Energy, part: Part) -> None:
+    above = energy[part.subtract_from or 0]
+    for start, (quantity, _) in energy[part.index].items():
+        known, grade = above.get(start, (0, 0))
+        above[start] = known - quantity, grade
+
+
+async def _made_at(conn: AsyncConnection, bill: Row) -> datetime:
+    """Return when the bill read the ledger: as its run ended, or at issue for one that was made again."""
+    if bill["kind"] != "rebill" and bill["run_id"] is not None:
+        run = await one(conn, queries.run_finished, {"run_id": bill["run_id"]})
+        if run and run["finished_at"]:
+            return run["finished_at"]
+    return bill["issued_at"] or datetime.max.replace(tzinfo=UTC)
 
 
 def _meter(row: Row) -> MeterFacts:
@@ -202,12 +234,13 @@ def _meter(row: Row) -> MeterFacts:
 
 
 async def _energy(
-    conn: AsyncConnection, parts: Sequence[Part], quantity: str
-) -> defaultdict[int, dict[int, tuple[int, int]]]:
-    """Return micro-units and grade per part and start (seconds since 1970)."""
-    found: defaultdict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
+    conn: AsyncConnection, parts: Sequence[Part], quantity: str, known_at: datetime
+) -> tuple[_Energy, _Energy]:
+    """Return the parts' energy as the ledger knew it at an instant, and as it knows it today."""
+    then: _Energy = defaultdict(dict)
+    today: _Energy = defaultdict(dict)
     if not parts:
-        return found
+        return then, today
     values = {
         "part": [part.index for part in parts],
         "meter_id": [part.meter.id for part in parts],
@@ -219,17 +252,35 @@ async def _energy(
     for part, register, starts_at, ends_at in await plain_rows(conn, queries.registers_of_parts, values):
         stretches[register].append((part, Period(starts_at, ends_at)))
     whole = Period(min(p.period.start for p in parts), max(p.period.end for p in parts))
-    async for columns in packs.read(conn, [RegisterId(register) for register in stretches], whole):
-        for register in columns.register_ids():
-            for part, period in stretches[register]:
-                where = columns.of(register, period)
-                for start, mantissa, grade in zip(
-                    columns.starts_s[where].tolist(), columns.mantissas[where].tolist(), columns.grades[where].tolist(),
-                    strict=True,
-                ):  # fmt: skip
-                    known, worst = found[part].get(start, (0, 0))
-                    found[part][start] = known + packs.to_micro(mantissa, columns.scale), max(worst, grade)
-    return found
+    registers = [RegisterId(register) for register in stretches]
+    changes = await changes_since(conn, registers, whole, known_at)
+    async for columns in packs.read(conn, registers, whole):
+        _take(columns, stretches, changes, then, today)
+    for (register, start), (value, grade) in changes.before.items():
+        for part, period in stretches[register]:
+            if period.start.timestamp() <= start < period.end.timestamp():
+                _add(then[part], start, int(value.scaleb(6).to_integral_value(ROUND_HALF_UP)), grade)
+    return then, today
+
+
+def _take(columns: packs.Columns, stretches: _Stretches, changes: Changes, then: _Energy, today: _Energy) -> None:
+    """Add a stretch of today's ledger; what has changed since is left to the earlier values."""
+    for register in columns.register_ids():
+        for part, period in stretches[register]:
+            where = columns.of(register, period)
+            for start, mantissa, grade in zip(
+                columns.starts_s[where].tolist(), columns.mantissas[where].tolist(), columns.grades[where].tolist(),
+                strict=True,
+            ):  # fmt: skip
+                micro = packs.to_micro(mantissa, columns.scale)
+                _add(today[part], start, micro, grade)
+                if (register, start) not in changes.before and (register, start) not in changes.later:
+                    _add(then[part], start, micro, grade)
+
+
+def _add(intervals: dict[int, tuple[int, int]], start: int, micro: int, grade: int) -> None:
+    known, worst = intervals.get(start, (0, 0))
+    intervals[start] = known + micro, max(worst, grade)
 
 
 def _add_days(
@@ -242,14 +293,16 @@ def _add_days(
 ) -> None:
     starts = [run.start.timestamp() for run in runs]
     share = Decimal(course.row["share"])
-    for start, (micro, grade) in course.intervals.items():
+    for start in {*course.intervals, *course.today}:
         run = runs[bisect_right(starts, start) - 1]
         if run.version == line["version"] and run.bucket in buckets:
             day = datetime.fromtimestamp(start, tariff.zone).date()
-            sums = found.setdefault(day, [Decimal(0), Decimal(0)])
+            sums = found.setdefault(day, [Decimal(0), Decimal(0), Decimal(0)])
+            micro, grade = course.intervals.get(start, (0, 0))
             quantity = Decimal(micro).scaleb(-6) * share
             sums[0] += quantity
             sums[1] += quantity if grade == packs.ESTIMATED else 0
+            sums[2] += Decimal(course.today.get(start, (0, 0))[0]).scaleb(-6) * share
 
 
 def _quarters(
@@ -262,7 +315,9 @@ def _quarters(
     starts = [run.start.timestamp() for run in runs]
     share = Decimal(course.row["share"])
     found = []
-    for start, (micro, grade) in sorted(course.intervals.items()):
+    for start in sorted({*course.intervals, *course.today}):
+        micro, grade = course.intervals.get(start, (0, packs.MISSING))
+        now = course.today.get(start, (0, packs.MISSING))[0]
         run = runs[bisect_right(starts, start) - 1]
         at = datetime.fromtimestamp(start, UTC)
         read_at, value = readings.get(course.end_of(start), (None, None))
@@ -280,6 +335,7 @@ def _quarters(
                 quality=packs.GRADES[grade].value,
                 reading=value,
                 read_at=read_at,
+                today=None if now == micro else Decimal(now).scaleb(-6) * share,
             )
         )
     return found
@@ -287,7 +343,7 @@ def _quarters(
 
 async def _readings(conn: AsyncConnection, course: _Course, quantity: str) -> dict[datetime, tuple[datetime, Decimal]]:
     """Return the register at the end of each interval: the last reading at or before it."""
-    ends = [course.end_of(start) for start in sorted(course.intervals)]
+    ends = [course.end_of(start) for start in sorted({*course.intervals, *course.today})]
     values = {
         "part": list(range(len(ends))),
         "edge": ["end"] * len(ends),

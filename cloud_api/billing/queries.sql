@@ -335,6 +335,10 @@ SELECT 1 FROM lease_space x JOIN lease l ON l.id = x.lease_id AND l.status IN ('
 UPDATE bill_run SET state = 'calculated', summary = %(summary)s, finished_at = %(at)s, progress_count = %(count)s,
        progress_total = %(count)s, known_at = %(known_at)s, phase = 'done', failure = '' WHERE id = %(run_id)s;
 
+-- name: run_finished
+-- When a run had read the ledger.
+SELECT finished_at FROM bill_run WHERE id = %(run_id)s;
+
 -- name: transaction_time
 -- Facts recorded until now are the ones that this transaction sees.
 SELECT transaction_timestamp() AS at;

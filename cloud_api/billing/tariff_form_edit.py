@@ -73,11 +73,16 @@ def value_of(form: Form, name: str) -> Any:
     """Return what stands in a field, by its name; an empty text when there is nothing."""
     place: Any = form
     for key in name.split("."):
-        rows = dict(enumerate(place)) if isinstance(place, list) else None
-        place = place.get(key, "") if rows is None else rows.get(int(key), "")
+        place = _inside(place, key)
         if place == "":
             break
     return place
+
+
+def _inside(place: Any, key: str) -> Any:
+    if isinstance(place, list):
+        return place[int(key)] if int(key) < len(place) else ""
+    return place.get(key, "")
 
 
 def sketch(form: Form) -> Version:

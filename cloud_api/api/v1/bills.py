@@ -152,11 +152,12 @@ async def show(call: AnyBillCall, bill: Key) -> Bill:
 
 
 class DayOfLine(BaseModel):
-    """What a local day adds to a line; `estimated` is the part that is not read."""
+    """What a local day adds to a line; `estimated` is the part that is not read, `corrected` what changed since."""
 
     day: date
     quantity: Decimal
     estimated: Decimal
+    corrected: Decimal
 
 
 class LineQuarter(BaseModel):
@@ -172,6 +173,7 @@ class LineQuarter(BaseModel):
     quality: str
     reading: Decimal | None
     read_at: datetime | None
+    today: Annotated[Decimal | None, Field(description="By today's ledger, where readings were corrected since.")]
 
 
 class EvidenceOfLine(BaseModel):
@@ -186,7 +188,8 @@ class EvidenceOfLine(BaseModel):
     days: list[DayOfLine]
     quantity: Decimal
     estimated: Decimal
-    differs: Annotated[Decimal, Field(description="What today's ledger has more than the bill.")]
+    differs: Annotated[Decimal, Field(description="What today's ledger has more than the bill used.")]
+    unexplained: Annotated[Decimal, Field(description="What that time's ledger has more than the bill; usually 0.")]
     intervals: list[LineQuarter]
 
 
@@ -204,10 +207,11 @@ async def line_evidence(call: AnyBillCall, bill: Key, line: int, day: date | Non
         valid_to=version.valid_to if version else None,
         doc_no=version.doc_no if version else "",
         buckets=list(found.buckets),
-        days=[DayOfLine(day=d.day, quantity=d.quantity, estimated=d.estimated) for d in found.days],
+        days=[DayOfLine.model_validate(asdict(day)) for day in found.days],
         quantity=found.quantity,
         estimated=found.estimated,
         differs=found.differs,
+        unexplained=found.unexplained,
         intervals=[LineQuarter.model_validate(asdict(quarter)) for quarter in quarters],
     )
 

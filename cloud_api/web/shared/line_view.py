@@ -144,4 +144,5 @@ def _quarter(quarter: Quarter, found: LineEvidence) -> dict[str, Any]:
         "is_actual": quarter.quality == "actual",
         "reading": quarter.reading,
         "read_at": quarter.read_at,
+        "today": quarter.today,
     }

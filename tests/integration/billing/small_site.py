@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from cloud_api.billing import service as billing
 from cloud_api.billing.inputs import find_site
 from cloud_api.billing.tariff_file import parse_tariff
-from cloud_api.kit.clock import fixed_clock
+from cloud_api.kit.clock import Clock, fixed_clock
 from cloud_api.leasing import service as leasing
 from cloud_api.leasing.import_file import Parsed, parse_leases, parse_tenants
 from cloud_api.metering.recompute import recompute_due
@@ -126,8 +126,8 @@ class SmallSite:
             "main", first, after, lambda at: sum((self.truth.get((c, at), Decimal(0)) for c in codes), loss)
         )
 
-    async def settle(self) -> None:
-        while (await recompute_due(self.conn, CLOCK)).registers:
+    async def settle(self, clock: Clock = CLOCK) -> None:
+        while (await recompute_due(self.conn, clock)).registers:
             pass
 
     async def run(self, month: str = "2026-10", *, issue: bool = False) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from cloud_api.billing import corrections, inputs, service, settlement
+from cloud_api.billing import corrections, inputs, line_evidence, service, settlement
 from cloud_api.billing.states import Step
 from cloud_api.billing.verification import verify_bill
 from cloud_api.kit.clock import fixed_clock
@@ -18,7 +18,7 @@ async def issued(site, tenant="a"):
     return await site.bill(run, tenant)
 
 
-async def late_reading(site, kwh=5):
+async def late_reading(site, kwh=5, clock=CLOCK):
     await site.conn.execute(
         "UPDATE reading SET value = value + %s WHERE taken_at >= '2026-10-20 04:00Z' AND register_id IN"
         " (SELECT r.id FROM register r JOIN meter m ON m.id = r.meter_id WHERE m.code IN ('m1', 'main'))",
@@ -28,7 +28,25 @@ async def late_reading(site, kwh=5):
         "INSERT INTO dirty_range (register_id, starts_at, ends_at) SELECT r.id, '2026-10-20 03:00Z', '2026-10-20 05:00Z'"
         " FROM register r JOIN meter m ON m.id = r.meter_id WHERE m.code IN ('m1', 'main')"
     )
-    await site.settle()
+    await site.settle(clock)
+
+
+async def test_a_lines_days_are_those_the_bill_used_and_later_corrections_stand_beside_them(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    numbers = range(1, len(bill["snapshot"]["lines"]) + 1)
+    before = {n: await line_evidence.of_line(two_rooms.conn, bill, n) for n in numbers}
+    assert {(e.differs, e.unexplained) for e in before.values()} == {(0, 0)}
+    await late_reading(two_rooms, clock=LATER)
+    after = {n: await line_evidence.of_line(two_rooms.conn, bill, n) for n in numbers}
+    assert {n: [(d.day, d.quantity) for d in e.days] for n, e in after.items()} == {
+        n: [(d.day, d.quantity) for d in e.days] for n, e in before.items()
+    }
+    assert {e.unexplained for e in after.values()} == {0}
+    number, found = next((n, e) for n, e in after.items() if e.differs)
+    assert {d.day.isoformat(): d.corrected for d in found.days if d.corrected} == {"2026-10-20": found.differs}
+    quarters = await line_evidence.of_day(two_rooms.conn, bill, number, date(2026, 10, 20))
+    changed = [q for q in quarters if q.today is not None and q.counts]
+    assert sum(q.today - q.quantity for q in changed) == found.differs
 
 
 async def test_a_credit_note_and_its_bill_sum_to_zero_on_every_line(two_rooms):  # noqa: F811
