@@ -434,7 +434,7 @@ UPDATE bill b SET state = 'issued', number = t.number, issued_at = %(at)s, due_o
 -- name: bill_by_id
 -- One bill with its snapshot; row-level security hides what is not the viewer's.
 SELECT b.*, lower(b.period) AS starts_on, upper(b.period) AS ends_on, t.code AS tenant_code, t.name_zh, t.name_en,
-       c.number AS corrects_number
+       c.number AS corrects_number, open_amount(b.id, b.total) AS open_amount
   FROM bill b JOIN tenant t ON t.id = b.tenant_id LEFT JOIN bill c ON c.id = b.corrects_bill_id
  WHERE (b.id = %(bill_id)s OR b.number = %(number)s);
 

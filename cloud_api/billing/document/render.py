@@ -66,6 +66,7 @@ def content(bill: Mapping[str, Any]) -> dict[str, Any]:
     currency = snapshot["currency"]
     title_zh, title_en = _titles(snapshot)
     number = bill.get("number") or ""
+    is_note = snapshot["kind"] == "credit_note"
     return {
         "title": f"{title_en} {number}".strip(),
         "title_zh": title_zh,
@@ -81,18 +82,32 @@ def content(bill: Mapping[str, Any]) -> dict[str, Any]:
         "due_label": "应付金额 · Amount due" if Decimal(snapshot["total"]) >= 0 else "应退金额 · Credit",
         "total": money(snapshot["total"], currency),
         "capitals": in_capitals(snapshot["total"]) if currency == "CNY" else "",
-        "due_by": "" if bill.get("due_on") is None else f"请于 {bill['due_on']} 前支付 · Due by {bill['due_on']}",
-        "lines": [_line(line, currency) for line in snapshot["lines"]],
+        "due_by": _due_by(bill, snapshot),
+        "lines": [
+            _line(line, currency) | (_AMOUNT_ALONE if is_note and line["unit_price"] is None else {})
+            for line in snapshot["lines"]
+        ],
         "totals": _totals(snapshot, currency),
         "chart": _chart(snapshot),
         "compare": _compare(snapshot, currency),
-        "resale": _resale(snapshot, currency),
+        "resale": [] if is_note else _resale(snapshot, currency),
         "formula": "分时电量 × 单价，逐行四舍五入到分；合计为各行之和。"
         " Quantity per period × price, each line rounded half-up to the cent; the total is the sum of the lines.",
         "evidence": [_evidence(e, snapshot["site"]["time_zone"]) for e in snapshot["evidence"]],
         "notes": _notes(bill, snapshot),
         "footer": f"{number or '—'} · {title_zh} {title_en}",
     }
+
+
+def _due_by(bill: Mapping[str, Any], snapshot: Mapping[str, Any]) -> str:
+    """Say until when to pay; a credit note asks for nothing and names the bill that it lowers."""
+    if snapshot["kind"] == "credit_note":
+        return f"冲减 {snapshot['corrects']} · Taken back from {snapshot['corrects']}"
+    return "" if bill.get("due_on") is None else f"请于 {bill['due_on']} 前支付 · Due by {bill['due_on']}"
+
+
+_AMOUNT_ALONE = {"quantity": "", "unit": ""}
+"""A credit note that takes an amount off a line speaks of no quantity."""
 
 
 def _titles(snapshot: Mapping[str, Any]) -> tuple[str, str]:
@@ -110,10 +125,11 @@ def _facts(bill: Mapping[str, Any], snapshot: Mapping[str, Any]) -> list[dict[st
         ("计费周期 · Period", days(snapshot["period"]["from"], snapshot["period"]["to"])),
         ("房间 · Space", spaces),
         ("租约 · Lease", leases),
-        ("用量 · Use", f"{quantity(snapshot['quantity'])} kWh"),
         ("出账日期 · Issued", "—" if issued is None else issued.astimezone(zone).date().isoformat()),
-        ("付款附言 · Payment reference", bill.get("number") or "—"),
     ]
+    if snapshot["kind"] != "credit_note":
+        facts.insert(3, ("用量 · Use", f"{quantity(snapshot['quantity'])} kWh"))
+        facts.append(("付款附言 · Payment reference", bill.get("number") or "—"))
     if snapshot.get("corrects"):
         facts.append(("更正账单 · Corrects", snapshot["corrects"]))
     if snapshot.get("reason"):
