@@ -1,6 +1,7 @@
 """`cloud-api`: serve · worker · migrate, and the commands of each package."""
 
 import asyncio
+import gc
 from typing import Annotated
 
 import typer
@@ -54,8 +55,11 @@ def serve(
     from cloud_api.main import create_app
 
     settings = load_settings()
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()  # What stands now stays: no collection need look at it again while batches come in.
     uvicorn.run(
-        create_app(settings),
+        app,
         host=host or settings.host,
         port=port or settings.port,
         access_log=False,

@@ -115,12 +115,13 @@ async def live_values(
 
 
 def arguments(rows: Observations) -> dict[str, Any]:
-    """Return the columns as parameters."""
+    """Return the columns as parameters; those of exact values are empty where no row has one: unnest fills up nulls."""
+    is_exact = len(rows) > 0 and int(rows.scale.max()) >= 0
     return {
         "point_id": Int8s(rows.point_id),
         "observed_at": Instants(rows.at_ms),
         "value": Float8s(rows.value),
-        "mantissa": Int8s(rows.mantissa),
+        "mantissa": Int8s(rows.mantissa if is_exact else ()),
         "quality": Int2s(rows.quality),
-        "scale": Int2s(rows.scale),
+        "scale": Int2s(rows.scale if is_exact else ()),
     }
