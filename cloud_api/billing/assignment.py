@@ -94,7 +94,7 @@ def _holdings(
                 share=share.share,
             )
         )
-    # A meter that measures no space just now is the owner's.
+    # A meter that measures no space just now is the owner's; what it counts meanwhile holds the run up (`compose`).
     return tuple(found) or (Holding(party=owner, lease_id=None, space_id=0, share=Decimal(1)),)
 
 

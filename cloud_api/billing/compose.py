@@ -144,6 +144,23 @@ def _lack(book: Book, part: Part) -> Issue | None:
     return None
 
 
+def _unassigned(book: Book, part: Part) -> Issue | None:
+    """Name a tenant's meter that counted energy while it measured no space: nobody says whose that energy is."""
+    counted = sum(book.energy_of(part).runs.values())
+    if not counted or not part.holdings or any(h.space_id for h in part.holdings):
+        return None
+    zone = book.inputs.tariff.zone
+    text = Text(
+        "meter {meter} measures no space from {first} to {after} and counted {kwh} kWh: divide it over spaces from that"
+        " day on (Meters, Spaces it measures)",
+        meter=part.meter.code,
+        first=f"{part.period.start.astimezone(zone):%Y-%m-%d}",
+        after=f"{part.period.end.astimezone(zone):%Y-%m-%d}",
+        kwh=f"{kwh(counted):.2f}",
+    )
+    return Issue(code="meter_unassigned", text=text)
+
+
 def _estimated(book: Book, party: int) -> list[Issue]:
     percent = book.estimated_percent(party)
     limit = book.inputs.policy.estimated_max_percent
@@ -156,6 +173,7 @@ def _estimated(book: Book, party: int) -> list[Issue]:
 def _run_issues(book: Book, apportioned: Apportioned) -> list[Issue]:
     inputs, policy = book.inputs, book.inputs.policy
     found = [lack for part in inputs.parts if not part.holdings and (lack := _lack(book, part))]
+    found += [nobodys for part in inputs.parts if (nobodys := _unassigned(book, part))]
     if not any(part.meter.use == "main" for part in inputs.parts):
         found.append(Issue(code="no_main_meter", text=Text("the site has no main meter: the run cannot be reconciled")))
     loss = apportioned.loss_percent

@@ -26,6 +26,7 @@ _LEASE_COLUMNS = {
     "last_day": ("last_day", "end", "end_date", "到期日"),
     "head_count": ("head_count", "people", "人数"),
     "area_m2": ("area_m2", "area", "面积"),
+    "currency": ("currency", "币种"),
 }
 _TENANT_COLUMNS = {
     "tenant": ("tenant", "tenant_code", "code", "租户编号"),
@@ -241,6 +242,7 @@ def _lease(number: str, members: Sequence[tuple[int, dict[str, str]]]) -> LeaseR
         tenant=first["tenant"],
         version=_whole(first["version"], first_row, "version"),
         head_count=_whole(first["head_count"], first_row, "head_count"),
+        currencies=tuple((row, values["currency"].upper()) for row, values in members if values["currency"]),
         spaces=tuple(_space(row, values) for row, values in members),
     )
 

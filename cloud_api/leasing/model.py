@@ -41,6 +41,8 @@ class LeaseRecord:
     spaces: tuple[SpaceTerm, ...]
     version: int | None = None
     head_count: int | None = None
+    currencies: tuple[tuple[int, str], ...] = ()
+    """Row and currency, where the record tells one: it has to be the site's, and is not stored."""
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property

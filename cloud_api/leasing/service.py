@@ -128,7 +128,7 @@ async def import_leases(
     held = await repository.rows(conn, queries.held_spaces, ids)
     refused = list(parsed.refused)
     changed = [lease for lease in parsed.leases if not _is_same(lease, known.get(lease.external_id))]
-    good = [lease for lease in changed if not _collect(refused, _faults(lease, tenants, spaces, known))]
+    good = [lease for lease in changed if not _collect(refused, _faults(lease, tenants, spaces, known, site.currency))]
     good = _without_overlaps(good, held, source, refused)
     if refused and not accept_good_rows:
         raise RowsRefused(refused)
@@ -211,7 +211,11 @@ def _collect(refused: list[Text], faults: Sequence[Text]) -> bool:
 
 
 def _faults(
-    lease: LeaseRecord, tenants: dict[str, int], spaces: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]]
+    lease: LeaseRecord,
+    tenants: dict[str, int],
+    spaces: dict[str, dict[str, Any]],
+    known: dict[str, dict[str, Any]],
+    site_currency: str,
 ) -> list[Text]:
     row, number = lease.spaces[0].row, lease.number
     found: list[Text] = []
@@ -246,6 +250,18 @@ def _faults(
                     day=part.starts_on,
                 )
             )
+    found += [
+        Text(
+            "row {row}: lease {number} is in {currency}, the site bills in {site_currency}; import it at a site with"
+            " its currency",
+            row=told_in,
+            number=number,
+            currency=currency,
+            site_currency=site_currency,
+        )
+        for told_in, currency in lease.currencies
+        if currency != site_currency
+    ]
     before = known.get(lease.external_id)
     if before and lease.version is not None and lease.version < before["version"]:
         found.append(

@@ -24,7 +24,10 @@ async def set_meter_shares(
     actor: str,
     clock: Clock,
 ) -> None:
-    """Divide a meter anew over spaces from local midnight of a day on; the shares have to sum to one."""
+    """Divide a meter anew over spaces from local midnight of a day on; the shares have to sum to one.
+
+    A meter that measured no space on that day gets these until the shares that are known already begin.
+    """
     if sum(shares.values()) != 1 or any(share <= 0 for share in shares.values()):
         raise Invalid(
             "the shares of {meter} are {shares}; they have to sum to 1",
@@ -36,7 +39,9 @@ async def set_meter_shares(
     if not before:
         raise NotFound("there is no meter {meter}", meter=meter)
     ids = {"meter_id": before[0]["meter_id"], "at": at}
-    if await rows(conn, queries.later_shares, ids):
+    later = await one(conn, queries.later_shares, ids)
+    until = None if later is None else later["first"]
+    if until is not None and (until == at or before[0]["space"] is not None):
         raise Invalid(
             "shares of {meter} begin after {from_day} already; set them from a later day",
             meter=meter,
@@ -44,7 +49,7 @@ async def set_meter_shares(
         )
     spaces = [await find_space(conn, site, code, from_day) for code in shares]
     await execute(conn, queries.end_shares, ids)
-    values = {"space_id": [s["id"] for s in spaces], "share": list(shares.values())}
+    values = {"space_id": [s["id"] for s in spaces], "share": list(shares.values()), "until": until}
     await execute(conn, queries.add_shares, ids | values)
     told = {row["space"]: row["share"] for row in before if row["space"]}
     detail = {"from": from_day, "before": told, "after": dict(shares)}

@@ -196,8 +196,8 @@ SELECT s.code AS space, s.name_zh, s.name_en, x.share, lower(x.valid) AS starts_
  ORDER BY lower(x.valid) DESC NULLS LAST, s.code LIMIT 500;
 
 -- name: later_shares
--- Whether shares of a meter begin after an instant: they would contradict what is set from here on.
-SELECT 1 FROM meter_space WHERE meter_id = %(meter_id)s AND lower(valid) >= %(at)s::timestamptz LIMIT 1;
+-- When shares of a meter begin at an instant or later, the first of them; NULL when none do.
+SELECT min(lower(valid)) AS first FROM meter_space WHERE meter_id = %(meter_id)s AND lower(valid) >= %(at)s::timestamptz;
 
 -- name: end_shares
 -- The shares of a meter end at an instant.
@@ -205,9 +205,9 @@ UPDATE meter_space SET valid = tstzrange(lower(valid), %(at)s::timestamptz)
  WHERE meter_id = %(meter_id)s AND valid @> %(at)s::timestamptz;
 
 -- name: add_shares
--- New shares from an instant on.
+-- New shares from an instant on, until those that are known begin.
 INSERT INTO meter_space (meter_id, space_id, share, valid)
-SELECT %(meter_id)s, t.space_id, t.share, tstzrange(%(at)s::timestamptz, NULL)
+SELECT %(meter_id)s, t.space_id, t.share, tstzrange(%(at)s::timestamptz, %(until)s::timestamptz)
   FROM unnest(%(space_id)s::bigint[], %(share)s::numeric[]) AS t(space_id, share);
 
 -- name: issued_bills_after

@@ -159,7 +159,12 @@ async def _divide_meters(conn: AsyncConnection, ids: dict[str, Any], made: Seque
     for row in await rows(conn, queries.shares_of_space, ids):
         await execute(conn, queries.end_share, ids | {"meter_id": row["meter_id"]})
         divided = _divide(row["share"], made, whole, SHARE_DIGITS)
-        values = {"meter_id": row["meter_id"], "at": ids["at"], "space_id": [part for part, _area in made]}
+        values = {
+            "meter_id": row["meter_id"],
+            "at": ids["at"],
+            "space_id": [part for part, _area in made],
+            "until": None,
+        }
         await execute(conn, queries.add_shares, values | {"share": divided})
 
 

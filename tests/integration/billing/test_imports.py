@@ -107,6 +107,19 @@ async def test_a_wrong_row_is_refused_with_its_reason_and_nothing_is_stored(conn
     assert await scalar(conn, "SELECT count(*) FROM lease") == before
 
 
+async def test_a_lease_in_another_currency_and_one_on_a_space_without_area_are_refused(conn, demo, clock):
+    rows = {"tenant": "t-01", "space": "2F-01", "first_day": "2026-11-01", "last_day": ""}
+    parsed = Parsed()
+    parse_leases([rows | {"lease": "L-E", "currency": "eur"}], parsed)
+    with pytest.raises(leasing.RowsRefused, match="row 2: lease L-E is in EUR, the site bills in CNY"):
+        await leasing.import_leases(conn, demo, parsed, source="other", actor="test", clock=clock)
+    await conn.execute("DELETE FROM space_area WHERE space_id = (SELECT id FROM space WHERE code = '2F-01')")
+    with pytest.raises(leasing.RowsRefused, match="row 2: space 2F-01 has no area on 2026-11-01; add area_m2"):
+        await leasing.import_leases(
+            conn, demo, leases("L-X,t-01,2F-01,2026-11-01,,3,"), source="other", actor="test", clock=clock
+        )
+
+
 async def test_good_rows_can_be_accepted_while_the_rest_is_reported(conn, demo, clock):
     parsed = leases("L-1,t-01,2F-01,2027-01-01,,3,", "L-2,t-02,2F-01,2027-02-01,,3,")
     report = await leasing.import_leases(
@@ -164,6 +177,7 @@ async def test_what_was_known_before_a_change_can_be_asked_later(pool, database,
     [
         ("area_m2: 310,", "", "space 2F-01 can be let and needs area_m2"),
         ("serves: [2F-01]", "serves: [2X-01]", "names the unknown space 2X-01"),
+        ("serves: [2F-01]", "serves: []", "is a tenant meter and serves no space: name it under serves"),
         ("code: meter-f2\n", "code: meter-f1\n", "meter meter-f1 stands there twice"),
         ("parent: meter-main", "parent: meter-nowhere", "hangs under the unknown meter meter-nowhere"),
         ("level_number: 2", "level_number: two", "buildings.0.floors.2.level_number"),

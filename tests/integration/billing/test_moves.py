@@ -167,6 +167,26 @@ async def test_a_meter_is_divided_by_area_and_the_parts_sum_to_one(park):
         await meter_shares.set_meter_shares(park.conn, site, "m1", shares={}, from_day=day, **WHO)
 
 
+async def test_a_meter_assigned_to_nobody_holds_the_run_up_until_it_is_divided(park):
+    """m2 loses its space for the first ten days: 240 kWh of nobody's; its share is set from the 1st, and the run is free."""
+    site = await leasing.find_site(park.conn)
+    await park.conn.execute(
+        "UPDATE meter_space SET valid = tstzrange('2026-10-11 00:00+08', NULL) WHERE meter_id ="
+        " (SELECT id FROM meter WHERE code = 'm2')"
+    )
+    [blocking] = (await park.run())["summary"]["blocking"]
+    assert blocking["code"] == "meter_unassigned"
+    assert blocking["text"].startswith(
+        "meter m2 measures no space from 2026-10-01 to 2026-10-11 and counted 240.00 kWh"
+    )
+    assert "divide it over spaces from that day on" in blocking["text"]
+    first = {"shares": {"r2": Decimal(1)}, "from_day": date(2026, 10, 1)}
+    await meter_shares.set_meter_shares(park.conn, site, "m2", **first, **WHO)
+    assert (await park.run())["summary"]["blocking"] == []
+    with pytest.raises(Invalid, match="shares of m2 begin after 2026-10-05 already"):
+        await meter_shares.set_meter_shares(park.conn, site, "m2", **first | {"from_day": date(2026, 10, 5)}, **WHO)
+
+
 async def test_people_and_area_follow_an_amendment_from_its_day_in_the_shares_of_the_month(park):
     """The common meter's 744 kWh are shared by people and days: a 10 people, then 30 from the 17th; b 10."""
     site = await leasing.find_site(park.conn)
