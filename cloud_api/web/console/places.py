@@ -22,6 +22,7 @@ from cloud_api.web.shared.templates import gettext as _
 
 router = APIRouter(prefix="/console/places")
 SiteCode = Annotated[str | None, Query(max_length=40)]
+_NONE = "-"  # Of the choice of a space around it; an empty choice leaves it as it is.
 KINDS: dict[Kind, str] = {"site": N_("Site"), "building": N_("Building"), "floor": N_("Floor"), "space": N_("Space")}
 
 
@@ -54,11 +55,10 @@ async def _show(
         last=last,
         corrected=[dated(p) for p in await service.corrected(page.conn, where, kind, code)],
         choices={
-            "building": _choices(every, "building", code),
-            "floor": _choices(every, "floor", code),
-            "space": [("", _("none")), *_choices(every, "space", code)],
+            "building": [("", _("unchanged")), *_choices(every, "building", code)],
+            "floor": [("", _("unchanged")), *_choices(every, "floor", code)],
+            "space": [("", _("unchanged")), (_NONE, _("none")), *_choices(every, "space", code)],
         },
-        area_text="" if last["area_m2"] is None else f"{last['area_m2'].normalize():f}",
         parts=[p for p in every if kind != "site" and _is_part(p, kind, code)],
         answer=_("In service today.") if now else _("Not in service today."),
         may_change=page.viewer.has_any(frozenset({Role.LEASING, Role.FINANCE, Role.MANAGER})),
@@ -107,13 +107,13 @@ def _optional(fields: Fields, name: str) -> str | None:
 
 
 async def _change(page: Page[StaffViewer], site: Site, kind: Kind, code: str, fields: Fields) -> None:
-    inside = fields.text("inside") if kind == "space" else None
+    inside = _optional(fields, "inside")
     wanted = Wanted(
         name_zh=_optional(fields, "name_zh"),
         name_en=_optional(fields, "name_en"),
         building=_optional(fields, "building"),
-        floor=_optional(fields, "floor") if not inside else None,
-        inside=inside,
+        floor=_optional(fields, "floor"),
+        inside="" if inside == _NONE else inside,
         area_m2=fields.number("area", _("Area")),
     )
     who = {"actor": page.viewer.login, "clock": page.clock}
