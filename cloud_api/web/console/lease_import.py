@@ -1,5 +1,6 @@
 """Importing leasing records: choose the files, see what would happen, import."""
 
+from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response, UploadFile
@@ -9,7 +10,7 @@ from cloud_api.kit.errors import DomainError, Invalid
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.leasing import service
 from cloud_api.leasing.import_file import BYTES_MAX, Parsed, parse_file, too_large
-from cloud_api.leasing.model import ImportReport
+from cloud_api.leasing.model import ImportReport, LeaseRecord
 from cloud_api.web.shared.page import LeasingPage, Page
 from cloud_api.web.shared.templates import gettext as _
 
@@ -46,7 +47,8 @@ async def _show(
         "console/lease_import.html",
         status=200 if problem is None else 422,
         report=report,
-        verdicts=[(v.lease, VERDICTS[v.verdict]) for v in verdicts[:SHOWN]],
+        refused=sorted(report.refused, key=lambda text: text.values.get("row", 0)) if report else [],
+        verdicts=[(v.lease, _last_day(v.lease), VERDICTS[v.verdict]) for v in verdicts[:SHOWN]],
         hidden_count=max(len(verdicts) - SHOWN, 0),
         upload_id=upload_id,
         source=source,
@@ -54,6 +56,10 @@ async def _show(
         sites=every,
         problem=problem,
     )
+
+
+def _last_day(lease: LeaseRecord) -> date | None:
+    return None if lease.ends_on is None else lease.ends_on - timedelta(days=1)
 
 
 @router.post("")

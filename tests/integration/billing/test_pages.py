@@ -207,13 +207,14 @@ async def test_a_tariff_is_checked_entered_and_proved_on_its_page(app, bills):
 async def test_leases_are_imported_on_a_page_after_a_preview_with_refused_rows_named(app, bills):
     manager = await sign_in(app, "manager")
     token = re.search(r'name="csrf_token" value="([^"]+)"', (await manager.get("/console/lease-import")).text)[1]
-    rows = "lease,tenant,space,first_day,last_day\nL1,a,r1,2026-01-01,\nL9,a,r9,2026-01-01,\nL8,b,r1,2026-03-01,\n"
+    rows = "lease,tenant,space,first_day,last_day\nL1,a,r1,2026-01-01,\nL9,a,r9,2026-01-01,\nL8,b,r1,2026-03-01,2026-03-31\n"
     companies = "tenant,name_zh\nc,租户c\n"
     files = [("file", ("l.csv", rows.encode(), "text/csv")), ("file", ("t.csv", companies.encode(), "text/csv"))]
     shown = await manager.post("/console/lease-import", data={"csrf_token": token, "source": "test"}, files=files)
     assert shown.status_code == 200
     assert "row 3: there is no space r9 at this site" in shown.text
     assert "row 4: space r1 is held by lease L1 from 2026-03-01" in shown.text
+    assert "1 Mar 2026 – 31 Mar 2026" in shown.text  # As the file says it, not the day after.
     assert "as before" in shown.text
     assert "租户c" not in (await manager.get("/console/leases/new")).text  # A preview stores nothing.
     upload = re.search(r'action="(/console/lease-import/\d+)"', shown.text)[1]
