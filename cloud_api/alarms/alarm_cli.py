@@ -7,7 +7,7 @@ import typer
 from psycopg import AsyncConnection
 
 from cloud_api.alarms.model import AlarmId
-from cloud_api.db.command import actor, carry_out
+from cloud_api.db.command import actor, carry_out, listed
 from cloud_api.kit.clock import Clock
 
 app = typer.Typer(no_args_is_help=True, help="Alarms: list, acknowledge, shelve, reset, figures.")
@@ -26,7 +26,7 @@ def list_(
     async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
         found = await service.open_alarms(conn, with_suppressed=shelved, limit=service.OPEN_MAX)
         lines = [f"{a.id:>6}  {a.severity}  {a.isa_state}  {a.sentence(language)}" for a in found]
-        return "\n".join([*lines, f"{len(found)} alarms"])
+        return listed(lines, "alarms")
 
     print(carry_out(use_case))
 

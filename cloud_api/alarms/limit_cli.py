@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from psycopg import AsyncConnection
 
-from cloud_api.db.command import actor, carry_out
+from cloud_api.db.command import actor, carry_out, listed
 from cloud_api.kit.clock import Clock
 
 app = typer.Typer(no_args_is_help=True, help="Limits on points: set, remove, list.")
@@ -19,7 +19,7 @@ def list_() -> None:
     async def use_case(conn: AsyncConnection, _clock: Clock) -> str:
         found = await limit_settings.limits(conn)
         lines = [_line(x) for x in found]
-        return "\n".join([*lines, f"{len(found)} limits"])
+        return listed(lines, "limits")
 
     print(carry_out(use_case))
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import typer
 from psycopg import AsyncConnection
 
-from cloud_api.db.command import carry_out
+from cloud_api.db.command import carry_out, listed
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid, NotFound
 
@@ -29,7 +29,7 @@ def channels() -> None:
             f"{c['last_error'] or _instant(c['last_sent_at'])}"
             for c in found
         ]
-        return "\n".join([*lines, f"{len(found)} channels"])
+        return listed(lines, "channels")
 
     print(carry_out(use_case))
 
@@ -105,7 +105,7 @@ def routes() -> None:
             + (f"  after {r['after_minutes']} min" if r["after_minutes"] else "")
             for r in found
         ]
-        return "\n".join([*lines, f"{len(found)} routes"])
+        return listed(lines, "routes")
 
     print(carry_out(use_case))
 
@@ -166,7 +166,7 @@ def rotas() -> None:
             f"  planned until {_local(r['planned_until'], r)}"
             for r in found
         ]
-        return "\n".join([*lines, f"{len(found)} rotas"])
+        return listed(lines, "rotas")
 
     print(carry_out(use_case))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import typer
 from psycopg import AsyncConnection
@@ -19,6 +19,11 @@ UseCase = Callable[[AsyncConnection, Clock], Awaitable[str]]
 def actor() -> str:
     """Return who runs the command, for the audit trail."""
     return f"cli:{getpass.getuser()}"
+
+
+def listed(lines: Sequence[str], what: str) -> str:
+    """Return what a command prints of a list: its lines, and how many there are."""
+    return "\n".join([*lines, f"{len(lines)} {what}"])
 
 
 def carry_out(use_case: UseCase) -> str:

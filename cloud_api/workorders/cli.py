@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from psycopg import AsyncConnection
 
-from cloud_api.db.command import actor, carry_out
+from cloud_api.db.command import actor, carry_out, listed
 from cloud_api.kit.clock import Clock
 from cloud_api.kit.errors import Invalid
 
@@ -27,7 +27,7 @@ def list_orders(closed: Annotated[bool, typer.Option(help="Closed orders instead
             f"{o['id']:>6}  {o['state']:<12}{o['assignee'] or '-':<16}{_day(o['due_at']):<12}{o['title_en']}"
             for o in found
         ]
-        return "\n".join([*lines, f"{len(found)} orders"])
+        return listed(lines, "orders")
 
     print(carry_out(use_case))
 
@@ -235,7 +235,7 @@ def windows() -> None:
             f"  {w['reason']}"
             for w in found
         ]
-        return "\n".join([*lines, f"{len(found)} windows"])
+        return listed(lines, "windows")
 
     print(carry_out(use_case))
 
@@ -296,7 +296,7 @@ def plans() -> None:
             f"  {'' if p['is_enabled'] else '(off) '}{p['code']}: {p['title_en']}"
             for p in found
         ]
-        return "\n".join([*lines, f"{len(found)} plans"])
+        return listed(lines, "plans")
 
     print(carry_out(use_case))
 
@@ -314,7 +314,7 @@ def savings() -> None:
             f"  ({s['measured_how']})  {s['title_en']}"
             for s in found
         ]
-        return "\n".join([*lines, f"{len(found)} confirmed repairs"])
+        return listed(lines, "confirmed repairs")
 
     print(carry_out(use_case))
 

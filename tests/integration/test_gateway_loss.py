@@ -9,6 +9,7 @@ from cloud_api.alarms.evaluator import evaluate_communication
 from cloud_api.db.pool import transaction
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.notify import service as notify
+from tests.support.alarm_stories import told
 
 T0 = datetime(2026, 3, 2, 1, tzinfo=UTC)
 SEEDS = 100
@@ -129,14 +130,6 @@ class Story:
             (at(max(seconds)), at(max(seconds)), sorted(self.before)),
         )
 
-    async def told(self):
-        rows = await self.conn.execute(
-            "SELECT a.rule, n.transition FROM notification n JOIN alarm a ON n.topic LIKE 'alarm:' || a.id || ':%%'"
-            " WHERE n.state = 'sent' AND NOT (a.subject = ANY(%s)) ORDER BY n.id",
-            ([f"device:{d}" for d in self.before],),
-        )
-        return await rows.fetchall()
-
     async def still_open(self):
         rows = await self.conn.execute("SELECT subject FROM alarm WHERE active ORDER BY subject")
         return {row[0] for row in await rows.fetchall()}
@@ -150,6 +143,6 @@ async def test_one_opening_one_recovery_and_no_child_whatever_the_order_of_polli
             async with conn.transaction(force_rollback=True):
                 story = Story(seed, conn, gateway, devices)
                 await story.tell()
-                told = await story.told()
-                assert told == [("gateway_lost", "opened"), ("gateway_lost", "cleared")], f"seed {seed}: {told}"
+                said = [(rule, transition) for rule, _, transition in await told(conn, story.before)]
+                assert said == [("gateway_lost", "opened"), ("gateway_lost", "cleared")], f"seed {seed}: {said}"
                 assert await story.still_open() == {f"device:{d}" for d in story.before}, f"seed {seed}"

@@ -8,6 +8,7 @@ from cloud_api.alarms.evaluator import evaluate_communication
 from cloud_api.db.pool import transaction
 from cloud_api.kit.scope import SYSTEM
 from cloud_api.notify import service as notify
+from tests.support.alarm_stories import told
 
 from .test_alarms import T0, at, one
 
@@ -123,14 +124,6 @@ class Story:
             "UPDATE notification SET state = 'sent' WHERE state = 'waiting' AND due_at <= %s", (at(second),)
         )
 
-    async def told(self):
-        rows = await self.conn.execute(
-            "SELECT a.subject, n.transition FROM notification n JOIN alarm a ON n.topic LIKE 'alarm:' || a.id || ':%%'"
-            " WHERE n.state = 'sent' AND NOT (a.subject = ANY(%s)) ORDER BY n.id",
-            ([f"device:{d}" for d in self.before],),
-        )
-        return await rows.fetchall()
-
     async def still_open(self):
         rows = await self.conn.execute("SELECT subject FROM alarm WHERE active AND suppression = 'none'")
         return {row[0] for row in await rows.fetchall()}
@@ -144,10 +137,10 @@ async def test_a_dead_panel_is_one_opening_and_one_recovery_whatever_the_wiring_
             async with conn.transaction(force_rollback=True):
                 story = Story(seed, conn, main, floors, pump)
                 await story.tell()
-                told = await story.told()
-                assert [transition for _, transition in told] == ["opened", "cleared"], f"seed {seed}: {told}"
-                assert len({subject for subject, _ in told}) == 1, f"seed {seed}: {told}"
-                assert told[0][0].split(":")[0] in {"panel", "bus"}, f"seed {seed}: {told}"
-                kinds.add(told[0][0].split(":")[0])
+                said = [(subject, transition) for _, subject, transition in await told(conn, story.before)]
+                assert [transition for _, transition in said] == ["opened", "cleared"], f"seed {seed}: {said}"
+                assert len({subject for subject, _ in said}) == 1, f"seed {seed}: {said}"
+                assert said[0][0].split(":")[0] in {"panel", "bus"}, f"seed {seed}: {said}"
+                kinds.add(said[0][0].split(":")[0])
                 assert await story.still_open() == {f"device:{d}" for d in story.before}, f"seed {seed}"
         assert "panel" in kinds
