@@ -20,12 +20,13 @@ from cloud_api.billing.compose import compose
 from cloud_api.billing.run_model import MeterFacts, MeterShare, Tenancy, TenantFacts
 from cloud_api.billing.tariff_file import parse_tariff
 from cloud_api.kit.period import local_days
+from cloud_api.metering.lengths import Lengths
 from tests.unit.billing.conftest import NAME, OWNER, SHANGHAI, month, run_inputs
 
 TESTS = Path(__file__).resolve().parents[2]
 FIRST, AFTER = date(2026, 3, 1), date(2026, 4, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(31)]
-METER = MeterFacts(id=1, code="m1", name=NAME, use="tenant", parent_id=None, interval_minutes=15)
+METER = MeterFacts(id=1, code="m1", name=NAME, use="tenant", parent_id=None, lengths=Lengths.always(15))
 
 
 def test_every_invariant_names_tests_that_exist():
