@@ -47,8 +47,8 @@ from cloud_api.metering.lengths import MINUTES, Lengths, floor
 
 QUANTITIES = {
     "electricity": "active_energy_import",
-    "water": "volume",
-    "gas": "volume",
+    "water": "water_volume",
+    "gas": "gas_volume",
     "heat": "heat_energy",
     "cooling": "cooling_energy",
 }
