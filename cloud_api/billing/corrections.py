@@ -208,9 +208,9 @@ async def bills_touched(
     return await rows(conn, queries.bills_of_meters, arguments | {"limit": CHANGED_BILLS_MAX})
 
 
-async def issued_before(conn: AsyncConnection, organisation_id: int, code: str) -> date | None:
-    """Return the first day that no issued bill from a meter's readings covers; None when there is no such bill."""
-    found = await one(conn, queries.issued_before, {"organisation_id": organisation_id, "code": code})
+async def issued_before(conn: AsyncConnection, meter_id: int) -> date | None:
+    """Return the first day that no issued bill of a meter's site and utility covers; None when there is none."""
+    found = await one(conn, queries.issued_before, {"meter_id": meter_id})
     return found["day"] if found else None
 
 

@@ -605,11 +605,12 @@ SELECT b.id, b.number, b.state, lower(b.period) AS starts_on, upper(b.period) AS
  LIMIT %(limit)s;
 
 -- name: issued_before
--- The day after the last one that an issued bill from a meter's readings covers.
+-- The day after the last one that an issued bill of a meter's site and utility covers: every meter of a site has a part in
+-- its bills, the main meter by the losses.
 SELECT max(upper(b.period)) AS day
-  FROM bill b
- WHERE b.organisation_id = %(organisation_id)s AND b.state IN ('issued', 'credited')
-   AND b.snapshot -> 'evidence' @> jsonb_build_array(jsonb_build_object('meter', %(code)s::text));
+  FROM meter m
+  JOIN bill b ON b.site_id = m.site_id AND b.snapshot ->> 'utility' = m.utility AND b.state IN ('issued', 'credited')
+ WHERE m.id = %(meter_id)s;
 
 -- name: add_adjustment
 -- What corrected data would change; a newer proposal replaces an open one.

@@ -2,7 +2,8 @@
 -- Observations and events that were refused for good, the newest first; the gateway brings row-level security.
 SELECT g.id AS gateway_id, g.name AS gateway, r.seq, r.code, r.reason, r.content ->> 'point' AS point,
        coalesce(r.content ->> 'device', '') AS device, r.content ->> 'value' AS value,
-       to_timestamp((r.content ->> 'at_ms')::numeric / 1000) AS observed_at, r.rejected_at
+       CASE WHEN r.code <> 'malformed' THEN to_timestamp((r.content ->> 'at_ms')::numeric / 1000) END AS observed_at,
+       r.rejected_at
   FROM ingest_rejection r
   JOIN ingest_stream s ON s.id = r.stream_id
   JOIN gateway g ON g.id = s.gateway_id

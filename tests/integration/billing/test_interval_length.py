@@ -44,4 +44,6 @@ async def test_a_month_whose_bills_are_issued_is_not_cut_anew(two_rooms):  # noq
     await two_rooms.run(issue=True)
     with pytest.raises(CorrectionRefused, match="bills made from m1 are issued up to 2026-11-01"):
         await change(two_rooms, "m1", "2026-10-31T23:00", 60)
+    with pytest.raises(CorrectionRefused, match="bills made from main are issued"):
+        await change(two_rooms, "main", "2026-10-31T23:00", 60)
     assert await change(two_rooms, "m1", "2026-11-01T00:00", 60)
