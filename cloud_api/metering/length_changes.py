@@ -19,6 +19,7 @@ from cloud_api.metering.model import MeterNotFound
 queries = load_queries(__file__, "length_changes.sql")
 
 AHEAD_MAX = timedelta(days=400)
+YEARS = (2000, 2200)  # As for observations: what lies outside is a wrong clock or a slip of the pen.
 
 
 async def change(conn: AsyncConnection, author: Author, meter_id: MeterId, *, at: datetime, minutes: int) -> int:
@@ -27,10 +28,7 @@ async def change(conn: AsyncConnection, author: Author, meter_id: MeterId, *, at
     The instant may lie ahead, at the beginning of a month for example. Refused where people decided the quantity of an
     interval that would no longer be one.
     """
-    if minutes not in MINUTES:
-        raise Invalid("minutes: an interval lasts {lengths} minutes", lengths=MINUTES)
-    if floor(at, EDGE) != at:
-        raise Invalid("at: the length changes on a full hour (UTC), such as {edge}", edge=floor(at, EDGE).isoformat())
+    check(at, minutes)
     found = await one(conn, queries.meter_of_viewer, {"meter_id": meter_id, "at": at})
     if found is None:
         raise MeterNotFound
@@ -46,6 +44,16 @@ async def change(conn: AsyncConnection, author: Author, meter_id: MeterId, *, at
     assert added is not None, "an insert returns its row"
     await _note(conn, author, "meter.length", found["code"], instant=at, minutes=minutes, previous=found["minutes"])
     return added["id"]
+
+
+def check(at: datetime, minutes: int) -> None:
+    """Refuse a length that there is not, and an instant at which none begins."""
+    if minutes not in MINUTES:
+        raise Invalid("minutes: an interval lasts {lengths} minutes", lengths=MINUTES)
+    if not YEARS[0] <= at.year < YEARS[1]:
+        raise Invalid("at: the year must lie between {first} and {last}", first=YEARS[0], last=YEARS[1])
+    if floor(at, EDGE) != at:
+        raise Invalid("at: the length changes on a full hour (UTC), such as {edge}", edge=floor(at, EDGE).isoformat())
 
 
 async def standing(conn: AsyncConnection, meter_id: MeterId, change_id: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cloud_api.metering.corrections import Author, CorrectionRefused
 
 async def change(conn: AsyncConnection, author: Author, meter_id: MeterId, *, at: datetime, minutes: int) -> int:
     """Change the length from an instant on; as `metering.length_changes`, and not before the end of an issued bill."""
+    length_changes.check(at, minutes)
     await _refuse_billed(conn, meter_id, at)
     return await length_changes.change(conn, author, meter_id, at=at, minutes=minutes)
 

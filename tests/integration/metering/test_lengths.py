@@ -1,6 +1,6 @@
 """The length of a meter's intervals changes on a date: both sides of it count, and nothing is lost."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -141,6 +141,8 @@ async def test_a_branch_balances_over_the_longest_intervals(edge, meters, author
         (hour(2) + timedelta(minutes=15), 60, "full hour"),
         (hour(2), 15, "15 minutes then already"),
         (hour(2), 7, "1, 5, 15, 30, 60"),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=8))), 60, "between 2000 and 2200"),
+        (datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=8))), 60, "between 2000 and 2200"),
         (NOW.replace(minute=0, second=0, microsecond=0) + timedelta(days=500), 60, "days ahead"),
     ],
 )
