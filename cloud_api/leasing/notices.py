@@ -44,12 +44,17 @@ async def withdraw(conn: AsyncConnection, notice_id: int, clock: Clock) -> None:
         raise NotFound
 
 
-async def shown_on(conn: AsyncConnection, organisation_id: int, day: date, limit: int = 5) -> list[dict[str, Any]]:
-    """Return the notices shown on a day, newest first."""
-    values = {"organisation_id": organisation_id, "day": day, "limit": limit}
+async def shown_on(
+    conn: AsyncConnection, organisation_id: int, day: date, *, limit: int, offset: int = 0
+) -> list[dict[str, Any]]:
+    """Return the notices shown on a day, newest first; each says how many there are in all (`total`)."""
+    values = {"organisation_id": organisation_id, "day": day, "limit": limit, "offset": offset}
     return await repository.rows(conn, queries.notices_shown, values)
 
 
-async def every(conn: AsyncConnection, organisation_id: int) -> list[dict[str, Any]]:
-    """Return the newest notices, withdrawn ones included."""
-    return await repository.rows(conn, queries.notices, {"organisation_id": organisation_id, "limit": SHOWN_MAX})
+async def every(
+    conn: AsyncConnection, organisation_id: int, *, limit: int = SHOWN_MAX, offset: int = 0
+) -> list[dict[str, Any]]:
+    """Return the newest notices, withdrawn ones included; each says how many there are in all (`total`)."""
+    values = {"organisation_id": organisation_id, "limit": limit, "offset": offset}
+    return await repository.rows(conn, queries.notices, values)

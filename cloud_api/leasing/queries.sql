@@ -200,14 +200,15 @@ UPDATE notice SET withdrawn_at = %(at)s WHERE id = %(id)s AND withdrawn_at IS NU
 
 -- name: notices_shown
 -- What tenants read on a day.
-SELECT id, kind, title_zh, title_en, body_zh, body_en, lower(shown) AS first FROM notice
+SELECT id, kind, title_zh, title_en, body_zh, body_en, lower(shown) AS first, count(*) OVER ()::int AS total FROM notice
  WHERE organisation_id = %(organisation_id)s AND shown @> %(day)s::date AND withdrawn_at IS NULL
- ORDER BY lower(shown) DESC, id DESC LIMIT %(limit)s;
+ ORDER BY lower(shown) DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: notices
 -- Every notice, newest first.
-SELECT id, kind, title_zh, title_en, lower(shown) AS first, upper(shown) - 1 AS last_day, written_by, withdrawn_at
-  FROM notice WHERE organisation_id = %(organisation_id)s ORDER BY id DESC LIMIT %(limit)s;
+SELECT id, kind, title_zh, title_en, lower(shown) AS first, upper(shown) - 1 AS last_day, written_by, withdrawn_at,
+       count(*) OVER ()::int AS total
+  FROM notice WHERE organisation_id = %(organisation_id)s ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: add_tenant
 -- A company, before its first lease.

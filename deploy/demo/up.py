@@ -104,7 +104,7 @@ class Demo:
             for login, arguments in {
                 "admin": ["--role", "admin"],
                 "tenant-a": ["--tenant", "t-03"],
-                "tenant-b": ["--tenant", "t-04"],
+                "tenant-b": ["--tenant", "t-06", "--language", "en"],
             }.items():
                 self.state.logins[login] = self._cloud("user", "add", login, *arguments).strip().splitlines()[-1]
             self.home.mark(self.state, "people")

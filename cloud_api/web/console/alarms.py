@@ -19,7 +19,7 @@ router = APIRouter(prefix="/console/alarms")
 NAV = NavItem(group="live", order=20, label=N_("Alarms"), href="/console/alarms", icon="alarm")
 
 SHELF_HOURS = (1, 8, 24, 72, 168)
-_UNIT_LABELS = {"degC": "°C", "K": "K", "1": "", "bool": "0/1", "any": ""}
+_UNIT_LABELS = {"degC": "°C", "K": "K", "1": "", "bool": N_("On (1) or off (0)"), "any": ""}
 
 
 @router.get("")
@@ -53,11 +53,16 @@ async def show_alarm(page: StaffPage, alarm_id: int) -> Response:
         playbook=detail.playbook(alarm, page.language),
         subject_href=_subject_href(alarm),
         meters=await detail.metered_by(page.conn, alarm, now, now.astimezone(page.zone).date()),
-        units=[(number, _UNIT_LABELS.get(b.unit, b.unit)) for number, b in enumerate(blocks)],
+        units=[(number, _unit_label(b.unit)) for number, b in enumerate(blocks)],
         journal=await service.journal(page.conn, alarm.id),
         occurrences=await service.occurrences(page.conn, alarm.id),
         shelf_hours=SHELF_HOURS,
     )
+
+
+def _unit_label(unit: str) -> str:
+    label = _UNIT_LABELS.get(unit, unit)
+    return _(label) if label else ""
 
 
 def _subject_href(alarm: OpenAlarm) -> str | None:
@@ -90,7 +95,7 @@ async def evidence(page: StaffPage, alarm_id: int, number: int) -> Response:
     return chart_response(
         TimeChart(
             zone=page.zone,
-            unit=_UNIT_LABELS.get(block.unit, block.unit),
+            unit=_unit_label(block.unit),
             instants=block.instants,
             series=[Series(name=spec.zh if zh else spec.en, values=values) for spec, values in block.series],
             from_zero=False,

@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 
+from cloud_api.devices import service as devices
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.settings import Settings
 from cloud_api.web.shared.demo_control import DemoControl
 from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FacilitiesPage
+from cloud_api.web.shared.templates import device_name
 from cloud_api.web.shared.templates import gettext as _
 
 router = APIRouter(prefix="/console/demo")
@@ -26,11 +28,13 @@ async def demo(page: FacilitiesPage) -> Response:
     """Show what is broken and what can be."""
     control = _control(page.request)
     state, kinds = await control.state(), await control.kinds()
-    names = {kind["name"]: {"name_zh": kind["zh"], "name_en": kind["en"]} for kind in kinds}
+    words = {k["name"]: {"name_zh": k["zh"], "name_en": k["en"], "unit": k["unit"]} for k in kinds}
+    names = {d["name"]: f"{device_name(d)} · {d['name']}" for d in await devices.devices(page.conn)}
     return page.render(
         "console/demo.html",
         state=state,
-        faults=[fault | {"shown": names.get(fault["kind"], _plain(fault["kind"]))} for fault in state["faults"]],
+        names=names,
+        faults=[fault | {"shown": words.get(fault["kind"], _plain(fault["kind"]))} for fault in state["faults"]],
         choices=[(f"{kind['name']} {target}", kind, target) for kind in kinds for target in _targets(kind, state)],
         silent={fault["target"] for fault in state["faults"] if fault["kind"] == "silent"},
     )
@@ -64,4 +68,4 @@ def _targets(kind: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(name: str) -> dict[str, str]:
-    return {"name_zh": name, "name_en": name}
+    return {"name_zh": name, "name_en": name, "unit": ""}

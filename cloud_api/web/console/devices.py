@@ -44,21 +44,30 @@ SILENCES = {
 }
 
 
+GATEWAYS_SHOWN = 20  # The others are a click away.
+DEVICES_PER_PAGE = 100
+
+
 @router.get("")
 async def list_devices(
     page: StaffPage,
     state: Annotated[str, Query(pattern="^(|online|offline|unknown)$")] = "",
     gateway: Annotated[str, Query(max_length=100)] = "",
+    number: Annotated[int, Query(alias="page", ge=1, le=10_000)] = 1,
 ) -> Response:
-    """List gateways with their health, and devices with their state."""
+    """List gateways with their health, and devices with their state; what is silent stands first."""
     found = [d for d in await service.devices(page.conn) if d["retired_at"] is None]
     gateways = [gateway_health(g, page.clock.now()) for g in await service.gateways(page.conn)]
     shown = [d for d in found if (not state or d["state"] == state) and (not gateway or d["gateway_name"] == gateway)]
+    shown.sort(key=lambda d: (d["state"] == "online", d["gateway_name"], d["bus"], d["name"]))
     return page.render(
         "console/devices.html",
         fragment="devices",
-        gateways=gateways,
-        devices=sorted(shown, key=lambda d: (d["state"] == "online", d["gateway_name"], d["bus"], d["name"])),
+        gateways=sorted(gateways, key=lambda g: (not g["is_enabled"], g["is_heard"], g["name"])),
+        gateways_shown=GATEWAYS_SHOWN,
+        devices=shown[DEVICES_PER_PAGE * (number - 1) : DEVICES_PER_PAGE * number],
+        number=number,
+        pages=max(1, -(-len(shown) // DEVICES_PER_PAGE)),
         answer=_answer(found, gateways),
         state=state,
         gateway=gateway,

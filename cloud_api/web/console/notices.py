@@ -3,13 +3,14 @@
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 
 from cloud_api.identity.model import Role
 from cloud_api.kit.errors import DomainError
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.leasing import notices
 from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.notice_kinds import KINDS
 from cloud_api.web.shared.page import AfterHoursPage
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext, say
@@ -23,27 +24,25 @@ NAV = NavItem(
     icon="notice",
     roles=frozenset({Role.FACILITIES, Role.LEASING, Role.MANAGER}),
 )
-KINDS = {
-    "news": N_("park news"),
-    "service": N_("park service"),
-    "activity": N_("activity"),
-    "policy": N_("policy application"),
-    "story": N_("company story"),
-}
+PER_PAGE = 25
 
 
 @router.get("")
-async def show(page: AfterHoursPage) -> Response:
+async def show(page: AfterHoursPage, number: Annotated[int, Query(alias="page", ge=1, le=10_000)] = 1) -> Response:
     """Show the notices and the form."""
     today = page.clock.now().astimezone(page.zone).date()
-    found = await notices.every(page.conn, page.viewer.organisation_id)
-    shown = await notices.shown_on(page.conn, page.viewer.organisation_id, today, limit=notices.SHOWN_MAX)
+    organisation = page.viewer.organisation_id
+    found = await notices.every(page.conn, organisation, limit=PER_PAGE, offset=PER_PAGE * (number - 1))
+    shown = await notices.shown_on(page.conn, organisation, today, limit=1)
+    count = shown[0]["total"] if shown else 0
     return page.render(
         "console/notices.html",
         notices=[row | {"kind_word": KINDS[row["kind"]]} for row in found],
         kinds=list(KINDS.items()),
+        number=number,
+        pages=max(1, -(-(found[0]["total"] if found else 0) // PER_PAGE)),
         today=today,
-        answer=ngettext("Tenants see one notice today.", "Tenants see {count} notices today.", len(shown)),
+        answer=ngettext("Tenants see one notice today.", "Tenants see {count} notices today.", count),
     )
 
 

@@ -33,6 +33,7 @@ KILO = 0.001  # Points speak in W, pages in kW.
 CO2_HIGH_PPM = 1000.0  # GB/T 18883-2022: the limit for indoor air.
 ALARMS_SHOWN = 6
 ROOMS_SHOWN = 10
+GATEWAYS_SHOWN = 5  # The silent ones first.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,8 @@ async def health(page: Page[StaffViewer], where: Site) -> dict[str, Any]:
     gateways = [gateway_health(g, now) for g in await devices.gateways(page.conn)]
     return {
         "people": await occupancy.people_now(page.conn, where.id, where.zone, now),
-        "gateways": gateways,
+        "gateways": sorted(gateways, key=lambda g: g["is_heard"])[:GATEWAYS_SHOWN],
+        "gateways_more": max(0, len(gateways) - GATEWAYS_SHOWN),
         "gateways_heard": sum(g["is_heard"] for g in gateways),
         "devices_total": sum(g["device_count"] for g in gateways),
         "devices_silent": sum(g["offline_count"] for g in gateways),

@@ -19,6 +19,7 @@ from cloud_api.operations.tenant_usage.model import Month
 from cloud_api.web.shared.charts import CategoryChart, Series, TimeChart, chart_response
 from cloud_api.web.shared.live import LiveValue, stream
 from cloud_api.web.shared.navigation import NavItem
+from cloud_api.web.shared.notice_kinds import KINDS
 from cloud_api.web.shared.page import LiveTenant, PortalPage, zone_of
 from cloud_api.web.shared.templates import gettext as _
 
@@ -26,6 +27,7 @@ router = APIRouter(prefix="/portal")
 NAV = NavItem(group="portal", order=10, label=N_("Home"), href="/portal", icon="home")
 
 DAY_MINUTES = 15
+NOTICES_SHOWN = 3
 REASONS = {
     "calendar": N_("more or fewer working days"),
     "office_hours": N_("office hours of working days"),
@@ -51,7 +53,8 @@ async def home(page: PortalPage) -> Response:
         answers=_answers(month),
         bill=next(iter(await billing.bills_of_tenant(page.conn, page.viewer.tenant_id)), None),
         reasons=[(REASONS[r.code], r.energy_kwh) for r in why],
-        notices=await notices.shown_on(page.conn, page.viewer.organisation_id, today),
+        notices=await notices.shown_on(page.conn, viewer.organisation_id, today, limit=NOTICES_SHOWN),
+        kinds=KINDS,
         booked=booked,
         prepaid=await prepaid.account(page.conn, page.viewer.tenant_id, today),
         power=LiveValue(parts=power, now=now, factor=0.001),

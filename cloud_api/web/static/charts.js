@@ -31,6 +31,12 @@ const zonedLabel = (data) => (ms) => {
     : clock;
 };
 
+// Room for names at the end of their lines: a Chinese character is as wide as the type is high, a Latin one about half.
+const labelRoom = (named) => {
+  const width = (name) => [...name].reduce((sum, character) => sum + (character > "\u2e80" ? 12 : 6.8), 12);
+  return Math.min(220, Math.max(24, ...named.map((one) => width(one.name))));
+};
+
 const seriesOption = (series, index, data) => {
   const tint = colour(series.colour ?? `cat-${(index % 8) + 1}`);
   const points = data.x.kind === "time" ? series.values.map((value, i) => [data.x.values[i], value]) : series.values;
@@ -78,7 +84,7 @@ const cartesian = (data) => {
     axisLabel: { color: muted, fontSize: 12 }, splitLine: { lineStyle: { color: colour("line") } },
   };
   return {
-    grid: { left: 8, right: data.direct_labels ? 96 : 16, top: named.length > 1 && !data.direct_labels ? 56 : 32, bottom: 4, containLabel: true },
+    grid: { left: 8, right: data.direct_labels ? labelRoom(named) : 16, top: named.length > 1 && !data.direct_labels ? 56 : 32, bottom: 4, containLabel: true },
     legend: named.length > 1 && !data.direct_labels ? { data: named.map((one) => one.name), type: "scroll", top: 0, right: 0, left: 64, itemWidth: 12, itemHeight: 8, textStyle: { color: colour("text"), fontSize: 12 } } : undefined,
     xAxis: data.horizontal ? up : across, yAxis: data.horizontal ? { ...across, inverse: true } : up, series,
     tooltip: {

@@ -27,6 +27,22 @@ async def test_a_notice_is_read_on_the_portal_in_the_readers_language_until_it_i
     assert "周六停电" not in (await north.get("/portal")).text
 
 
+async def test_of_many_notices_the_newest_are_at_home_and_all_on_pages_of_their_own(app, bills):  # noqa: F811
+    manager, south = await sign_in(app, "manager"), await sign_in(app, "south")
+    for number in range(1, 31):
+        form = {"kind": "service", "title_zh": f"通知{number}", "title_en": f"Notice {number}.", "first": "2026-01-01"}
+        await post(manager, "/console/notices", "/console/notices", **form)
+    home = (await south.get("/portal")).text
+    assert [n for n in range(1, 31) if f"Notice {n}." in home] == [28, 29, 30]
+    assert '<a href="/portal/notices">All 30</a>' in home
+    second = (await south.get("/portal/notices?page=2")).text
+    assert [n for n in range(1, 31) if f"Notice {n}." in second] == list(range(1, 11))
+    assert "Page 2 of 2" in second
+    assert "Tenants see 30 notices today." in (await manager.get("/console/notices?page=2")).text
+    assert "Notice 5." in (await manager.get("/console/notices?page=2")).text
+    assert (await south.get("/portal/notices?page=9")).status_code == 200
+
+
 async def test_a_company_page_shows_leases_deposit_prepaid_and_statement(app, bills):  # noqa: F811
     manager = await sign_in(app, "manager")
     page = f"/console/tenants/{bills['a']}"
