@@ -8,6 +8,7 @@ folder=${2:?second argument: folder for the backups}
 keep=${KEEP:-14}
 mkdir -p "$folder"
 file="$folder/wattlease-$(date -u +%Y%m%dT%H%M%SZ).dump"
+trap 'rm -f -- "$file.part"' EXIT # A dump that failed must not fill the disk, night after night.
 pg_dump --format=custom --compress=6 --no-password --file="$file.part" "$url"
 pg_restore --list "$file.part" >/dev/null
 mv "$file.part" "$file"

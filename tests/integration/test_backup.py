@@ -37,6 +37,13 @@ def test_a_backup_restores_into_an_empty_database_with_rows_and_row_level_securi
         assert conn.execute("SELECT count(*) FROM app.site").fetchone() == (0,)
 
 
+def test_a_backup_that_fails_says_so_and_leaves_nothing_behind(tmp_path):
+    backup = _run("backup.sh", "postgresql://nobody@127.0.0.1:1/wattlease", str(tmp_path))
+    assert backup.returncode != 0
+    assert "127.0.0.1" in backup.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_restore_never_touches_a_database_in_use(filled, tmp_path):
     backup = _run("backup.sh", filled.superuser, str(tmp_path))
     again = _run("restore.sh", backup.stdout.strip(), filled.superuser)

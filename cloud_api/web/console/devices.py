@@ -46,6 +46,7 @@ SILENCES = {
 
 GATEWAYS_SHOWN = 20  # The others are a click away.
 DEVICES_PER_PAGE = 100
+NAMES_SHOWN = 3
 
 
 @router.get("")
@@ -161,7 +162,10 @@ def _answer(found: list[dict[str, Any]], gateways: list[dict[str, Any]]) -> str:
     silent = [g["label"] or g["name"] for g in gateways if g["is_enabled"] and not g["is_heard"]]
     states = Counter(d["state"] for d in found)
     if silent:
-        return _("Gateway {names} is not heard; what its devices do now is not known.", names=", ".join(silent))
+        names = ", ".join(silent[:NAMES_SHOWN])
+        if len(silent) > NAMES_SHOWN:
+            names = _("{names} and {count} more", names=names, count=len(silent) - NAMES_SHOWN)
+        return _("Gateway {names} is not heard; what its devices do now is not known.", names=names)
     if states["offline"]:
         return ngettext(
             "One of {total} devices does not answer.",

@@ -79,6 +79,7 @@ def environment() -> Environment:
         named=named,
         device_name=device_name,
         say=say,
+        actor=actor,
         agent_text=agent_text,
         num=number,
         as_decimal=as_decimal,
@@ -113,6 +114,22 @@ def device_name(device: Mapping[str, Any]) -> str:
     """Return a device's label as its site file tells it; the attribute `label_zh` is the one in Chinese."""
     label = str(device["label"] or device["name"])
     return i18n.in_language(str(device["attributes"].get("label_zh") or label), label)
+
+
+def actor(who: str | None) -> str:
+    """Return who did something, as people call it: a login as it is, a command, a parameter or the system in words."""
+    if not who:
+        return NO_VALUE
+    kind, _, rest = who.partition(":")
+    match kind:
+        case "cli":
+            return gettext("command line ({name})", name=rest)
+        case "policy":
+            return gettext("by rule")
+        case "system":
+            return gettext("the system")
+        case _:
+            return who
 
 
 def agent_text(text: str) -> str:

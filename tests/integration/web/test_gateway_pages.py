@@ -159,3 +159,22 @@ async def test_what_came_in_vain_is_shown_with_reason_and_remedy_to_its_own_orga
     asked = (await client.get(f"/api/v1/rejected?gateway_id={gateway['id']}")).json()
     assert [(o["code"], o["point"]) for o in asked["observations"]] == [("future", "fcu-1/room")]
     assert [m["topic"] for m in asked["messages"]] == ["spBv1.0/hotel/NDATA/gw-1"]
+
+
+async def test_of_many_gateways_the_first_are_shown_and_the_part_that_moves_is_drawn_alone(client, gateway, pool):
+    await sign_in(client, "facilities")
+    async with transaction(pool, SYSTEM) as conn:
+        await conn.execute(
+            "INSERT INTO gateway (organisation_id, site_id, name, last_seen_at) SELECT organisation_id, site_id,"
+            " 'gw-' || n, now() - interval '1 day' FROM gateway, generate_series(2, 40) n WHERE id = %s",
+            (gateway["id"],),
+        )
+    page = (await client.get("/console/devices")).text
+    assert "and 37 more is not heard" in page
+    assert "Another 20 gateways" in page
+    part = await client.get("/console/devices", headers={"HX-Request": "true"})
+    assert part.status_code == 200
+    assert "<html" not in part.text
+    assert part.text.count('<a href="/console/gateways/') == 40
+    health = await client.get("/console/overview/health", headers={"HX-Request": "true"})
+    assert "Another 35 gateways" in health.text
