@@ -100,22 +100,29 @@ SELECT tenant_id, coalesce(sum(CASE WHEN value >= before THEN value - before ELS
 -- name: entries_without_right
 -- Cards of tenants let in where no lease of theirs opened the door on that day, or after the card had ended; by door and
 -- day. Nobody is named.
+WITH door AS MATERIALIZED (
+    SELECT d.id AS device_id, e.id, e.organisation_id, e.code, e.name_zh, e.name_en
+      FROM equipment e JOIN device d ON d.name = e.attributes ->> 'device'
+     WHERE e.site_id = %(site_id)s AND EXISTS (SELECT 1 FROM equipment_serves v WHERE v.equipment_id = e.id)
+), passed AS MATERIALIZED (
+    SELECT ev.device_id, ev.data ->> 'credential' AS credential,
+           (ev.occurred_at AT TIME ZONE %(zone)s)::date AS day, count(*) AS entries
+      FROM event ev
+     WHERE ev.kind = 'door.access' AND ev.occurred_at >= %(start)s AND ev.occurred_at < %(end)s
+       AND ev.data ->> 'result' = 'granted' AND ev.data ->> 'credential' IS NOT NULL
+       AND ev.device_id IN (SELECT device_id FROM door)
+     GROUP BY 1, 2, 3
+)
 SELECT t.id AS tenant_id, t.code, t.name_zh, t.name_en, e.code AS door, e.name_zh AS door_zh, e.name_en AS door_en,
-       ev.day, NOT bool_and(c.valid @> ev.day) AS is_ended_card, count(*)::int AS entries
-  FROM (SELECT ev.device_id, ev.data ->> 'credential' AS credential,
-               (ev.occurred_at AT TIME ZONE %(zone)s)::date AS day
-          FROM event ev
-         WHERE ev.kind = 'door.access' AND ev.occurred_at >= %(start)s AND ev.occurred_at < %(end)s
-           AND ev.data ->> 'result' = 'granted' AND ev.data ->> 'credential' IS NOT NULL) ev
-  JOIN device d ON d.id = ev.device_id
-  JOIN equipment e ON e.site_id = %(site_id)s AND e.attributes ->> 'device' = d.name
+       p.day, NOT bool_and(c.valid @> p.day) AS is_ended_card, sum(p.entries)::int AS entries
+  FROM passed p
+  JOIN door e ON e.device_id = p.device_id
   JOIN LATERAL (SELECT k.tenant_id, k.valid FROM access_card k
-                 WHERE k.organisation_id = e.organisation_id AND k.credential = ev.credential
-                   AND lower(k.valid) <= ev.day ORDER BY lower(k.valid) DESC LIMIT 1) c ON true
+                 WHERE k.organisation_id = e.organisation_id AND k.credential = p.credential
+                   AND lower(k.valid) <= p.day ORDER BY lower(k.valid) DESC LIMIT 1) c ON true
   JOIN tenant t ON t.id = c.tenant_id
- WHERE EXISTS (SELECT 1 FROM equipment_serves v WHERE v.equipment_id = e.id)
-   AND NOT (c.valid @> ev.day AND EXISTS (
+ WHERE NOT (c.valid @> p.day AND EXISTS (
        SELECT 1 FROM access_entitlement x
-        WHERE x.tenant_id = c.tenant_id AND x.equipment_id = e.id AND x.valid @> ev.day))
+        WHERE x.tenant_id = c.tenant_id AND x.equipment_id = e.id AND x.valid @> p.day))
    AND (%(tenant_id)s::bigint IS NULL OR t.id = %(tenant_id)s)
- GROUP BY t.id, e.id, ev.day ORDER BY ev.day DESC, t.code, e.code LIMIT %(limit)s;
+ GROUP BY t.id, e.id, e.code, e.name_zh, e.name_en, p.day ORDER BY p.day DESC, t.code, e.code LIMIT %(limit)s;
