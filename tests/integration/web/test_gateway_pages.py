@@ -169,6 +169,7 @@ async def test_of_many_gateways_the_first_are_shown_and_the_part_that_moves_is_d
             " 'gw-' || n, now() - interval '1 day' FROM gateway, generate_series(2, 40) n WHERE id = %s",
             (gateway["id"],),
         )
+        await conn.execute("UPDATE gateway SET last_seen_at = now() - interval '1 day'")
     page = (await client.get("/console/devices")).text
     assert "and 37 more is not heard" in page
     assert "Another 20 gateways" in page
