@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from psycopg import AsyncConnection
 
-from cloud_api.billing import inputs, rating, usage
+from cloud_api.billing import inputs, rating, timetable, usage
 from cloud_api.billing.charge import Cycle
 from cloud_api.billing.load_csv import LoadInterval
 from cloud_api.billing.tariff_file import load_dumped
@@ -42,7 +42,7 @@ async def price_per_unit(
             )
             for h in range(FIRST_HOUR, LAST_HOUR)
         ]
-        used = usage.measure(hours, inputs.runs_by_day(tariff, calendar, period), tariff.zone).usage
+        used = usage.measure(hours, timetable.cut_by_day(tariff, calendar, period), tariff.zone).usage
         cycle = Cycle(starts_on=day, ends_on=after, billed_from=day, billed_to=after)
         lines, _issues = rating.charges(tariff, cycle, used, kinds=frozenset({"energy"}))
     except DomainError:

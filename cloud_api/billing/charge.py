@@ -60,15 +60,16 @@ class Cycle:
 class Facts:
     """What the rating has to know about the account beside its use.
 
-    `used_before` is the use already billed in the running tier period ("*" in all, or per bucket). `previous_peaks`
-    maps the first day of earlier months to their peak in kW. `service_from` and `service_to` bound the supply inside
-    a tier period of two months or a year. `adjustments` gives the amount of each `adjust` component.
+    `used_before` is the use already billed in the running tier period ("*" in all, or per bucket). `earlier` maps the
+    first day of earlier months to what was used then: ratchets look at its demand. `service_from` and `service_to`
+    bound the supply inside a tier period of two months or a year. `adjustments` gives the amount of each `adjust`
+    component.
     """
 
     contract_kw: Decimal | None = None
     capacity_kva: Decimal | None = None
     used_before: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-    previous_peaks: Mapping[date, Decimal] = field(default_factory=dict[date, Decimal])
+    earlier: Mapping[date, Usage] = field(default_factory=dict[date, Usage])
     service_from: date | None = None
     service_to: date | None = None
     adjustments: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])

@@ -11,7 +11,7 @@ from cloud_api.billing.apportionment import Apportioned
 from cloud_api.billing.book import Book, kwh
 from cloud_api.billing.charge import Cycle, Facts, Issue, Line, Slice, Usage
 from cloud_api.billing.power_factor import power_factor
-from cloud_api.billing.run_model import RunInputs
+from cloud_api.billing.run_model import PartyDemand, RunInputs
 from cloud_api.billing.tariff import Kind
 
 _SHARED_KINDS = frozenset({"energy"})
@@ -54,6 +54,7 @@ def _rated(inputs: RunInputs, apportioned: Apportioned, party: int, cycle: Cycle
     before = inputs.used_before.get(party, {})
     facts = Facts(
         used_before=before,
+        earlier={m: _with_demand(inputs, Usage(), d[party]) for m, d in inputs.earlier_demand.items() if party in d},
         contract_kw=inputs.supply.contract_kw.get(party),
         capacity_kva=inputs.supply.capacity_kva.get(party),
         power_factor=_site_power_factor(inputs) if inputs.policy.pf_share == "energy_basic" else None,
@@ -73,11 +74,14 @@ def _rated(inputs: RunInputs, apportioned: Apportioned, party: int, cycle: Cycle
 def _with_supply(inputs: RunInputs, usage: Usage, party: int) -> Usage:
     demand = inputs.supply.demand.get(party)
     kvarh = inputs.supply.reactive_kvarh.get(party)
-    if demand is None:
-        return replace(usage, reactive_kvarh=kvarh)
+    usage = replace(usage, reactive_kvarh=kvarh)
+    return usage if demand is None else _with_demand(inputs, usage, demand)
+
+
+def _with_demand(inputs: RunInputs, usage: Usage, demand: PartyDemand) -> Usage:
     if inputs.policy.demand_basis == "site_maximum":
-        return replace(usage, feeds=(demand.at_site_maximum,), reactive_kvarh=kvarh)
-    return replace(usage, feeds=demand.feeds, coincident=demand.coincident, reactive_kvarh=kvarh)
+        return replace(usage, feeds=(demand.at_site_maximum,))
+    return replace(usage, feeds=demand.feeds, coincident=demand.coincident)
 
 
 def _site_power_factor(inputs: RunInputs) -> Decimal | None:

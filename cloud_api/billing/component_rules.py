@@ -14,6 +14,9 @@ At = tuple[Text, Path]
 """What is wrong, and the key within the component."""
 
 
+MONTHS_BACK_MAX = 36
+
+
 def check(version: Version) -> Iterator[tuple[Text, Path, bool]]:
     """Yield (what is wrong, which key of the version, whether it is an error) for every component."""
     if not version.components:
@@ -145,6 +148,9 @@ def _demand(version: Version, component: Component) -> Iterator[At]:
     if demand.ratchet and not 0 <= demand.ratchet.percent <= 100:
         text = Text("ratchet.percent is a percentage from 0 to 100 (80 means 80 %)")
         yield text, ("demand", "ratchet", "percent")
+    if demand.ratchet and not 1 <= demand.ratchet.months_back <= MONTHS_BACK_MAX:
+        text = Text("ratchet.months_back counts from 1 to {most}", most=MONTHS_BACK_MAX)
+        yield text, ("demand", "ratchet", "months_back")
     if demand.window_min not in {5, 10, 15, 20, 30, 60}:
         yield Text("window_min is one of 5, 10, 15, 20, 30, 60"), ("demand", "window_min")
     if demand.peaks < 1:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
-from cloud_api.billing.tariff import Demand
+from cloud_api.billing.tariff import Demand, Ratchet
 from cloud_api.kit.i18n import Text
 
 Peaks = Mapping[str, Sequence[Decimal]]
@@ -41,7 +42,7 @@ def billing_demand(
     105 % of the contract is charged once 105 % is exceeded is the policy `band_100_105`. Raises DemandUnknown when the
     rule needs a contract or a measurement that is not there.
     """
-    measured = _measured(demand, feeds, coincident)
+    measured = measured_kw(demand, feeds, coincident)
     match demand.rule:
         case "actual":
             return BillingDemand(measured_kw=measured, billed_kw=measured, reason=Text("actual maximum"))
@@ -53,11 +54,19 @@ def billing_demand(
             return _against_contract(demand, measured, contract_kw)
 
 
-def _measured(demand: Demand, feeds: Sequence[Peaks], coincident: Peaks | None) -> Decimal:
+def measured_kw(demand: Demand, feeds: Sequence[Peaks], coincident: Peaks | None) -> Decimal:
+    """Return what was measured, in kW, in the periods that the rule looks at. Raises DemandUnknown without a feed."""
     used = [coincident] if demand.feeds == "coincident" and coincident is not None else feeds
     if not used:
         raise DemandUnknown(Text("no demand was measured"))
     return sum((_mean_of_highest(demand, feed) for feed in used), Decimal(0))
+
+
+def months_before(day: date, ratchet: Ratchet) -> list[date]:
+    """Return the first days of the calendar months that a ratchet looks back at from the month of a day."""
+    latest = day.year * 12 + day.month - 1
+    found = [date(i // 12, i % 12 + 1, 1) for i in range(latest - ratchet.months_back, latest)]
+    return [month for month in found if not ratchet.months or month.month in ratchet.months]
 
 
 def _mean_of_highest(demand: Demand, feed: Peaks) -> Decimal:

@@ -14,7 +14,7 @@ from psycopg.types.range import DateRange
 from cloud_api.billing import calendar as holidays
 from cloud_api.billing import rating, timetable
 from cloud_api.billing.after_hours import Booking, usage_by_tenant
-from cloud_api.billing.assignment import parts_of
+from cloud_api.billing.assigned import load_assigned
 from cloud_api.billing.calendar import CalendarDay, HolidayCalendar
 from cloud_api.billing.charge import Issue, Usage
 from cloud_api.billing.cycle import cycle_around, cycle_of
@@ -23,7 +23,6 @@ from cloud_api.billing.repository import Row, one, plain_rows, queries, rows, st
 from cloud_api.billing.resale import recovered_of
 from cloud_api.billing.run_model import (
     MeterFacts,
-    MeterShare,
     Part,
     PartEnergy,
     PlaceFacts,
@@ -31,19 +30,18 @@ from cloud_api.billing.run_model import (
     RunInputs,
     SiteFacts,
     SpaceFacts,
-    Tenancy,
     TenantFacts,
 )
-from cloud_api.billing.supply import load_supply
+from cloud_api.billing.supply import load_earlier_demand, load_supply
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.tariff_file import load_dumped
 from cloud_api.billing.timetable import Run
 from cloud_api.kit.errors import Invalid, NotFound
 from cloud_api.kit.i18n import Text
 from cloud_api.kit.ids import RegisterId
-from cloud_api.kit.period import Period, local_day, local_days
+from cloud_api.kit.period import Period, local_days
 from cloud_api.metering import packs
-from cloud_api.metering.lengths import MINUTES, Lengths, floor
+from cloud_api.metering.lengths import MINUTES, floor
 
 QUANTITIES = {
     "electricity": "active_energy_import",
@@ -198,12 +196,10 @@ async def load_inputs(
     ids = {"site_id": site.id, "utility": utility, "first": first, "after": after}
     ids["known_at"] = "infinity" if pins is None else pins.known_at.isoformat()
     ids |= {"start": period.start, "end": period.end, "organisation_id": site.organisation_id}
-    meters = [_meter(row) for row in await rows(conn, queries.meters, ids)]
-    shares = [MeterShare(**row) for row in await rows(conn, queries.meter_shares, ids)]
-    tenancies = [Tenancy(**row) for row in await rows(conn, queries.tenancies, ids)]
-    parts, issues = parts_of(meters, shares, tenancies, period=period, zone=tariff.zone, owner=site.owner_id)
-    runs = runs_by_day(tariff, calendar, period)
-    issues += _too_long(meters, runs)
+    assigned, issues = await load_assigned(conn, site, ids, zone=tariff.zone)
+    parts, tenancies = assigned.parts, assigned.tenancies
+    runs = timetable.cut_by_day(tariff, calendar, period)
+    issues += _too_long(assigned.meters, runs)
     hours, hours_tariff = await load_after_hours(conn, site, ids) if utility == "electricity" else ({}, None)
     theirs = await rows(conn, queries.utility_bills_in, ids)
     recovered_before, paid_before = await resale_between(conn, site, utility, date(first.year, 1, 1), first)
@@ -232,6 +228,15 @@ async def load_inputs(
         used_before=await _used_before(conn, tariff, ids),
         earlier=await _earlier(conn, ids, policy.cycle_day),
         supply=await load_supply(conn, [tariff, landlord_tariff], parts, runs, tenancies, quantity=QUANTITIES[utility]),
+        earlier_demand=await load_earlier_demand(
+            conn,
+            site,
+            [tariff, landlord_tariff],
+            calendar,
+            ids,
+            quantity=QUANTITIES[utility],
+            cycle_day=policy.cycle_day,
+        ),
         utility_bill=next((b["content"] for b in theirs if (b["first"], b["after"]) == (first, after)), None),
         utility_bills_beside=[(b["first"], b["after"]) for b in theirs],
         after_hours=hours,
@@ -291,18 +296,6 @@ async def _pinned_tariff(conn: AsyncConnection, stored: Row, site: SiteFacts, pi
         raise TariffMissing(
             "tariff {code} has no revision {tariff_revision}", code=stored["code"], tariff_revision=pins.tariff_revision
         )
-    return found
-
-
-def runs_by_day(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> list[Run]:
-    """Cut the period into runs, and at every local midnight: leases change there and charts count by day."""
-    found = []
-    for run in timetable.cut(tariff, calendar, period):
-        start = run.start
-        while start < run.end:
-            end = min(run.end, local_day(start.astimezone(tariff.zone).date(), tariff.zone).end)
-            found.append(Run(start=start, end=end, version=run.version, bucket=run.bucket))
-            start = end
     return found
 
 
@@ -393,17 +386,6 @@ async def load_readings(
 
 def _edges(part: Part) -> list[tuple[str, datetime]]:
     return [("start", part.period.start), ("end", part.period.end)]
-
-
-def _meter(row: Row) -> MeterFacts:
-    return MeterFacts(
-        id=row["id"],
-        code=row["code"],
-        name={"zh": row["name_zh"], "en": row["name_en"]},
-        use=row["use"],
-        parent_id=row["parent_meter_id"],
-        lengths=Lengths.of(row["lengths"]),
-    )
 
 
 def _place(row: Row) -> PlaceFacts:

@@ -10,7 +10,7 @@ from typing import Any
 from cloud_api.billing import tiers as tiering
 from cloud_api.billing.charge import Cycle, Facts, Issue, Line, Rated, Usage, round_fraction
 from cloud_api.billing.degree_days import degree_day_share
-from cloud_api.billing.demand import DemandUnknown, billing_demand
+from cloud_api.billing.demand import DemandUnknown, billing_demand, measured_kw, months_before
 from cloud_api.billing.power_factor import adjustment_percent, power_factor
 from cloud_api.billing.tariff import Component, Demand, Tariff, Tiers, Version, bucket_name
 from cloud_api.billing.vat import close
@@ -271,7 +271,7 @@ def _demand_line(state: _State, part: _Part, demand: Demand, bucket: str | None)
             state.usage.feeds,
             coincident=state.usage.coincident,
             contract_kw=state.facts.contract_kw,
-            previous_kw=_previous_peaks(state, demand),
+            previous_kw=_previous_kw(state, demand),
         )
     except DemandUnknown as error:
         text = Text("component {component}: {reason}", component=component.code, reason=error.args[0])
@@ -292,21 +292,16 @@ def _demand_line(state: _State, part: _Part, demand: Demand, bucket: str | None)
     ]
 
 
-def _previous_peaks(state: _State, demand: Demand) -> list[Decimal]:
+def _previous_kw(state: _State, demand: Demand) -> list[Decimal]:
+    """Return the demand of the earlier months that a ratchet looks at, measured as this month's is."""
     if demand.ratchet is None:
         return []
-    first = _months_before(state.cycle.starts_on, demand.ratchet.months_back)
+    months = set(months_before(state.cycle.starts_on, demand.ratchet))
     return [
-        peak
-        for month, peak in state.facts.previous_peaks.items()
-        if first <= month < state.cycle.starts_on.replace(day=1)
-        and (not demand.ratchet.months or month.month in demand.ratchet.months)
+        measured_kw(demand, usage.feeds, usage.coincident)
+        for month, usage in state.facts.earlier.items()
+        if month in months and usage.feeds
     ]
-
-
-def _months_before(day: date, count: int) -> date:
-    index = day.year * 12 + day.month - 1 - count
-    return date(index // 12, index % 12 + 1, 1)
 
 
 def _minimum(state: _State, part: _Part) -> list[Line]:

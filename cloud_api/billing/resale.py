@@ -137,7 +137,12 @@ def _rated(inputs: "RunInputs", main: dict[tuple[str, str], int]) -> dict[tuple[
         coincident=None if main_demand is None else main_demand.coincident,
         reactive_kvarh=supply.reactive_kvarh.get(None),
     )
-    facts = Facts(contract_kw=inputs.site.contract_demand_kw)
+    earlier = {
+        m: Usage(feeds=d[None].feeds, coincident=d[None].coincident)
+        for m, d in inputs.earlier_demand.items()
+        if None in d
+    }
+    facts = Facts(contract_kw=inputs.site.contract_demand_kw, earlier=earlier)
     # What the landlord's tariff asks and we do not know adds no cost: the cap is then lower, never higher.
     lines, _ = rating.charges(inputs.landlord_tariff, cycle, usage, facts, kinds=RECOVERING)
     cost: dict[tuple[str, str], Fraction] = dict.fromkeys(main, Fraction(0))

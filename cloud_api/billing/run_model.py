@@ -159,6 +159,10 @@ class PartyDemand:
     at_site_maximum: Peaks = field(default_factory=dict[str, Sequence[Decimal]])
 
 
+EarlierDemand = Mapping[date, Mapping[int | None, PartyDemand]]
+"""Demand per party (None: the main meters) by the first day of the calendar month in which its cycle began."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supply:
     """What a two-part tariff asks for beside energy: demand and kvarh per party (None: the main meters), contracts."""
@@ -195,6 +199,7 @@ class RunInputs:
     earlier: Mapping[tuple[int, str], Mapping[str, Any]]
     """(tenant, "last_month" or "last_year") → total and kWh of that bill."""
     places: Sequence[PlaceFacts] = ()
+    earlier_demand: EarlierDemand = field(default_factory=dict[date, Mapping[int | None, PartyDemand]])
     utility_bill: Mapping[str, Any] | None = None
     """The utility's bill of exactly this period."""
     utility_bills_beside: Sequence[Days] = ()

@@ -6,19 +6,25 @@ estimated peak is never charged. A shared meter counts by its share; what hangs 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from psycopg import AsyncConnection
 
+from cloud_api.billing import timetable
+from cloud_api.billing.assigned import load_assigned
+from cloud_api.billing.calendar import HolidayCalendar
+from cloud_api.billing.cycle import cycle_of
+from cloud_api.billing.demand import months_before
 from cloud_api.billing.repository import plain_rows, queries
-from cloud_api.billing.run_model import Part, PartyDemand, Supply, Tenancy
+from cloud_api.billing.run_model import EarlierDemand, Part, PartyDemand, SiteFacts, Supply, Tenancy
 from cloud_api.billing.tariff import Tariff
 from cloud_api.billing.timetable import Run
 from cloud_api.kit.ids import RegisterId
-from cloud_api.kit.period import Period
+from cloud_api.kit.period import Period, local_days
 from cloud_api.metering import packs
 
 PEAKS_KEPT = 10
@@ -47,6 +53,38 @@ async def load_supply(
         contract_kw=_sum_of_leases((t.tenant_id, t.lease_id, t.contract_kw) for t in tenancies),
         capacity_kva=_sum_of_leases((t.tenant_id, t.lease_id, t.capacity_kva) for t in tenancies),
     )
+
+
+async def load_earlier_demand(
+    conn: AsyncConnection,
+    site: SiteFacts,
+    tariffs: Sequence[Tariff],
+    calendar: HolidayCalendar,
+    ids: Mapping[str, Any],
+    *,
+    quantity: str,
+    cycle_day: int,
+) -> EarlierDemand:
+    """Return the demand of the earlier cycles that a ratchet looks back at, measured as the period's own is.
+
+    `ids` are the values of the period's queries. A cycle before the first version of the tariff does not count.
+    """
+    asked = [c.demand for t in tariffs for v in t.versions for c in v.components if c.demand and c.demand.ratchet]
+    minutes = min((demand.window_min for demand in asked), default=15)
+    months = sorted({m for demand in asked if demand.ratchet for m in months_before(ids["first"], demand.ratchet)})
+    found: dict[date, Mapping[int | None, PartyDemand]] = {}
+    for month in months:
+        first, after = cycle_of(f"{month:%Y-%m}", cycle_day)
+        period = local_days(first, after, tariffs[0].zone)
+        then = {**ids, "first": first, "after": after, "start": period.start, "end": period.end}
+        try:
+            runs = timetable.cut_by_day(tariffs[0], calendar, period)
+        except timetable.NoTariff:
+            continue
+        assigned, _ = await load_assigned(conn, site, then, zone=tariffs[0].zone)
+        if assigned.parts:
+            found[month] = await _demand(conn, assigned.parts, runs, quantity, minutes)
+    return found
 
 
 def _sum_of_leases(found: Iterable[tuple[int, int, Decimal | None]]) -> dict[int, Decimal]:

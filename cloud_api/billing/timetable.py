@@ -88,6 +88,18 @@ def cut(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> list[Run]:
     return runs
 
 
+def cut_by_day(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> list[Run]:
+    """Cut a period into runs, and at every local midnight: leases change there and charts count by day."""
+    found = []
+    for run in cut(tariff, calendar, period):
+        start = run.start
+        while start < run.end:
+            end = min(run.end, local_day(start.astimezone(tariff.zone).date(), tariff.zone).end)
+            found.append(Run(start=start, end=end, version=run.version, bucket=run.bucket))
+            start = end
+    return found
+
+
 def _stretches(tariff: Tariff, calendar: HolidayCalendar, period: Period) -> Iterator[Run]:
     zone = tariff.zone
     day = period.start.astimezone(zone).date()

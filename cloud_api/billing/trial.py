@@ -6,7 +6,7 @@ Money per tenant and component; after-hours air conditioning is left out, it has
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -14,9 +14,10 @@ from decimal import Decimal
 from psycopg import AsyncConnection
 
 from cloud_api.billing import inputs as loading
+from cloud_api.billing import timetable
 from cloud_api.billing.charge import Rated
 from cloud_api.billing.compose import rate_parties
-from cloud_api.billing.run_model import RunInputs, SiteFacts, TenantFacts
+from cloud_api.billing.run_model import EarlierDemand, PartyDemand, RunInputs, SiteFacts, TenantFacts
 from cloud_api.billing.supply import load_supply
 from cloud_api.billing.tariff import Label, Tariff
 from cloud_api.billing.what_if import months
@@ -101,6 +102,7 @@ async def try_tariff(conn: AsyncConnection, site: SiteFacts, tariff: Tariff, *, 
     if not 1 <= len(cycles) <= MONTHS_MAX:
         raise Invalid("a tariff is tried on 1 to {most} months", most=MONTHS_MAX)
     found = Trial()
+    earlier: dict[date, Mapping[int | None, PartyDemand]] = {}
     for cycle in cycles:
         inputs, _ = await loading.load_inputs(
             conn, site, tariff.utility, cycle.starts_on, cycle.ends_on, evidence=False
@@ -110,14 +112,15 @@ async def try_tariff(conn: AsyncConnection, site: SiteFacts, tariff: Tariff, *, 
         if any(energy.runs for energy in inputs.energy.values()):
             found.months.append(cycle.starts_on)
             _add(found, inputs, rate_parties(inputs), tried=False)
-            changed = await _with_tariff(conn, inputs, tariff)
+            changed = await _with_tariff(conn, inputs, tariff, earlier)
+            earlier[cycle.starts_on] = changed.supply.demand
             _add(found, changed, rate_parties(changed), tried=True)
     return found
 
 
-async def _with_tariff(conn: AsyncConnection, inputs: RunInputs, tariff: Tariff) -> RunInputs:
+async def _with_tariff(conn: AsyncConnection, inputs: RunInputs, tariff: Tariff, earlier: EarlierDemand) -> RunInputs:
     calendar = await loading.find_calendar(conn, tariff.holiday_calendar)
-    runs = loading.runs_by_day(tariff, calendar, inputs.period)
+    runs = timetable.cut_by_day(tariff, calendar, inputs.period)
     gathered = loading.gathered_runs(tariff, runs)
     quantity = loading.QUANTITIES[inputs.utility]
     return replace(
@@ -128,6 +131,7 @@ async def _with_tariff(conn: AsyncConnection, inputs: RunInputs, tariff: Tariff)
         runs=runs,
         energy=await loading.load_energy(conn, inputs.utility, inputs.parts, runs, gathered),
         supply=await load_supply(conn, [tariff], inputs.parts, runs, inputs.tenancies, quantity=quantity),
+        earlier_demand=dict(earlier),
     )
 
 

@@ -50,18 +50,18 @@ def rate_months(
     window = min((c.demand.window_min for v in tariff.versions for c in v.components if c.demand), default=15)
     found: list[RatedMonth] = []
     used: dict[date, dict[str, Decimal]] = {}
-    peaks = dict(facts.previous_peaks)
+    earlier = dict(facts.earlier)
     for cycle in months(first, after):
         period = local_days(cycle.billed_from, cycle.billed_to, zone)
         runs = timetable.cut(tariff, calendar, period)
         intervals = by_month.get(cycle.starts_on, [])
         measured = usage.measure(intervals, runs, zone, window_min=window)
-        month_facts = replace(facts, used_before=_used_before(tariff, facts, used, cycle, first), previous_peaks=peaks)
+        month_facts = replace(facts, used_before=_used_before(tariff, facts, used, cycle, first), earlier=earlier)
         rated = rating.rate(tariff, cycle, measured.usage, month_facts)
         issues = (*rated.issues, *_doubts(tariff, calendar, load, cycle, measured))
         used[cycle.starts_on] = _per_bucket(measured.usage)
         peak = max((p for feed in measured.usage.feeds for ps in feed.values() for p in ps), default=Decimal(0))
-        peaks[cycle.starts_on] = peak
+        earlier[cycle.starts_on] = measured.usage
         total = sum((s.quantity for s in measured.usage.slices), Decimal(0))
         found.append(
             RatedMonth(

@@ -9,6 +9,7 @@ import pytest
 from cloud_api.billing import service as billing
 from cloud_api.billing import utility_bill, utility_bill_entry
 from cloud_api.billing.power_factor import adjustment_percent, power_factor
+from cloud_api.billing.verification import verify_bill
 from tests.integration.billing.small_site import CLOCK, ZONE, SmallSite, estate
 from tests.integration.billing.test_bill_run import OCTOBER, some_kwh
 
@@ -110,6 +111,21 @@ async def test_a_contract_on_the_lease_decides_and_its_absence_forbids_issuing(c
     assert Decimal(lines_of(await site.bill(run, "a"))["basic"]["quantity"]) == Decimal("1.5") + 2 * (
         2 - Decimal("1.575")
     )
+
+
+async def test_a_ratchet_looks_back_at_what_the_ledger_measured_in_earlier_months(conn):
+    site = await built(conn, rule="ratchet, ratchet: {percent: 80, months_back: 2}", resale_tolerance=9999)
+    # One quarter of an hour of 0.75 kWh in September, before which and after which nothing was used.
+    peak = datetime(2026, 9, 14, 10, 30, tzinfo=ZONE)
+    await site.meter("m1", "2026-09-01", "2026-09-30", lambda at: Decimal("0.75") if at == peak else 0, start="999.25")
+    run = await site.run()
+    assert run["reasons"] == []
+    line = lines_of(await site.bill(run, "a"))["basic"]
+    assert Decimal(line["quantity"]) == Decimal("2.4")  # 80 % of 3 kW; October's own 2 kW are less.
+    assert Decimal(line["amount"]) == 96
+    # Tenant b moved in on 11 October: nobody's earlier peak is its own.
+    assert Decimal(lines_of(await site.bill(run, "b"))["basic"]["quantity"]) == highest_kw(site, "m2", "2026-10-11")
+    assert (await verify_bill(conn, (await site.bill(run, "a"))["id"])).holds
 
 
 async def test_without_reactive_readings_the_power_factor_is_an_exception_not_a_zero(conn):

@@ -8,11 +8,11 @@ import pytest
 
 from cloud_api.billing.calendar import PLAIN, built_in
 from cloud_api.billing.charge import Cycle
-from cloud_api.billing.inputs import runs_by_day
 from cloud_api.billing.load_csv import Load, LoadInterval
 from cloud_api.billing.policy import Policy
 from cloud_api.billing.run_model import RunInputs, SiteFacts
 from cloud_api.billing.tariff_file import parse_tariff
+from cloud_api.billing.timetable import cut_by_day
 from cloud_api.kit.period import local_days
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -66,6 +66,6 @@ def run_inputs(tariff, first, after, **more):
     return RunInputs(**{
         "site": site, "utility": "electricity", "starts_on": first, "ends_on": after, "period": period,
         "tariff": tariff, "tariff_revision": 1, "tariff_sha256": "", "landlord_tariff": tariff, "calendar": PLAIN,
-        "policy": Policy(), "runs": runs_by_day(tariff, PLAIN, period), "parts": [], "energy": {}, "readings": {},
+        "policy": Policy(), "runs": cut_by_day(tariff, PLAIN, period), "parts": [], "energy": {}, "readings": {},
         "tenants": {}, "tenancies": [], "spaces": [], "used_before": {}, "earlier": {},
     } | more)  # fmt: skip

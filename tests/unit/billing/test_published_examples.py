@@ -116,9 +116,12 @@ def test_hydro_quebec_rate_m_bills_at_least_65_percent_of_the_winter_maximum(tar
     made = tariff(f"- {{code: d, {LABEL}, kind: demand, price: 1, {demand}}}")
     year = 2026 if billed_month > 3 else 2027
     winter = {date(2026, 2, 1): Decimal(1000), date(2027, 1, 1): Decimal(500), date(2026, 6, 1): Decimal(5000)}
-    peaks = {first: kw for first, kw in winter.items() if first < date(year, billed_month, 1)}
-    usage = Usage(feeds=({"all": [Decimal(measured)]},))
-    assert total(made, month(year, billed_month), usage, Facts(previous_peaks=peaks)) == Decimal(billed)
+    earlier = {first: _peak(kw) for first, kw in winter.items() if first < date(year, billed_month, 1)}
+    assert total(made, month(year, billed_month), _peak(Decimal(measured)), Facts(earlier=earlier)) == Decimal(billed)
+
+
+def _peak(kw):
+    return Usage(feeds=({"all": [kw]},))
 
 
 # --- United Kingdom ---------------------------------------------------------------------------------------------------

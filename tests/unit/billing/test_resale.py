@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from cloud_api.billing.apportionment import Holding
 from cloud_api.billing.calendar import PLAIN
 from cloud_api.billing.compose import compose
-from cloud_api.billing.inputs import runs_by_day
 from cloud_api.billing.policy import Policy
 from cloud_api.billing.run_model import MeterFacts, Part, PartEnergy, TenantFacts
 from cloud_api.billing.tariff_file import parse_tariff
+from cloud_api.billing.timetable import cut_by_day
 from cloud_api.kit.period import local_days
 from cloud_api.metering.lengths import Lengths
 from tests.unit.billing.conftest import NAME, OWNER, run_inputs
@@ -55,7 +55,7 @@ def runs(draw):
     """Draw three days of a site: a main meter, tenants, some of them behind one meter, common areas and losses."""
     bought, sold = draw(prices), draw(prices)
     period = local_days(FIRST, AFTER, tariff(sold).zone)
-    pieces = runs_by_day(tariff(sold), PLAIN, period)
+    pieces = cut_by_day(tariff(sold), PLAIN, period)
     energy = st.dictionaries(st.integers(0, len(pieces) - 1), st.integers(0, 5 * 10**9), max_size=len(pieces))
     parts = [Part(index=0, meter=meter(1, "main"), period=period)]
     used = {}

@@ -102,6 +102,13 @@ def test_the_last_tier_may_not_end():
     assert "the last tier ends at 20" in problems(text)
 
 
+@pytest.mark.parametrize("months", [0, 37, 10**9])
+def test_a_ratchet_looks_back_a_bounded_number_of_months(months):
+    demand = f"demand: {{rule: ratchet, ratchet: {{percent: 80, months_back: {months}}}}}"
+    text = HEAD + ENERGY.replace("kind: energy, price: 1", f"kind: demand, price: 1, {demand}")
+    assert "ratchet.months_back counts from 1 to 36" in problems(text)
+
+
 def test_vat_as_a_percentage_is_refused_with_the_remedy():
     assert "write 0.13 for 13 %" in problems(HEAD + ENERGY.replace("price: 1", "price: 1, vat_rate: 13"))
 
