@@ -489,11 +489,24 @@ RETURNING id;
 -- Which bills a payment settles.
 INSERT INTO payment_allocation (organisation_id, tenant_id, payment_id, bill_id, amount)
 SELECT %(organisation_id)s, %(tenant_id)s, %(payment_id)s, t.bill_id, t.amount
-  FROM unnest(%(bill_id)s::bigint[], %(amount)s::numeric[]) AS t(bill_id, amount);
+  FROM unnest(%(bill_id)s::bigint[], %(amount)s::numeric[]) AS t(bill_id, amount)
+ON CONFLICT (payment_id, bill_id) DO UPDATE SET amount = payment_allocation.amount + EXCLUDED.amount;
 
 -- name: release
--- A credited bill is owed no more: what was paid on it is free for other bills.
-DELETE FROM payment_allocation WHERE bill_id = %(bill_id)s;
+-- What was paid on a bill beyond what is left of it is free for other bills, of the newest payment first.
+WITH paid AS (
+    SELECT a.payment_id, a.amount, sum(a.amount) OVER (ORDER BY a.payment_id DESC) - a.amount AS before
+      FROM payment_allocation a WHERE a.bill_id = %(bill_id)s
+), freed AS (
+    SELECT p.payment_id, p.amount, least(p.amount, greatest(-open_amount(b.id, b.total) - p.before, 0)) AS part
+      FROM paid p, bill b WHERE b.id = %(bill_id)s
+), gone AS (
+    DELETE FROM payment_allocation a USING freed f
+     WHERE a.bill_id = %(bill_id)s AND a.payment_id = f.payment_id AND f.part = f.amount
+)
+UPDATE payment_allocation a SET amount = a.amount - f.part
+  FROM freed f
+ WHERE a.bill_id = %(bill_id)s AND a.payment_id = f.payment_id AND f.part > 0 AND f.part < f.amount;
 
 -- name: free_payments
 -- Payments of a tenant with money that settles no bill yet, oldest first.

@@ -184,6 +184,34 @@ async def test_money_on_a_credited_bill_settles_the_corrected_one(two_rooms):  #
     assert (await settlement.statement(two_rooms.conn, bill["tenant_id"]))[-1]["balance"] == 0
 
 
+async def test_what_was_paid_on_a_named_bill_stays_there_when_a_part_of_it_is_taken_back(two_rooms):  # noqa: F811
+    bill = await issued(two_rooms)
+    await two_rooms.conn.execute(  # An older bill, still open.
+        "INSERT INTO bill OVERRIDING SYSTEM VALUE SELECT (jsonb_populate_record(b, jsonb_build_object('id', 10 ^ 9,"
+        " 'number', 'OLD', 'run_id', NULL, 'due_on', '2026-09-30'))).* FROM bill b WHERE b.id = %s",
+        (bill["id"],),
+    )
+
+    async def paid():
+        cursor = await two_rooms.conn.execute(
+            "SELECT b.number, p.reference, a.amount FROM payment_allocation a JOIN payment p ON p.id = a.payment_id"
+            " JOIN bill b ON b.id = a.bill_id"
+        )
+        return {(number, reference): amount for number, reference, amount in await cursor.fetchall()}
+
+    first = bill["total"] - 3
+    await pay(two_rooms, bill, first, "r1", bill_number=bill["number"])
+    await pay(two_rooms, bill, "2.00", "r2", bill_number=bill["number"])
+    there = {(bill["number"], "r1"): first, (bill["number"], "r2"): Decimal("2.00")}
+    await corrections.credit(two_rooms.conn, bill["id"], reason="r", actor="x", clock=CLOCK, lines={1: Decimal("0.60")})
+    assert await paid() == there  # 0.40 is still open.
+    await corrections.credit(two_rooms.conn, bill["id"], reason="r", actor="x", clock=CLOCK, lines={1: Decimal("1.00")})
+    # Only what is beyond the bill now is free, of the newest payment, and settles the older bill.
+    assert await paid() == there | {(bill["number"], "r2"): Decimal("1.40"), ("OLD", "r2"): Decimal("0.60")}
+    await corrections.credit(two_rooms.conn, bill["id"], reason="r", actor="x", clock=CLOCK)
+    assert {number for number, _ in await paid()} == {"OLD"}
+
+
 async def test_arrears_list_what_is_late_with_the_fee_of_the_sites_policy(two_rooms):  # noqa: F811
     bill = await issued(two_rooms)
     await service.set_policy(two_rooms.conn, two_rooms.site, {"late_fee_daily": "0.0005"}, actor="x", clock=CLOCK)
