@@ -12,7 +12,7 @@ async def bearer(client, login):
 async def test_an_alarm_is_read_acknowledged_and_becomes_an_order(client, alarm_id):  # noqa: F811
     who = await bearer(client, "facilities")
     [alarm] = (await client.get("/api/v1/alarms", headers=who)).json()
-    assert alarm["sentence_zh"].startswith("meter-t301 自")
+    assert alarm["sentence_zh"].startswith("301 分表（meter-t301）自")
     assert (await client.post(f"/api/v1/alarms/{alarm_id}/acknowledge", headers=who)).status_code == 204
     again = await client.post(f"/api/v1/alarms/{alarm_id}/acknowledge", headers=who)
     assert (again.status_code, again.json()["code"]) == (409, "alarm_action_refused")
