@@ -517,12 +517,14 @@ SELECT p.id, p.amount - coalesce((SELECT sum(a.amount) FROM payment_allocation a
  ORDER BY p.received_on, p.id FOR UPDATE;
 
 -- name: statement
--- Every bill, credit note and payment of a tenant, in order.
-SELECT b.issued_at::date AS on_day, b.kind AS what, b.number AS reference, b.total AS amount, b.due_on, b.id AS bill_id
-  FROM bill b WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
-UNION ALL
-SELECT p.received_on, 'payment', p.reference, -p.amount, NULL, NULL FROM payment p WHERE p.tenant_id = %(tenant_id)s
- ORDER BY 1, 3;
+-- Every bill, credit note and payment of a tenant by local day; of one day what is owed stands before what pays it.
+SELECT * FROM (
+    SELECT (b.issued_at AT TIME ZONE s.time_zone)::date AS on_day, b.kind AS what, b.number AS reference, b.total AS amount,
+           b.due_on, b.id AS bill_id
+      FROM bill b JOIN site s ON s.id = b.site_id WHERE b.tenant_id = %(tenant_id)s AND b.state IN ('issued', 'credited')
+    UNION ALL
+    SELECT p.received_on, 'payment', p.reference, -p.amount, NULL, NULL FROM payment p WHERE p.tenant_id = %(tenant_id)s) e
+ ORDER BY on_day, amount < 0, what = 'payment', bill_id, reference;
 
 -- name: arrears
 -- Bills past their due date, by tenant.

@@ -46,12 +46,13 @@ async def home(page: PortalPage) -> Response:
     why = await service.access_reasons(page.conn, page.viewer, now, page.zone)
     viewer = page.viewer
     booked = await after_hours.booked(page.conn, viewer.organisation_id, now, 36, tenant_id=viewer.tenant_id)
+    bills = await billing.bills_of_tenant(page.conn, viewer.tenant_id)
     return page.render(
         "portal/home.html",
         tenant=await service.access_tenant(page.conn, page.viewer, today),
         month=month,
         answers=_answers(month),
-        bill=next(iter(await billing.bills_of_tenant(page.conn, page.viewer.tenant_id)), None),
+        bill=next((b for b in bills if b["kind"] != "credit_note"), None),
         reasons=[(REASONS[r.code], r.energy_kwh) for r in why],
         notices=await notices.shown_on(page.conn, viewer.organisation_id, today, limit=NOTICES_SHOWN),
         kinds=KINDS,

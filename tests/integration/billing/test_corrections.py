@@ -175,6 +175,16 @@ async def test_a_payment_settles_the_oldest_bill_and_the_statement_adds_up(two_r
         await pay(two_rooms, bill, "0.001", "r3")
 
 
+async def test_a_statement_goes_by_the_sites_days_and_what_is_owed_stands_before_what_pays_it(two_rooms):  # noqa: F811
+    await two_rooms.settle()
+    evening = fixed_clock(datetime(2026, 11, 11, 23, 30, tzinfo=UTC))  # The 12th in Hangzhou.
+    run_id = await service.run_and_issue(two_rooms.conn, two_rooms.site, "2026-10", actor="x", clock=evening)
+    bill = await two_rooms.bill(await service.get_run(two_rooms.conn, run_id), "a")
+    await pay(two_rooms, bill, "1.00", "A paid on the 12th")
+    rows = await settlement.statement(two_rooms.conn, bill["tenant_id"])
+    assert [(r["what"], r["on_day"]) for r in rows] == [(what, date(2026, 11, 12)) for what in ("bill", "payment")]
+
+
 async def test_money_on_a_credited_bill_settles_the_corrected_one(two_rooms):  # noqa: F811
     bill = await issued(two_rooms)
     await pay(two_rooms, bill, bill["total"], "r1")

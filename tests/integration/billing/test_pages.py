@@ -130,6 +130,8 @@ async def test_a_month_goes_from_calculation_to_a_tenants_question(app, bills, p
     assert "实验室整夜运行。" in (await north.get(mine)).text
 
     await post(finance, bill, bill + "/payments", amount="10.00", received_on="2026-11-12", reference="r-1")
+    await post(finance, bill, bill + "/credit", reason="a rounding", line="1", part="0.01")
+    assert f'href="{mine}"' in (await north.get("/portal")).text  # The latest bill is the bill, not the note on it.
     await post(finance, bill, bill + "/credit", reason="wrong meter", rebill="true")
     assert "PARK-2026-R000001" in (await north.get("/portal/bills")).text
     assert "Data of the electronic invoice" in (await finance.get(bill)).text
