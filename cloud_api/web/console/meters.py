@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Query, Response, UploadFile
 from cloud_api.billing import corrections as billing
 from cloud_api.identity.model import Role, StaffViewer
 from cloud_api.kit.errors import NotFound
-from cloud_api.kit.i18n import format_short_day, in_language
+from cloud_api.kit.i18n import format_short_day
 from cloud_api.kit.i18n import mark as N_  # noqa: N812
 from cloud_api.kit.ids import MeterId, RegisterId
 from cloud_api.kit.period import Period, local_day, local_days
@@ -27,7 +27,6 @@ from cloud_api.web.shared.navigation import NavItem
 from cloud_api.web.shared.page import FacilitiesPage, Page, StaffPage
 from cloud_api.web.shared.templates import gettext as _
 from cloud_api.web.shared.templates import ngettext
-from device_profiles.vocabulary import QUANTITIES
 
 router = APIRouter(prefix="/console/meters")
 NAV = NavItem(group="energy", order=10, label=N_("Meters"), href="/console/meters", icon="meter")
@@ -76,7 +75,6 @@ async def meter(page: StaffPage, meter_id: int, day: Annotated[str, Query(max_le
         before=shown - timedelta(days=1),
         after=shown + timedelta(days=1),
         registers=registers,
-        quantities={name: in_language(q.zh, q.en) for name, q in QUANTITIES.items()},
         current=next((r for r in energy_registers if r.closed_at is None), None),
         intervals=[{"interval": i, "register": names[i.register_id]} for i in intervals],
         total=sum((i.quantity for i in computed), Decimal(0)) if computed else None,

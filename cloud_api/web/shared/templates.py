@@ -18,6 +18,7 @@ from cloud_api.kit import i18n
 from cloud_api.kit.errors import DomainError
 from cloud_api.web.shared.navigation import ROLE_NAMES, navigation_for, portal_navigation
 from device_profiles import wording
+from device_profiles.vocabulary import QUANTITIES
 
 FOLDER = Path(__file__).resolve().parents[1]
 _UTC = ZoneInfo("UTC")
@@ -78,6 +79,7 @@ def environment() -> Environment:
     env.filters.update(
         named=named,
         device_name=device_name,
+        quantity_named=quantity_named,
         say=say,
         actor=actor,
         agent_text=agent_text,
@@ -102,6 +104,12 @@ def environment() -> Environment:
 def static_url(path: str) -> str:
     """Return the address of a static file with the hash of its content, so that a new version is fetched."""
     return f"/static/{path}?v={_content_hash(path)}"
+
+
+def quantity_named(code: str) -> str:
+    """Return the name of a measured quantity in the reader's language; the code itself if the vocabulary has none."""
+    known = QUANTITIES.get(code)
+    return code if known is None else i18n.in_language(known.zh, known.en)
 
 
 def named(thing: object) -> str:

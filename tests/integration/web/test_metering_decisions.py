@@ -273,6 +273,15 @@ async def test_a_previewed_row_says_what_is_wrong_in_the_programs_language(clien
     assert not re.search(r"[\u4e00-\u9fff]", said["en"])
 
 
+async def test_the_preview_names_what_a_register_counts_in_words(client, meter):  # noqa: F811
+    await sign_in(client, "facilities")
+    token = await csrf_token(client, "/console/imports")
+    code = re.search(r'<option value="([^"]+)"', (await client.get("/console/imports")).text)[1]
+    file = {"file": ("readings.csv", f"meter,time,value\n{code},2026-01-01T00:00:00+08:00,1\n".encode(), "text/csv")}
+    page = (await client.post("/console/imports", data={"csrf_token": token}, files=file)).text
+    assert "<td>Active energy</td>" in page
+
+
 async def test_gaps_are_read_through_the_api(client, meter):  # noqa: F811
     await _call(client, "facilities")
     period = {"start": (TODAY - timedelta(days=2)).isoformat(), "end": TODAY.isoformat()}
