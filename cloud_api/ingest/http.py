@@ -152,6 +152,9 @@ async def post_batch(request: Request) -> Response:
     return Response(orjson.dumps(receipt.body()), media_type="application/json")
 
 
+router.include_router(lean)
+
+
 @router.put("/catalogue", openapi_extra=_JSON_BODY)
 async def put_catalogue(request: Request, gateway: Sender) -> dict[str, Any]:
     """Replace what is known of the gateway's devices and points."""
@@ -194,6 +197,3 @@ def _validated(model: type[_Message], body: bytes) -> _Message:
         ]
         detail = "; ".join(f"{p['place']}: {p['reason']}" for p in places[:3])
         raise MessageRefused("{reason}", reason=detail, errors=places) from error
-
-
-router.include_router(lean)

@@ -131,9 +131,13 @@ def _sequence_numbers(column: list[Any]) -> Ints:
     if set(map(type, column)) - {int}:
         place = next(i for i, value in enumerate(column) if type(value) is not int)
         raise MessageRefused(f"seq.{place}: must be an integer, not {column[place]!r:.50}")
-    if column and not (min(column) >= 1 and max(column) < SEQ_MAX):
+    try:
+        seq = np.fromiter(column, dtype=np.int64, count=len(column))
+    except OverflowError:
+        seq = None
+    if seq is None or (len(seq) and not (seq.min() >= 1 and seq.max() < SEQ_MAX)):
         raise MessageRefused("seq: numbers start at 1 and stay below 2^62")
-    return np.fromiter(column, dtype=np.int64, count=len(column))
+    return seq
 
 
 def _ints(name: str, column: list[Any], malformed: dict[int, str]) -> Ints:
