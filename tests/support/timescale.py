@@ -39,6 +39,11 @@ class TimescaleServer:
         self._passwords = {role: secrets.token_hex(16) for role in _ROLES}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the postmaster while it runs."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         outside = Path(f"{self._root}{self._home}")
         outside.mkdir(parents=True)
