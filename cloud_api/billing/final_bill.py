@@ -62,13 +62,15 @@ async def _issue(
     conn: AsyncConnection, site: SiteFacts, utility: str, tenant_id: int, after: date, *, actor: str, clock: Clock
 ) -> str | None:
     first, before = await _days_left(conn, site, utility, after)
+    inputs, issues = await loading.load_inputs(conn, site, utility, first, after)
+    if not inputs.parts:
+        return None  # A tariff without meters, such as water priced for what a leak costs: nobody is billed by it.
     ids = {"site_id": site.id, "organisation_id": site.organisation_id, "utility": utility, "tenant_id": tenant_id}
     ids |= {"first": first, "after": after, "before": before, "actor": actor, "at": clock.now()}
     if await rows(conn, queries.unbilled_cycle_before, ids):
         month = f"{before:%Y-%m}"
         text = Text("{utility} of {month} is not billed yet: issue that run first", utility=utility, month=month)
         raise NotIssuable("the final bill cannot be issued:{reasons}", reasons=[text])
-    inputs, issues = await loading.load_inputs(conn, site, utility, first, after)
     result = compose(replace(inputs, final_bills=frozenset()), issues)
     draft = next((d for d in result.bills if d.tenant_id == tenant_id), None)
     if draft is None:

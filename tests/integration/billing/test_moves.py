@@ -6,10 +6,12 @@ National Day 1-7, the weekends but Saturday the 10th, which is made up. The tari
 
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 import pytest
 
-from cloud_api.billing import settlement
+from cloud_api.billing import coverage, settlement
+from cloud_api.billing.tariff_file import load_tariff
 from cloud_api.kit.errors import Invalid
 from cloud_api.leasing import service as leasing
 from cloud_api.leasing.import_file import Parsed, parse_leases
@@ -279,6 +281,9 @@ async def test_the_final_bill_is_issued_in_the_move_out_and_the_month_bills_noth
 
     site = await leasing.find_site(park.conn)
     await park.settle()
+    # Water has a price here, for what a leak costs, and no meter: nobody has a last bill of it.
+    water = load_tariff(Path(coverage.__file__).parent / "tariffs" / "water.yaml").tariff
+    await billing.import_tariff(park.conn, park.site, water, actor="test", clock=CLOCK)
     tenant = (await settlement.find_tenant(park.conn, site.organisation_id, "b"))["id"]
     ids = {"organisation_id": site.organisation_id, "tenant_id": tenant, **WHO}
     await settlement.move_account(
