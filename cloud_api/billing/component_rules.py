@@ -9,12 +9,10 @@ from cloud_api.billing.tariff import Component, Version, bucket_name
 from cloud_api.kit.i18n import Named, Text
 
 _PRICED_PER_UNIT = {"energy", "demand", "capacity", "fixed", "per_day"}
+MONTHS_BACK_MAX = 36  # Of a ratchet: each month is measured anew in every run.
 Path = tuple[str | int, ...]
 At = tuple[Text, Path]
 """What is wrong, and the key within the component."""
-
-
-MONTHS_BACK_MAX = 36
 
 
 def check(version: Version) -> Iterator[tuple[Text, Path, bool]]:
